@@ -1,0 +1,2 @@
+"""Generative models from autoregression to discrete text diffusion: one notation, exact tests."""
+
