@@ -51,7 +51,7 @@ system:
 	$$sudo apt-get update -qq && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
 	|| echo "could not be installed, their tests are skipped:$$missing"
 test: $(VENV)/.stamp-course-grade-test system
-	$(BIN)/ruff check .
+	$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/autograde build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

@@ -1,2 +1,1 @@
 """Generative models from autoregression to discrete text diffusion: one notation, exact tests."""
-

@@ -8,8 +8,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-__all__ = ["device", "expand", "generator", "gumbel", "log_mean_exp", "parameter_count", "require", "sample_categorical",
-           "sum_except_batch"]
+__all__ = [
+    "device",
+    "expand",
+    "generator",
+    "gumbel",
+    "log_mean_exp",
+    "parameter_count",
+    "require",
+    "sample_categorical",
+    "sum_except_batch",
+]
 
 
 def require(condition: bool, message: str) -> None:
@@ -42,8 +51,9 @@ def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
-def gumbel(shape: tuple[int, ...], *, generator: torch.Generator | None = None,
-           device: str | torch.device = "cpu") -> Float[Tensor, "..."]:
+def gumbel(
+    shape: tuple[int, ...], *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
+) -> Float[Tensor, "..."]:
     """Standard Gumbel noise -log(-log u) in float64, as -log of an exponential draw.
 
     In float32 the largest possible draw is about 17, which lowers the temperature of a large vocabulary
@@ -53,7 +63,9 @@ def gumbel(shape: tuple[int, ...], *, generator: torch.Generator | None = None,
     return -e.clamp_min(torch.finfo(torch.float64).tiny).log()
 
 
-def sample_categorical(logits: Float[Tensor, "... v"], *, generator: torch.Generator | None = None) -> Int[Tensor, "..."]:
+def sample_categorical(
+    logits: Float[Tensor, "... v"], *, generator: torch.Generator | None = None
+) -> Int[Tensor, "..."]:
     """Exact draws from softmax(logits) by the Gumbel-max trick in float64; logits may be -inf, not all of them."""
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
     return (logits.double() + noise).argmax(-1)
