@@ -1,0 +1,148 @@
+"""Two networks as one game: adversarial losses as functions, penalties, f-divergences, and the smallest GAN of all.
+
+Losses take logits of a discriminator (or critic) and return one value per sample (b,), to be minimised by its owner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from genmodels.core import expand, require, sum_except_batch
+
+__all__ = ["DIVERGENCES", "LOSSES", "Divergence", "Loss", "adaptive_weight", "clip_weights", "dirac_field", "f_bound",
+           "gradient_penalty", "optimal_discriminator", "r1"]  # fmt: skip
+
+Critic = Callable[[Tensor], Tensor]
+
+
+class Loss(NamedTuple):
+    """One game: what the critic minimises on real and on fake logits, and what the generator minimises on its fakes."""
+
+    real: Callable[[Tensor], Tensor]
+    fake: Callable[[Tensor], Tensor]
+    generator: Callable[[Tensor], Tensor]
+
+    def critic(self, real: Float[Tensor, "b"], fake: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+        """The critic's loss per pair; the fakes that gave these logits must be detached from the generator."""
+        return self.real(real) + self.fake(fake)
+
+
+def _relu_below(margin: Tensor) -> Tensor:
+    return F.relu(1 - margin)
+
+
+LOSSES: dict[str, Loss] = {
+    # -log D(x), -log(1 - D(G(z))); the generator minimises log(1 - D), eq. 1 of Goodfellow et al. 2014.
+    "saturating": Loss(lambda a: F.softplus(-a), F.softplus, lambda a: -F.softplus(a)),
+    # The same critic; the generator minimises -log D (ibid., sec. 3): a strong gradient where the critic is sure.
+    "non_saturating": Loss(lambda a: F.softplus(-a), F.softplus, lambda a: F.softplus(-a)),
+    # Lim & Ye 2017.
+    "hinge": Loss(_relu_below, lambda a: _relu_below(-a), torch.neg),
+    # Mao et al. 2017, targets 1 and 0; halves as in the paper.
+    "least_squares": Loss(lambda a: (a - 1) ** 2 / 2, lambda a: a**2 / 2, lambda a: (a - 1) ** 2 / 2),
+    # Arjovsky et al. 2017: the critic's value is a potential, no sigmoid; it must be kept 1-Lipschitz by other means.
+    "wasserstein": Loss(torch.neg, lambda a: a, torch.neg),
+}
+
+
+def optimal_discriminator(log_p: Float[Tensor, "*n"], log_q: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+    """D*(x) = p / (p + q) for data density p and model density q; its logit is log p/q [Goodfellow et al. 2014]."""
+    return torch.sigmoid(log_p - log_q)
+
+
+def r1(critic: Critic, real: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
+    """|grad_x critic(x)|^2 at real samples [Mescheder et al. 2018, eq. 9]; the usual weight is gamma / 2.
+
+    Differentiable in the critic's weights.
+    """
+    x = real.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return sum_except_batch(slope.square())
+
+
+def gradient_penalty(
+    critic: Critic,
+    real: Float[Tensor, "b *d"],
+    fake: Float[Tensor, "b *d"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "b"]:
+    """(|grad critic| - 1)^2 at one random point between each real and fake sample [Gulrajani et al. 2017, eq. 3].
+
+    One interpolation weight a sample, the norm over all its entries; the usual weight is 10. Differentiable in the
+    critic's weights. Raises ValueError for batches of different shape.
+    """
+    require(real.shape == fake.shape, f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape")
+    u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
+    x = torch.lerp(fake.detach(), real.detach(), expand(u, real)).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return (sum_except_batch(slope.square()).sqrt() - 1).square()
+
+
+@torch.no_grad()
+def clip_weights(parameters: Iterable[Tensor], limit: float = 0.01) -> None:
+    """Clamp every weight to [-limit, limit] in place, after the critic's step [Arjovsky et al. 2017, algorithm 1]."""
+    require(limit > 0, f"the clipping limit must be positive, got {limit}")
+    for p in parameters:
+        p.clamp_(-limit, limit)
+
+
+class Divergence(NamedTuple):
+    """D_f(p, q) = E_q f(p/q): f and its derivative as functions of the log-ratio, and the conjugate f*(t)."""
+
+    f: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    conjugate: Callable[[Tensor], Tensor]
+
+
+# Nowozin et al. 2016, table 1 and 2, with u = p/q given as log u. f(1) = 0 throughout.
+DIVERGENCES: dict[str, Divergence] = {
+    "kl": Divergence(lambda r: r.exp() * r, lambda r: r + 1, lambda t: (t - 1).exp()),
+    "reverse_kl": Divergence(torch.neg, lambda r: -(-r).exp(), lambda t: -1 - (-t).log()),
+    # 2 JS(p, q), the value of the original game up to the constant 2 log 2.
+    "jensen_shannon": Divergence(
+        lambda r: r.exp() * r - (r.exp() + 1) * (F.softplus(r) - math.log(2)),
+        lambda r: math.log(2) - F.softplus(-r),
+        lambda t: -torch.log(2 - t.exp()),
+    ),
+    "chi_squared": Divergence(lambda r: (r.exp() - 1) ** 2, lambda r: 2 * (r.exp() - 1), lambda t: t**2 / 4 + t),
+}
+
+
+def f_bound(divergence: Divergence, real: Float[Tensor, "n"], fake: Float[Tensor, "m"]) -> Float[Tensor, ""]:
+    """The variational lower bound E_p T - E_q f*(T) <= D_f(p, q) from critic values T [Nowozin et al. 2016, eq. 4].
+
+    Equality at T = f'(p/q). ``real`` and ``fake`` are T at samples of p and q; T must lie in the domain of f*.
+    """
+    return real.mean() - divergence.conjugate(fake).mean()
+
+
+def adaptive_weight(
+    reconstruction: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: Tensor, *, eps: float = 1e-4
+) -> Float[Tensor, ""]:
+    """|grad reconstruction| / (|grad adversarial| + eps) at the decoder's last layer [Esser et al. 2021, eq. 7].
+
+    Multiplying the generator's adversarial loss by it makes both terms pull equally hard. Clamped to [0, 1e4].
+    """
+    pull = [
+        torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
+    ]
+    return (pull[0] / (pull[1] + eps)).clamp(0, 1e4).detach()
+
+
+def dirac_field(theta: Tensor, psi: Tensor, *, penalty: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Gradient flow of the Dirac-GAN: data at 0, generator at theta, critic psi * x [Mescheder et al. 2018].
+
+    Non-saturating players with logit psi * theta: theta' = sigmoid(-psi theta) psi and
+    psi' = -sigmoid(psi theta) theta - penalty * psi, the last term being the gradient of penalty / 2 * r1.
+    At the equilibrium (0, 0) the eigenvalues are (-penalty +- sqrt(penalty^2 - 1)) / 2: a pure rotation at penalty 0.
+    """
+    logit = psi * theta
+    return torch.sigmoid(-logit) * psi, -torch.sigmoid(logit) * theta - penalty * psi

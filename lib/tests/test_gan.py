@@ -1,0 +1,216 @@
+"""Adversarial losses against the optimal discriminator, quadrature and autograd."""
+
+import math
+
+import pytest
+import torch
+from genmodels import gan
+from genmodels.core import generator
+from torch import nn
+from torch.distributions import Normal
+
+F64 = torch.float64
+GRID = torch.linspace(-14, 14, 40_001, dtype=F64)
+P, Q = Normal(torch.tensor(0.5, dtype=F64), 1.0), Normal(torch.tensor(-0.4, dtype=F64), 1.6)
+LOG_P, LOG_Q = P.log_prob(GRID), Q.log_prob(GRID)
+
+
+def integral(y):
+    return float(torch.trapezoid(y, GRID))
+
+
+def js():
+    m = torch.logaddexp(LOG_P, LOG_Q) - math.log(2)
+    return 0.5 * integral(LOG_P.exp() * (LOG_P - m)) + 0.5 * integral(LOG_Q.exp() * (LOG_Q - m))
+
+
+def value(d):
+    """V(D) = E_p log D + E_q log(1 - D), minus the critic's loss of the minimax game."""
+    logit = torch.logit(d)
+    loss = gan.LOSSES["saturating"]
+    return -integral(LOG_P.exp() * loss.real(logit)) - integral(LOG_Q.exp() * loss.fake(logit))
+
+
+def test_optimal_discriminator_reaches_two_js_minus_log_four_and_nothing_beats_it():
+    best = gan.optimal_discriminator(LOG_P, LOG_Q)
+    torch.testing.assert_close(best, LOG_P.exp() / (LOG_P.exp() + LOG_Q.exp()))
+    assert value(best) == pytest.approx(2 * js() - 2 * math.log(2), abs=1e-8)
+    for wrong in (gan.optimal_discriminator(LOG_Q, LOG_P), best * 0.9 + 0.05, torch.full_like(best, 0.5)):
+        assert value(wrong) < value(best) - 1e-3
+
+
+@pytest.mark.parametrize("a", [-4.0, -0.3, 0.0, 2.5])
+def test_generator_gradients_per_fake_logit(a):
+    logit = torch.tensor(a, dtype=F64, requires_grad=True)
+    d = torch.sigmoid(torch.tensor(a, dtype=F64))
+    grads = {
+        name: torch.autograd.grad(gan.LOSSES[name].generator(logit), logit)[0]
+        for name in ("saturating", "non_saturating")
+    }
+    torch.testing.assert_close(grads["saturating"], -d)
+    torch.testing.assert_close(grads["non_saturating"], -(1 - d))
+    torch.testing.assert_close(grads["saturating"] / grads["non_saturating"], d / (1 - d))
+
+
+@pytest.mark.parametrize(
+    ("name", "real", "fake", "generator_loss"),
+    [
+        ("saturating", math.log1p(math.exp(-0.5)), math.log1p(math.exp(2.0)), -math.log1p(math.exp(2.0))),
+        ("non_saturating", math.log1p(math.exp(-0.5)), math.log1p(math.exp(2.0)), math.log1p(math.exp(-2.0))),
+        ("hinge", 0.5, 3.0, -2.0),
+        ("least_squares", 0.125, 2.0, 0.5),
+        ("wasserstein", -0.5, 2.0, -2.0),
+    ],
+)
+def test_losses_at_hand_computed_points(name, real, fake, generator_loss):
+    """A real logit of 0.5 and a fake one of 2."""
+    loss, r, f = gan.LOSSES[name], torch.tensor([0.5], dtype=F64), torch.tensor([2.0], dtype=F64)
+    assert float(loss.real(r)) == pytest.approx(real, abs=1e-12)
+    assert float(loss.fake(f)) == pytest.approx(fake, abs=1e-12)
+    assert float(loss.generator(f)) == pytest.approx(generator_loss, abs=1e-12)
+    assert float(loss.critic(r, f)) == pytest.approx(real + fake, abs=1e-12)
+
+
+def test_hinge_is_flat_beyond_its_margin():
+    hinge = gan.LOSSES["hinge"]
+    assert float(hinge.real(torch.tensor(1.5))) == 0 and float(hinge.fake(torch.tensor(-1.5))) == 0
+
+
+DIRECT = {
+    "kl": lambda: integral(LOG_P.exp() * (LOG_P - LOG_Q)),
+    "reverse_kl": lambda: integral(LOG_Q.exp() * (LOG_Q - LOG_P)),
+    "jensen_shannon": lambda: 2 * js(),
+    "chi_squared": lambda: integral((LOG_P.exp() - LOG_Q.exp()) ** 2 / LOG_Q.exp()),
+}
+
+
+def f_value(name, t):
+    """The bound with expectations by quadrature in place of samples."""
+    return integral(LOG_P.exp() * t) - integral(LOG_Q.exp() * gan.DIVERGENCES[name].conjugate(t))
+
+
+@pytest.mark.parametrize("name", list(gan.DIVERGENCES))
+def test_f_gan_bound_is_tight_at_the_slope_and_loose_elsewhere(name):
+    d = gan.DIVERGENCES[name]
+    ratio = LOG_P - LOG_Q
+    exact = integral(LOG_Q.exp() * d.f(ratio))
+    assert exact == pytest.approx(DIRECT[name](), abs=1e-7)
+    assert f_value(name, d.slope(ratio)) == pytest.approx(exact, abs=1e-7)
+    for wrong in (d.slope(0.5 * ratio), d.slope(-ratio), d.slope(torch.zeros_like(ratio))):
+        assert f_value(name, wrong) < exact - 1e-3
+    assert float(d.f(torch.zeros((), dtype=F64))) == pytest.approx(0.0, abs=1e-12)
+    r = torch.tensor(0.7, dtype=F64, requires_grad=True)
+    (df,) = torch.autograd.grad(d.f(r), r)
+    torch.testing.assert_close(df / r.exp(), d.slope(r))
+
+
+def test_f_bound_takes_means_over_its_samples():
+    t = torch.tensor([0.1, 0.3], dtype=F64), torch.tensor([-0.2, 0.4, 0.1], dtype=F64)
+    chi = t[0].mean() - (t[1] ** 2 / 4 + t[1]).mean()
+    torch.testing.assert_close(gan.f_bound(gan.DIVERGENCES["chi_squared"], *t), chi)
+
+
+def test_gradient_penalty_of_known_critics():
+    g = generator(0)
+    real, fake = (torch.randn(5, 2, 3, dtype=F64, generator=g) for _ in range(2))
+    w = torch.randn(2, 3, dtype=F64, generator=g)
+    linear = gan.gradient_penalty(lambda x: (x * w).sum((1, 2)), real, fake)
+    torch.testing.assert_close(linear, ((w.norm() - 1) ** 2).expand(5))
+    radial = gan.gradient_penalty(lambda x: x.flatten(1).norm(dim=1), real, fake)
+    torch.testing.assert_close(radial, torch.zeros(5, dtype=F64), atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match="must have the same shape"):
+        gan.gradient_penalty(lambda x: x.sum((1, 2)), real, fake[:4])
+
+
+def test_gradient_penalty_has_one_weight_a_sample_on_the_segment():
+    """critic = |x|^2 / 2 has gradient x: the penalty shows where between real and fake it was taken."""
+    real, fake = torch.zeros(64, 3, dtype=F64), torch.tensor([[2.0, 4.0, 6.0]], dtype=F64).expand(64, 3)
+    seen = []
+
+    def critic(x):
+        seen.append(x.detach())
+        return x.square().sum(1) / 2
+
+    penalty = gan.gradient_penalty(critic, real, fake, generator=generator(1))
+    (x,) = seen
+    fraction = x / fake
+    torch.testing.assert_close(fraction, fraction[:, :1].expand(64, 3))
+    assert fraction.min() >= 0 and fraction.max() <= 1 and fraction[:, 0].std() > 0.1
+    torch.testing.assert_close(penalty, (x.norm(dim=1) - 1) ** 2)
+
+
+@pytest.mark.parametrize("penalty", ["gp", "r1"])
+def test_penalties_reach_the_critics_weights(penalty):
+    torch.manual_seed(0)
+    critic = nn.Sequential(nn.Linear(3, 7), nn.Tanh(), nn.Linear(7, 1)).double()
+    x, y = torch.randn(5, 3, dtype=F64), torch.randn(5, 3, dtype=F64)
+    flat = lambda z: critic(z)[:, 0]
+    loss = gan.gradient_penalty(flat, x, y) if penalty == "gp" else gan.r1(flat, x)
+    assert loss.shape == (5,)
+    loss.sum().backward()
+    assert all(p.grad is not None and p.grad.norm() > 0 for p in [*critic[0].parameters(), critic[2].weight])
+
+
+def test_r1_of_a_quadratic_critic_is_its_closed_form():
+    g = generator(2)
+    a, x = torch.randn(4, 4, dtype=F64, generator=g), torch.randn(6, 4, dtype=F64, generator=g)
+    got = gan.r1(lambda z: torch.einsum("bi,ij,bj->b", z, a, z) / 2, x)
+    torch.testing.assert_close(got, (x @ ((a + a.T) / 2)).square().sum(1))
+
+
+def test_clipping_bounds_every_weight():
+    layer = nn.Linear(5, 4)
+    gan.clip_weights(layer.parameters(), 0.03)
+    assert max(float(p.detach().abs().max()) for p in layer.parameters()) <= 0.03
+    with pytest.raises(ValueError, match="must be positive, got 0"):
+        gan.clip_weights(layer.parameters(), 0)
+
+
+def test_spectral_norm_of_torch_gives_a_one_lipschitz_layer():
+    torch.manual_seed(1)
+    layer = nn.utils.parametrizations.spectral_norm(nn.Linear(6, 9, dtype=F64), n_power_iterations=50)
+    for _ in range(5):
+        layer(torch.randn(2, 6, dtype=F64))
+    assert float(torch.linalg.svdvals(layer.weight.detach())[0]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_adaptive_weight_is_the_ratio_of_two_explicit_gradients():
+    g = generator(3)
+    last = torch.randn(3, 2, dtype=F64, generator=g, requires_grad=True)
+    h = torch.randn(5, 3, dtype=F64, generator=g)
+    reconstruction, adversarial = ((h @ last) ** 2).mean(), torch.sin(h @ last).mean()
+    pulls = [torch.autograd.grad(v, last, retain_graph=True)[0].norm() for v in (reconstruction, adversarial)]
+    got = gan.adaptive_weight(reconstruction, adversarial, last)
+    torch.testing.assert_close(got, (pulls[0] / (pulls[1] + 1e-4)).detach())
+    assert not got.requires_grad
+    assert (got - pulls[1] / (pulls[0] + 1e-4)).abs() > 0.1, "the inverse ratio is another number"
+    assert float(gan.adaptive_weight(reconstruction, 0 * adversarial, last)) == pytest.approx(
+        min(float(pulls[0]) / 1e-4, 1e4), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("penalty", [0.0, 0.4, 2.0])
+def test_dirac_gan_turns_instead_of_converging_unless_regularised(penalty):
+    zero = torch.zeros((), dtype=F64)
+    jacobian = torch.tensor(
+        torch.autograd.functional.jacobian(lambda a, b: gan.dirac_field(a, b, penalty=penalty), (zero, zero)), dtype=F64
+    )
+    got = torch.linalg.eigvals(jacobian)
+    root = torch.sqrt(torch.tensor(penalty**2 - 1, dtype=torch.complex128))
+    want = torch.stack([(-penalty + root) / 2, (-penalty - root) / 2])
+    pick = lambda v: v[torch.argsort(v.real * 1e3 + v.imag)]
+    torch.testing.assert_close(pick(got), pick(want), atol=1e-10, rtol=0)
+    if penalty == 0:
+        assert got.real.abs().max() < 1e-12 and got.imag.abs().max() == pytest.approx(0.5)
+    else:
+        assert got.real.max() < -1e-2
+
+
+def test_dirac_field_is_the_gradient_of_the_players_losses():
+    theta, psi = (torch.tensor(v, dtype=F64, requires_grad=True) for v in (0.8, -1.1))
+    loss = gan.LOSSES["non_saturating"]
+    (down,) = torch.autograd.grad(loss.generator(psi * theta), theta)
+    critic = loss.critic(psi * 0, psi * theta) + 0.3 / 2 * psi**2
+    (up,) = torch.autograd.grad(critic, psi)
+    got = gan.dirac_field(theta, psi, penalty=0.3)
+    torch.testing.assert_close(torch.stack(got).detach(), torch.stack([-down, -up]))

@@ -1,0 +1,129 @@
+"""Optimal transport against duality, POT, scipy and brute force over permutations."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from genmodels import ot
+
+
+def problem(n=7, m=5, seed=0, d=2):
+    g = torch.Generator().manual_seed(seed)
+    x, y = (torch.randn(k, d, generator=g, dtype=torch.float64) for k in (n, m))
+    a, b = (torch.rand(k, generator=g, dtype=torch.float64) + 0.1 for k in (n, m))
+    return x, y, a / a.sum(), b / b.sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("p", [1.0, 2.0])
+def test_primal_dual_and_pot_agree(seed, p):
+    import ot as pot
+
+    x, y, a, b = problem(seed=seed)
+    cost = ot.cost_matrix(x, y, p)
+    primal, prices = ot.plan(a, b, cost), ot.dual(a, b, cost)
+    assert primal.cost == pytest.approx(prices.value, abs=1e-9)
+    assert primal.cost == pytest.approx(float(pot.emd2(a.numpy(), b.numpy(), cost.numpy())), abs=1e-9)
+    torch.testing.assert_close(primal.coupling.sum(1), a)
+    torch.testing.assert_close(primal.coupling.sum(0), b)
+    assert (primal.coupling >= -1e-12).all()
+    assert (prices.f[:, None] + prices.g <= cost + 1e-9).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kantorovich_rubinstein_equals_the_primal_and_is_lipschitz(seed):
+    x, y, a, b = problem(seed=seed)
+    f, value = ot.kantorovich_rubinstein(x, y, a, b)
+    points = torch.cat([x, y])
+    distance = ot.cost_matrix(points, points)
+    assert ((f[:, None] - f).abs() <= distance + 1e-9).all()
+    assert value == pytest.approx(ot.plan(a, b, ot.cost_matrix(x, y)).cost, abs=1e-9)
+    assert value == pytest.approx(float(f[:7] @ a - f[7:] @ b), abs=1e-9)
+
+
+def test_duality_with_one_potential_fails_for_the_squared_cost():
+    """The sabotage twin: the same programme with p = 2 does not give W2^2 (f(u) - f(v) <= |u - v|^2 chains to zero)."""
+    x, y = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
+    between = torch.linspace(0, 1, 11, dtype=torch.float64)[1:-1, None]
+    _, w1 = ot.kantorovich_rubinstein(x, y)
+    assert w1 == pytest.approx(1.0)
+    points = torch.cat([x, between, y])
+    chained = ot.cost_matrix(points, points, 2.0).diagonal(1).sum()
+    assert chained < 0.2 < ot.plan(torch.ones(1).double(), torch.ones(1).double(), ot.cost_matrix(x, y, 2.0)).cost
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (6, 9), (1, 4)])
+def test_wasserstein_1d_is_scipys_and_the_integral_of_the_cdf_gap(n, m):
+    g = np.random.default_rng(n * m)
+    x, y = g.normal(size=n), g.normal(1.0, 2.0, size=m)
+    got = float(ot.wasserstein_1d(torch.tensor(x), torch.tensor(y)))
+    assert got == pytest.approx(scipy.stats.wasserstein_distance(x, y), abs=1e-12)
+    grid = np.sort(np.concatenate([x, y]))
+    F, G = (np.searchsorted(np.sort(v), grid[:-1], side="right") / len(v) for v in (x, y))
+    assert got == pytest.approx(float((np.abs(F - G) * np.diff(grid)).sum()), abs=1e-12)
+
+
+def test_wasserstein_1d_of_order_two_matches_the_linear_programme():
+    x, y, *_ = problem(n=4, m=6, d=1)
+    uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (4, 6)]
+    exact = ot.plan(*uniform, ot.cost_matrix(x, y, 2.0)).cost ** 0.5
+    assert float(ot.wasserstein_1d(x[:, 0], y[:, 0], p=2.0)) == pytest.approx(exact, abs=1e-9)
+
+
+def test_unsorted_pairs_overestimate():
+    """The sabotage twin of sorting: pairing in the order of arrival gives a cost that is too high."""
+    x, y, *_ = problem(n=20, m=20, d=1)
+    assert (x - y).abs().mean() > ot.wasserstein_1d(x[:, 0], y[:, 0]) + 0.1
+
+
+def test_wasserstein_1d_has_the_gradient_of_the_matched_pairs():
+    x = torch.tensor([3.0, -1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    y = torch.tensor([10.0, 11.0, 12.0], dtype=torch.float64)
+    ot.wasserstein_1d(x, y).backward()
+    torch.testing.assert_close(x.grad, torch.full((3,), -1 / 3, dtype=torch.float64))
+
+
+def test_sinkhorn_has_the_marginals_and_approaches_the_programme():
+    x, y, a, b = problem()
+    cost = ot.cost_matrix(x, y)
+    exact = ot.plan(a, b, cost).cost
+    loose, tight = ot.sinkhorn(a, b, cost, 0.5), ot.sinkhorn(a, b, cost, 0.01)
+    torch.testing.assert_close(tight.coupling.sum(1), a, atol=1e-7, rtol=0)
+    assert exact - 1e-9 <= tight.cost < exact + 0.02
+    assert loose.cost > tight.cost + 0.01
+    # First-order condition: log P_ij + cost_ij / entropy is a sum of a row and a column term.
+    z = loose.coupling.log() + cost / 0.5
+    residual = z - z.mean(1, keepdim=True) - z.mean(0, keepdim=True) + z.mean()
+    assert residual.abs().max() < 1e-6
+
+
+def test_minibatch_coupling_is_the_best_permutation():
+    x, y, *_ = problem(n=6, m=6)
+    cost = ot.cost_matrix(x, y, 2.0)
+    order = ot.minibatch_coupling(x, y)
+    assert sorted(order.tolist()) == list(range(6))
+    best = min(sum(cost[i, j] for i, j in enumerate(p)) for p in itertools.permutations(range(6)))
+    paired = cost[torch.arange(6), order].sum()
+    assert float(paired) == pytest.approx(float(best), abs=1e-12)
+    assert float(paired) <= float(cost.diagonal().sum())
+    # The sabotage twin: the inverse permutation pairs the other way round and costs more here.
+    assert float(cost[torch.arange(6), order.argsort()].sum()) > float(best) + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda x, y, a, b: ot.plan(a * 2, b, ot.cost_matrix(x, y)), "must sum to 1"),
+        (lambda x, y, a, b: ot.plan(-a, b, ot.cost_matrix(x, y)), "must not be negative"),
+        (lambda x, y, a, b: ot.dual(a, b, ot.cost_matrix(y, x)), "7 x 5"),
+        (lambda x, y, a, b: ot.sinkhorn(a, b, ot.cost_matrix(x, y), 0.0), "must be positive, got 0.0"),
+        (lambda x, y, a, b: ot.minibatch_coupling(x, y), "same size, got 7 and 5"),
+        (lambda x, y, a, b: ot.cost_matrix(x, y, 0), "must be positive, got 0"),
+        (lambda x, y, a, b: ot.wasserstein_1d(x, y), "two non-empty vectors"),
+    ],
+)
+def test_bad_input_is_refused_in_a_sentence(call, says):
+    with pytest.raises(ValueError, match=says):
+        call(*problem())
