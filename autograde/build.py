@@ -1,0 +1,130 @@
+"""``autograde build``: solutions/ to course/ and to nbgrader's source, byte for byte the same each time."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograde import notebooks
+from autograde.authoring import validate
+from autograde.chapters import NAME, Chapter, select
+from autograde.errors import AuthoringError
+
+DIFF_LINES = 12
+IGNORED = {".ipynb_checkpoints", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A file of course/ that is not what the build makes."""
+
+    path: Path
+    why: str
+    diff: tuple[str, ...] = ()
+
+
+def chapters(course: Path, names: list[str] | None = None) -> list[Chapter]:
+    """Well-formed chapters, or one AuthoringError with the problems of all of them."""
+    good, problems = [], []
+    for chapter in select(course, names or ()):
+        try:
+            good.append(validate(chapter))
+        except AuthoringError as error:
+            problems += error.problems
+    if problems:
+        raise AuthoringError(problems)
+    return good
+
+
+def released(chapter: Chapter) -> dict[str, bytes]:
+    """What course/NN_name/ must hold: the notebook, and the chapter's assets as they are."""
+    files = {f"{chapter.id}/{chapter.name}.ipynb": notebooks.write(notebooks.student(chapter)).encode()}
+    for path in sorted((chapter.folder / "assets").rglob("*")):
+        if path.is_file() and not IGNORED & set(path.parts):
+            files[f"{chapter.id}/{path.relative_to(chapter.folder).as_posix()}"] = path.read_bytes()
+    return files
+
+
+def index(every: list[Chapter]) -> str:
+    """course/README.md: the table of chapters with what each costs."""
+    lines = [
+        "# The course",
+        "",
+        "Open a chapter, run its cells from the top, write the answers where it says so, and run the check below each.",
+        "Made from `solutions/` by `autograde build`; edits here are overwritten.",
+        "",
+        "| chapter | exercises | minutes of work | points | to run |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for chapter in every:
+        front = notebooks.front(chapter)
+        link = f"[{chapter.title}]({chapter.id}/{chapter.name}.ipynb)"
+        lines.append(f"| {link} | {front['exercises']} | {front['minutes']} | {front['points']} | {front['budget']} |")
+    return "\n".join(lines) + "\n"
+
+
+def expected(course: Path, names: list[str] | None = None) -> dict[str, bytes]:
+    """Every file the build answers for, relative to course/. The index always covers all chapters."""
+    files: dict[str, bytes] = {}
+    for chapter in chapters(course, names):
+        files |= released(chapter)
+    every = chapters(course)
+    if every:
+        files["README.md"] = index(every).encode()
+    return files
+
+
+def drift(course: Path, names: list[str] | None = None) -> list[Drift]:
+    """Where course/ differs from what the build makes; nothing is written."""
+    files, found = expected(course, names), []
+    for name, want in files.items():
+        path = course / "course" / name
+        if not path.exists():
+            found.append(Drift(path, "missing"))
+        elif (have := path.read_bytes()) != want:
+            found.append(Drift(path, "edited by hand, or solutions/ changed since the build", _diff(have, want)))
+    return found + [Drift(path, "made by no chapter") for path in stray(course, files, names)]
+
+
+def stray(course: Path, files: dict[str, bytes], names: list[str] | None = None) -> list[Path]:
+    """Files in the folders of course/ that no chapter makes (a renamed chapter leaves some)."""
+    mine = {name.split("/")[0] for name in files}
+    found = []
+    for folder in sorted((course / "course").glob("*/")):
+        if not NAME.fullmatch(folder.name) or (names and folder.name not in mine):
+            continue
+        for path in sorted(folder.rglob("*")):
+            name = path.relative_to(course / "course").as_posix()
+            if path.is_file() and name not in files and not IGNORED & set(path.parts):
+                found.append(path)
+    return found
+
+
+def write(course: Path, names: list[str] | None = None) -> list[Path]:
+    """Write what differs and nbgrader's source notebooks; returns the files of course/ that changed."""
+    changed = []
+    files = expected(course, names)
+    for name, data in files.items():
+        path = course / "course" / name
+        if path.exists() and path.read_bytes() == data:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        changed.append(path)
+    for path in stray(course, files, names):
+        if path.suffix == ".ipynb" or "assets" in path.parts:
+            path.unlink()
+            changed.append(path)
+    for chapter in chapters(course, names):
+        path = course / "out" / "source" / chapter.id / f"{chapter.name}.ipynb"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(notebooks.write(notebooks.source(chapter)), encoding="utf-8")
+    return changed
+
+
+def _diff(have: bytes, want: bytes) -> tuple[str, ...]:
+    a, b = (data.decode("utf-8", "replace").splitlines() for data in (have, want))
+    lines = difflib.unified_diff(a, b, "course/", "the build", lineterm="", n=0)
+    return tuple(line[:160] for line in itertools.islice(itertools.islice(lines, 2, None), DIFF_LINES))
