@@ -1,0 +1,140 @@
+"""Layers in which some weights do not exist: a fixed mask says which inputs an output may look at.
+
+The mask multiplies the weight at every forward pass. Zeroing the weights once would not do: the next optimiser step
+(momentum, weight decay) would move them away from zero again.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from genmodels.core import require
+
+__all__ = ["CAUSAL_KINDS", "MaskedConv2d", "MaskedLinear", "causal_mask"]
+
+
+class MaskedLinear(nn.Module):
+    """y = (mask * W) x + b, where mask[i, j] says whether output i may look at input j.
+
+    Several masks may share one weight: give them stacked as (k, out, in) and choose with ``layer(x, which)``
+    [MADE, section 4.3: one network, many orders]. Weights are initialised for the number of inputs that the mask
+    leaves to each output, so that sparse rows are not born too quiet.
+    """
+
+    mask: Bool[Tensor, "k out in"]
+
+    def __init__(self, mask: Bool[Tensor, "*k out in"], *, bias: bool = True) -> None:
+        super().__init__()
+        mask = torch.as_tensor(mask)
+        require(
+            mask.ndim in (2, 3) and mask.dtype == torch.bool,
+            f"mask must be boolean of shape (out, in) or (k, out, in); got {mask.dtype} {tuple(mask.shape)}",
+        )
+        self.register_buffer("mask", mask.clone() if mask.ndim == 3 else mask[None].clone())
+        d_out, d_in = mask.shape[-2:]
+        bound = self.mask.float().mean(0).sum(1, keepdim=True).clamp_min(1).rsqrt()
+        self.weight = nn.Parameter((2 * torch.rand(d_out, d_in) - 1) * bound)
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+
+    def masked_weight(self, which: int = 0) -> Float[Tensor, "out in"]:
+        """The weight the layer really uses under mask ``which``."""
+        return self.weight * self.mask[which].to(self.weight.dtype)
+
+    def forward(self, x: Float[Tensor, "*b in"], which: int = 0) -> Float[Tensor, "*b out"]:
+        """Apply the layer under mask ``which``."""
+        return F.linear(x, self.masked_weight(which), self.bias)
+
+
+# What a kernel may see: all rows above the centre's row?, and the columns of the centre's row up to (exclusive):
+# "past" is left of the centre, "present" includes it, "row" is the whole row, "none" nothing of it.
+CAUSAL_KINDS: dict[str, tuple[bool, str]] = {
+    "A": (True, "past"),
+    "B": (True, "present"),
+    "vertical A": (True, "none"),
+    "vertical B": (True, "row"),
+    "horizontal A": (False, "past"),
+    "horizontal B": (False, "present"),
+}
+
+
+def causal_mask(kernel: int, kind: str) -> Bool[Tensor, "kernel kernel"]:
+    """Which taps of a kernel x kernel window lie in the past of its centre, in raster order.
+
+    "A" leaves out the centre, so that a pixel never sees itself: for the first layer only. "B" keeps it: the features
+    there are already free of the pixel. "vertical A" sees the rows strictly above; after it, "vertical B" may see its
+    own row in full, because those features know earlier rows only. "horizontal A/B" see the centre's row alone.
+    [van den Oord et al. 2016, arXiv 1601.06759 (A, B) and 1606.05328 (vertical, horizontal).]
+    """
+    require(kernel % 2 == 1, f"kernel must be odd, so that it has a centre; got {kernel}")
+    require(kind in CAUSAL_KINDS, f"unknown kind {kind!r}; choose one of {', '.join(map(repr, CAUSAL_KINDS))}")
+    above, row = CAUSAL_KINDS[kind]
+    centre = kernel // 2
+    mask = torch.zeros(kernel, kernel, dtype=torch.bool)
+    mask[:centre] = above
+    mask[centre, : {"none": 0, "past": centre, "present": centre + 1, "row": kernel}[row]] = True
+    return mask
+
+
+class MaskedConv2d(nn.Module):
+    """A convolution that sees only the past of each pixel; the output has the size of the input.
+
+    ``colours`` splits the channels, in order, into as many groups (red, green, blue, ...). At the centre tap a group
+    sees the groups before it, and with a "B" kind also itself, so that the colours of one pixel form a chain too.
+    """
+
+    mask: Bool[Tensor, "out in kernel kernel"]
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, kind: str, *, colours: int = 1, bias: bool = True) -> None:
+        super().__init__()
+        require(
+            c_in % colours == 0 and c_out % colours == 0,
+            f"channels must divide into the {colours} colours; got {c_in} in and {c_out} out",
+        )
+        mask = causal_mask(kernel, kind).repeat(c_out, c_in, 1, 1)
+        if CAUSAL_KINDS[kind][1] in ("past", "present"):
+            to = torch.arange(c_out)[:, None] * colours // c_out
+            source = torch.arange(c_in)[None] * colours // c_in
+            mask[:, :, kernel // 2, kernel // 2] = source < to if kind.endswith("A") else source <= to
+        self.register_buffer("mask", mask)
+        self.c_out, self.kernel = c_out, kernel
+        bound = mask.flatten(1).float().sum(1).clamp_min(1).rsqrt().reshape(-1, 1, 1, 1)
+        self.weight = nn.Parameter((2 * torch.rand(c_out, c_in, kernel, kernel) - 1) * bound)
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+
+    def masked_weight(self) -> Float[Tensor, "out in kernel kernel"]:
+        """The weight the layer really uses."""
+        return self.weight * self.mask.to(self.weight.dtype)
+
+    def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
+        """Convolve with the masked kernel, padding with zeros."""
+        return F.conv2d(x, self.masked_weight(), self.bias, padding=self.kernel // 2)
+
+    def open(self, n: int, h: int, w: int) -> dict[str, Tensor]:
+        """Memory for feeding n images of h x w piece by piece with ``feed``: the inputs seen so far, padded."""
+        p = self.kernel // 2
+        weight = self.masked_weight().detach()[:, :, : p + 1]  # the rows below the centre are never seen
+        return {
+            "weight": weight,
+            "matrix": weight.flatten(1).T.contiguous(),
+            "seen": weight.new_zeros(n, weight.shape[1], h + p, w + 2 * p),
+        }
+
+    def feed(
+        self, memory: dict[str, Tensor], x: Float[Tensor, "n in 1 piece"], row: int, column: int
+    ) -> Float[Tensor, "n out 1 piece"]:
+        """Outputs at (row, column ...) once the inputs there are x and everything earlier has been fed.
+
+        Generating an image pixel by pixel this way costs one pass of the network in all, where calling ``forward``
+        for each pixel costs one pass a pixel [Ramachandran et al. 2017, arXiv 1704.06001].
+        """
+        p, piece = self.kernel // 2, x.shape[-1]
+        memory["seen"][:, :, p + row, p + column : p + column + piece] = x[:, :, 0]
+        window = memory["seen"][:, :, row : row + p + 1, column : column + piece + 2 * p]
+        if piece > 1:
+            return F.conv2d(window, memory["weight"], self.bias)
+        flat = window.reshape(len(x), -1)
+        y = flat @ memory["matrix"] if self.bias is None else torch.addmm(self.bias, flat, memory["matrix"])
+        return y[:, :, None, None]
