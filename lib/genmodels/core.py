@@ -17,6 +17,7 @@ __all__ = [
     "parameter_count",
     "require",
     "sample_categorical",
+    "straight_through",
     "sum_except_batch",
 ]
 
@@ -69,6 +70,24 @@ def sample_categorical(
     """Exact draws from softmax(logits) by the Gumbel-max trick in float64; logits may be -inf, not all of them."""
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
     return (logits.double() + noise).argmax(-1)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Forward: the hard value, bit for bit. Backward: the gradient of the soft one."""
+
+    @staticmethod
+    def forward(ctx, hard, soft):  # noqa: ARG004
+        return hard.clone()
+
+    @staticmethod
+    def backward(ctx, grad):  # noqa: ARG004
+        return None, grad
+
+
+def straight_through(hard: Float[Tensor, "*s"], soft: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """``hard`` on the way forward, exactly; the gradient of ``soft`` on the way back [Bengio et al. 2013]. Biased."""
+    require(hard.shape == soft.shape, f"hard {tuple(hard.shape)} and soft {tuple(soft.shape)} must have the same shape")
+    return _StraightThrough.apply(hard, soft)
 
 
 def device(name: str | None = None) -> torch.device:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from genmodels.core import gumbel, require
+from genmodels.core import gumbel, require, straight_through
 
 __all__ = [
     "Moments",
@@ -88,24 +88,6 @@ def leave_one_out(value: Float[Tensor, "k *b"]) -> Float[Tensor, "k *b"]:
 def optimal_baseline(value: Float[Tensor, "n"], score: Float[Tensor, "n"]) -> Float[Tensor, ""]:
     """The constant b = E[f score^2] / E[score^2] that minimises the variance of (f - b) score [Weaver & Tao 2001]."""
     return (value * score.square()).mean() / score.square().mean()
-
-
-class _StraightThrough(torch.autograd.Function):
-    """Forward: the hard value, bit for bit. Backward: the gradient of the soft one."""
-
-    @staticmethod
-    def forward(ctx, hard, soft):  # noqa: ARG004
-        return hard.clone()
-
-    @staticmethod
-    def backward(ctx, grad):  # noqa: ARG004
-        return None, grad
-
-
-def straight_through(hard: Float[Tensor, "*s"], soft: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
-    """``hard`` on the way forward, exactly; the gradient of ``soft`` on the way back [Bengio et al. 2013]. Biased."""
-    require(hard.shape == soft.shape, f"hard {tuple(hard.shape)} and soft {tuple(soft.shape)} must have the same shape")
-    return _StraightThrough.apply(hard, soft)
 
 
 def gumbel_softmax(

@@ -1,0 +1,141 @@
+"""Vectors to codes and back: vector quantisation with a learnt codebook, and finite scalar quantisation without one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genmodels.core import require, straight_through, sum_except_batch
+
+__all__ = ["FSQ", "Quantized", "VectorQuantizer", "nearest", "perplexity"]
+
+
+class Quantized(NamedTuple):
+    """Codes in place of vectors: ``z`` carries the straight-through gradient; both losses are summed per sample
+    (b,).
+    """
+
+    z: Float[Tensor, "b *s d"]
+    indices: Int[Tensor, "b *s"]
+    codebook_loss: Float[Tensor, "b"]
+    commitment_loss: Float[Tensor, "b"]
+
+
+def nearest(z: Float[Tensor, "*s d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, "*s"]:
+    """Index of the closest code in Euclidean distance; |z|^2 is left out since it is the same for every code."""
+    require(z.shape[-1] == codebook.shape[1], f"vectors have {z.shape[-1]} entries but codes have {codebook.shape[1]}")
+    return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
+
+
+def perplexity(indices: Int[Tensor, "*s"], codes: int) -> Float[Tensor, ""]:
+    """exp of the entropy of code usage: 1 when one code does everything, ``codes`` when all are used alike."""
+    usage = indices.flatten().bincount(minlength=codes).double()
+    return torch.special.entr(usage / usage.sum()).sum().exp()
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest-code quantisation of the last axis [van den Oord et al. 2017, eq. 1-3].
+
+    z (b, *s, d): move the channels of an image last. With ``decay`` the codebook follows running means of the
+    vectors it was given, in training mode only, and has no gradient; without it, it learns by ``codebook_loss``.
+    """
+
+    def __init__(self, codes: int, dim: int, *, decay: float | None = None, smoothing: float = 1e-5):
+        super().__init__()
+        require(codes >= 1 and dim >= 1, f"need at least 1 code of 1 dimension, got {codes} codes of {dim}")
+        require(decay is None or 0 <= decay < 1, f"decay must lie in [0, 1), got {decay}")
+        self.decay, self.smoothing = decay, smoothing
+        start = torch.randn(codes, dim) / dim**0.5
+        self.codebook = nn.Parameter(start, requires_grad=decay is None)
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", start.clone())
+
+    def forward(self, z: Float[Tensor, "b *s d"]) -> Quantized:
+        """Codes, the vectors they stand for, and |sg(z) - e|^2 and |z - sg(e)|^2 (weight the latter by beta, 0.25
+        there).
+        """
+        indices = nearest(z.detach(), self.codebook.detach())
+        code = self.codebook[indices]
+        if self.decay is not None and self.training:
+            self._follow(z.detach().flatten(0, -2), indices.flatten())
+        learn = sum_except_batch((z.detach() - code).square())
+        commit = sum_except_batch((z - code.detach()).square())
+        return Quantized(straight_through(code.detach(), z), indices, learn, commit)
+
+    def decode(self, indices: Int[Tensor, "b *s"]) -> Float[Tensor, "b *s d"]:
+        """The code vectors of ``indices``."""
+        return F.embedding(indices, self.codebook)
+
+    @torch.no_grad()
+    def _follow(self, z: Tensor, indices: Tensor) -> None:
+        """Exponential moving means of counts and sums, Laplace-smoothed so that no count is zero (ibid., app. A.1)."""
+        codes = len(self.codebook)
+        counts = indices.bincount(minlength=codes).to(z.dtype)
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, indices, z), 1 - self.decay)
+        total = self.counts.sum()
+        smooth = (self.counts + self.smoothing) / (total + codes * self.smoothing) * total
+        # A code that nothing chose lately keeps its place: its sum and its count fade at the same rate.
+        moved = self.sums / smooth[:, None]
+        self.codebook.copy_(torch.where(counts[:, None] > 0, moved, self.codebook))
+
+    @torch.no_grad()
+    def revive(
+        self, z: Float[Tensor, "b *s d"], threshold: float = 1.0, *, generator: torch.Generator | None = None
+    ) -> int:
+        """Move every code whose running count is below ``threshold`` onto a random vector of z; returns how many
+        moved.
+        """
+        require(self.decay is not None, "reviving needs running counts: construct with decay=0.99, say")
+        dead = self.counts < threshold
+        n = int(dead.sum())
+        if n:
+            pool = z.detach().flatten(0, -2)
+            choice = torch.randint(len(pool), (n,), generator=generator, device=pool.device)
+            self.codebook[dead] = pool[choice]
+            self.sums[dead], self.counts[dead] = pool[choice] * threshold, torch.full_like(self.counts[dead], threshold)
+        return n
+
+
+class FSQ(nn.Module):
+    """Finite scalar quantisation: each of d numbers is squashed and rounded to its own few levels [Mentzer et al.
+    2024].
+
+    The codebook is the grid of product(levels) points: nothing to learn, nothing to die. Values lie in [-1, 1].
+    """
+
+    def __init__(self, levels: tuple[int, ...]):
+        super().__init__()
+        require(len(levels) > 0 and min(levels) >= 2, f"every dimension needs at least 2 levels, got {levels}")
+        self.levels = tuple(levels)
+        size = torch.tensor(levels)
+        self.register_buffer("size", size, persistent=False)
+        self.register_buffer("stride", torch.cat([size.new_ones(1), size.cumprod(0)[:-1]]), persistent=False)
+
+    @property
+    def codes(self) -> int:
+        """Number of codes: the product of the levels."""
+        return int(self.size.prod())
+
+    def forward(self, z: Float[Tensor, "b *s d"]) -> Quantized:
+        """Round each entry to the nearest of its levels, straight-through; there is nothing to commit to: zero
+        losses.
+        """
+        require(z.shape[-1] == len(self.levels), f"expected {len(self.levels)} entries a vector, got {z.shape[-1]}")
+        unit = (torch.tanh(z) + 1) / 2
+        digits = (unit * (self.size - 1)).round()
+        hard = 2 * digits / (self.size - 1) - 1
+        zero = z.new_zeros(len(z))
+        return Quantized(straight_through(hard.detach(), 2 * unit - 1), self._index(digits.long()), zero, zero)
+
+    def _index(self, digits: Int[Tensor, "*s d"]) -> Int[Tensor, "*s"]:
+        return (digits * self.stride).sum(-1)
+
+    def decode(self, indices: Int[Tensor, "*s"]) -> Float[Tensor, "*s d"]:
+        """The grid point of each index: mixed-radix digits, the first dimension varying fastest."""
+        digits = indices[..., None] // self.stride % self.size
+        return 2 * digits / (self.size - 1) - 1

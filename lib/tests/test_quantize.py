@@ -1,0 +1,164 @@
+"""Codes against brute force, gradients term by term, and the books that the codebook keeps."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from genmodels import quantize as vq
+from genmodels.core import generator
+
+F64 = torch.float64
+
+
+def vectors(*shape, seed=0):
+    return torch.randn(*shape, dtype=F64, generator=generator(seed))
+
+
+def test_nearest_is_brute_force_and_a_tree():
+    from scipy.spatial import cKDTree
+
+    z, codebook = vectors(3, 5, 4), vectors(7, 4, seed=1)
+    got = vq.nearest(z, codebook)
+    assert torch.equal(got, (z[..., None, :] - codebook).square().sum(-1).argmin(-1))
+    assert torch.equal(got.flatten(), torch.as_tensor(cKDTree(codebook.numpy()).query(z.reshape(-1, 4).numpy())[1]))
+    assert not torch.equal(got, (z[..., None, :] - codebook).square().sum(-1).argmax(-1))
+    assert not torch.equal(got, (-2 * z @ codebook.T).argmin(-1)), "the codes' own length counts"
+    with pytest.raises(ValueError, match="4 entries but codes have 3"):
+        vq.nearest(z, codebook[:, :3])
+
+
+def test_gradients_go_where_each_term_says():
+    layer = vq.VectorQuantizer(6, 4).double()
+    z = vectors(2, 3, 4).requires_grad_()
+    weight = vectors(2, 3, 4, seed=2)
+    out = layer(z)
+    to_z, to_code = torch.autograd.grad(
+        (out.z * weight).sum(), [z, layer.codebook], retain_graph=True, allow_unused=True
+    )
+    torch.testing.assert_close(to_z, weight)
+    assert to_code is None, "the reconstruction must not move the codebook"
+    gap = (z - layer.codebook[out.indices]).detach()
+    for loss, mine, other, sign in (
+        (out.codebook_loss, layer.codebook, z, -1),
+        (out.commitment_loss, z, layer.codebook, 1),
+    ):
+        torch.testing.assert_close(loss, gap.square().sum((1, 2)))
+        got, none = torch.autograd.grad(loss.sum(), [mine, other], retain_graph=True, allow_unused=True)
+        assert none is None
+        if sign == 1:
+            torch.testing.assert_close(got, 2 * gap)
+        else:
+            want = torch.zeros_like(layer.codebook).index_add_(0, out.indices.flatten(), -2 * gap.reshape(-1, 4))
+            torch.testing.assert_close(got, want)
+
+
+def test_quantising_twice_changes_nothing_and_decode_inverts():
+    layer = vq.VectorQuantizer(6, 4).double()
+    once = layer(vectors(2, 3, 4))
+    twice = layer(once.z)
+    assert torch.equal(once.indices, twice.indices) and torch.equal(once.z, twice.z)
+    assert torch.equal(layer.decode(once.indices), once.z)
+
+
+def test_perplexity_counts_codes_in_use():
+    assert float(vq.perplexity(torch.zeros(9, dtype=torch.long), 5)) == pytest.approx(1.0)
+    assert float(vq.perplexity(torch.arange(5).repeat(3), 5)) == pytest.approx(5.0)
+    p = torch.tensor([0.5, 0.25, 0.25])
+    assert float(vq.perplexity(torch.tensor([0, 0, 1, 2]), 9)) == pytest.approx(math.exp(-(p * p.log()).sum()))
+
+
+def test_moving_averages_follow_their_recursion_in_training_only():
+    layer = vq.VectorQuantizer(4, 2, decay=0.9).double()
+    assert not layer.codebook.requires_grad
+    z = vectors(3, 5, 2)
+    before = {k: v.clone() for k, v in layer.state_dict().items()}
+    layer.eval()
+    layer(z)
+    assert all(torch.equal(v, before[k]) for k, v in layer.state_dict().items())
+    layer.train()
+    indices = layer(z).indices.flatten()
+    counts = torch.stack([(indices == k).sum() for k in range(4)]).double()
+    sums = torch.stack([z.reshape(-1, 2)[indices == k].sum(0) for k in range(4)])
+    n, m = 0.9 * before["counts"] + 0.1 * counts, 0.9 * before["sums"] + 0.1 * sums
+    torch.testing.assert_close(layer.counts, n)
+    smooth = (n + 1e-5) / (n.sum() + 4e-5) * n.sum()
+    used = counts > 0
+    torch.testing.assert_close(layer.codebook[used], (m / smooth[:, None])[used])
+    torch.testing.assert_close(layer.codebook[~used], before["codebook"][~used])
+    assert (layer.codebook - before["codebook"])[used].abs().max() > 1e-3
+
+
+def test_unused_codes_stay_put_and_revival_moves_only_the_dead():
+    layer = vq.VectorQuantizer(3, 2, decay=0.5).double()
+    with torch.no_grad():
+        layer.codebook.copy_(torch.tensor([[0.0, 0.0], [5.0, 5.0], [-90.0, 0.0]]))
+        layer.sums.copy_(layer.codebook)
+    z = vectors(8, 2, seed=3).repeat(3, 1) * 0.1
+    z[::2] += 5
+    for _ in range(20):
+        layer(z[:, None])
+    assert torch.equal(layer.codebook[2], torch.tensor([-90.0, 0.0], dtype=F64))
+    alive = layer.codebook[:2].clone()
+    assert layer.revive(z, 0.5, generator=generator(4)) == 1
+    assert torch.equal(layer.codebook[:2], alive)
+    assert (z - layer.codebook[2]).abs().sum(1).min() == 0
+    assert layer.revive(z, 0.5) == 0
+    with pytest.raises(ValueError, match="decay=0.99"):
+        vq.VectorQuantizer(3, 2).revive(z)
+
+
+def test_rate_distortion_at_both_ends():
+    """One code at the mean: distortion is the variance. As many codes as points: none."""
+    z = vectors(11, 1, 3)
+    one, all_ = vq.VectorQuantizer(1, 3).double(), vq.VectorQuantizer(11, 3).double()
+    with torch.no_grad():
+        one.codebook.copy_(z.mean(0))
+        all_.codebook.copy_(z[:, 0])
+    torch.testing.assert_close(one(z).commitment_loss.mean(), z[:, 0].var(0, correction=0).sum())
+    assert float(all_(z).commitment_loss.detach().sum()) == 0
+
+
+@pytest.mark.parametrize("levels", [(3, 5, 2), (8, 5), (2,)])
+def test_fsq_is_a_bijection_of_its_grid(levels):
+    layer = vq.FSQ(levels)
+    assert layer.codes == math.prod(levels)
+    indices = torch.arange(layer.codes)
+    grid = layer.decode(indices)
+    want = {
+        tuple(2 * i / (n - 1) - 1 for i, n in zip(c, levels, strict=True))
+        for c in itertools.product(*map(range, levels))
+    }
+    assert {tuple(round(v, 5) for v in row) for row in grid.tolist()} == {
+        tuple(round(v, 5) for v in row) for row in want
+    }
+    out = layer(torch.atanh(grid.double().clamp(-1 + 1e-9, 1 - 1e-9)))
+    assert torch.equal(out.indices, indices)
+    torch.testing.assert_close(out.z, grid.double())
+
+
+def test_fsq_rounds_to_the_nearest_level_with_the_gradient_of_tanh():
+    z = vectors(4, 6, 2).requires_grad_()
+    out = vq.FSQ((3, 5))(z)
+    for d, n in enumerate((3, 5)):
+        grid = torch.linspace(-1, 1, n, dtype=F64)
+        best = grid[(torch.tanh(z[..., d, None]) - grid).abs().argmin(-1)]
+        torch.testing.assert_close(out.z[..., d], best)
+    (grad,) = torch.autograd.grad(out.z.sum(), z)
+    torch.testing.assert_close(grad, 1 - torch.tanh(z.detach()) ** 2)
+    assert out.codebook_loss.shape == (4,) and not out.commitment_loss.any()
+    with pytest.raises(ValueError, match="expected 2 entries"):
+        vq.FSQ((3, 5))(vectors(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: vq.VectorQuantizer(0, 2), "got 0 codes of 2"),
+        (lambda: vq.VectorQuantizer(3, 2, decay=1.0), r"\[0, 1\), got 1.0"),
+        (lambda: vq.FSQ((1, 3)), "at least 2 levels"),
+    ],
+)
+def test_bad_input_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
