@@ -45,14 +45,13 @@ def _cell(cell: Cell) -> Iterator[tuple[int, str]]:
         yield head, f"unknown tag {tag!r}; known: {', '.join(TAGS)}"
     for key in cell.nbgrader.keys() - NBGRADER:
         yield head, f"unknown nbgrader key {key!r}; known: {', '.join(sorted(NBGRADER))}"
-    graded = cell.is_answer or cell.is_check or cell.is_manual
     if cell.nbgrader and not cell.grade_id:
         yield head, "an nbgrader cell needs a grade_id"
     if cell.nbgrader.get("grade") and not _positive(cell.nbgrader.get("points")):
         yield head, f"{cell.grade_id}: a graded cell needs points, a whole number above 0"
     if cell.is_answer and "points" in cell.nbgrader:
         yield head, f"{cell.grade_id}: points belong to the check cells, not to the answer"
-    if graded and cell.is_lab:
+    if cell.is_graded and cell.is_lab:
         yield head, f"{cell.grade_id}: a graded cell cannot be a lab cell (grading skips those)"
     if cell.kind == "markdown" and (cell.is_answer or cell.is_check):
         yield head, f"{cell.grade_id}: a markdown cell can only be graded by a person (grade and solution both true)"

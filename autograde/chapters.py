@@ -56,6 +56,11 @@ class Cell:
         return bool(self.nbgrader.get("grade")) and bool(self.nbgrader.get("solution"))
 
     @property
+    def is_graded(self) -> bool:
+        """An answer, a check or a cell that a person grades."""
+        return self.is_answer or self.is_check or self.is_manual
+
+    @property
     def is_lab(self) -> bool:
         """Training, figures, live labs: students and papermill run it, grading does not."""
         return "lab" in self.tags

@@ -101,6 +101,7 @@ def check(
     exercise: Annotated[list[str] | None, typer.Option("--exercise", "-e", help="Only this one.")] = None,
     jobs: Jobs = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of each statistical check.")] = 200,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each mutant is told.")] = False,
     as_json: Json = False,
 ) -> None:
     """Is the grader right? Right answers get full marks, every known mistake its own diagnosis."""
@@ -112,7 +113,7 @@ def check(
     if as_json:
         emit([report.document() for report in reports])
     else:
-        table.show(reports)
+        table.show(reports, verbose)
     raise typer.Exit(1 if any(report.problems for report in reports) else 0)
 
 

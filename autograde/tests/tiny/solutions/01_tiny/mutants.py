@@ -1,6 +1,7 @@
 """Right and wrong answers to the tiny chapter."""
 
 import torch
+
 from autograde.mutants import alternative, mutant
 
 
