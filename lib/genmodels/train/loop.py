@@ -136,6 +136,8 @@ class Run:
     resume: bool = True
     progress: bool = True
     callback: Callable[[Any], None] | None = None
+    fixed: dict[str, object] = field(default_factory=dict)
+    """What a resumed run must share with the checkpoint, beyond the settings."""
 
     def __post_init__(self) -> None:
         check_checkpoint(self.checkpoint, self.checkpoint_every)
@@ -164,7 +166,7 @@ class Run:
         first, samples, seconds_before = done["step"], done["samples"], done["seconds"]
         averaged = None if average is None else average.module
         if first >= settings.steps:
-            yield make_state(first, done["lr"], seconds_before, samples, model, torch.tensor(done["loss"]), averaged)
+            yield make_state(first, done["lr"], seconds_before, samples, model, _number(done["loss"]), averaged)
             return
         begin, pulse = time.perf_counter(), -math.inf
         with self._bar(fabric, first) as bar:
@@ -213,7 +215,7 @@ class Run:
             random = [None] * fabric.world_size
             torch.distributed.all_gather_object(random, streams.state_dict())
         if fabric.is_global_zero:
-            fixed = self.settings.fixed_by_checkpoint()
+            fixed = self.settings.fixed_by_checkpoint() | self.fixed
             save_checkpoint(Path(self.checkpoint), {**header, **parts, "settings": fixed, "random": random})
         fabric.barrier()
 
@@ -222,8 +224,8 @@ class Run:
         if path is None or not self.resume or not path.exists():
             return {"step": 0, "samples": 0, "seconds": 0.0}
         state = load_checkpoint(path)
-        for key, here in self.settings.fixed_by_checkpoint().items():
-            there = state["settings"][key]
+        for key, here in (self.settings.fixed_by_checkpoint() | self.fixed).items():
+            there = state["settings"].get(key)
             require(
                 there == here, f"{path} was trained with {key} = {there!r}, not {here!r}: use that, or resume=False"
             )
@@ -233,6 +235,10 @@ class Run:
             load_into(average, state["ema"], path)
         streams.load_state_dict(state["random"][fabric.global_rank])
         return state
+
+
+def _number(value: float) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64)
 
 
 def _agree(fabric: Fabric, loss: Tensor, now: float) -> tuple[Tensor, float]:

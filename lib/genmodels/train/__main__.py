@@ -1,0 +1,131 @@
+"""``python -m genmodels.train NAME --profile gpu``: train one model of the course, on one device or many."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from genmodels.core import parameter_count, require
+from genmodels.train.loop import Run, State
+from genmodels.train.pretrained import FOLDER, save_pretrained
+from genmodels.train.recipe import Recipe
+from genmodels.train.recipes import all_recipes, find_recipe
+from genmodels.train.settings import PRECISIONS, Settings, check_batch
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = "\n".join(f"  {recipe.name:<16} {recipe.about}" for recipe in all_recipes().values())
+    parser = argparse.ArgumentParser(
+        prog="python -m genmodels.train",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=__doc__,
+        epilog=f"models:\n{names}\n\nSeveral devices: --devices N starts the processes itself; under torchrun give the "
+        "same\nnumbers. Every option left out is the profile's.",
+    )
+    parser.add_argument("name", help="the model (see below)")
+    parser.add_argument("--profile", default="laptop", help="smoke (seconds), laptop (minutes on 2 cores), gpu")
+    parser.add_argument("--steps", type=int, help="updates of the optimiser; the warm-up shrinks to at most a tenth")
+    parser.add_argument("--batch", type=int, help="global batch, over all devices")
+    parser.add_argument("--seconds", type=float, help="stop after so much wall time")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--devices", type=int, help="processes on each node")
+    parser.add_argument("--nodes", type=int, dest="num_nodes", help="number of machines")
+    parser.add_argument("--accelerator", help="auto, cpu, cuda or mps")
+    parser.add_argument("--precision", help=", ".join(PRECISIONS))
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compile the model and its loss")
+    parser.add_argument("--out", type=Path, help="folder of the checkpoint (default: runs/NAME-PROFILE)")
+    parser.add_argument("--checkpoint-every", type=int, default=1000, metavar="STEPS")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
+    parser.add_argument(
+        "--export", type=Path, nargs="?", const=FOLDER, metavar="FOLDER",
+        help="write the weights (the EMA's, if any) for load_pretrained, measure them, write their row of the table",
+    )  # fmt: skip
+    return parser
+
+
+def _settings(profile: Settings, given: argparse.Namespace) -> Settings:
+    """The profile's settings with what the command line says instead."""
+    names = ("steps", "seconds", "seed", "devices", "num_nodes", "accelerator", "precision", "compile")
+    changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    if given.steps is not None and given.steps > 0:
+        changes["warmup"] = min(profile.warmup, given.steps // 10)
+    return replace(profile, **changes)
+
+
+def _is_first() -> bool:
+    """Whether this is the process that prints and exports; the launchers tell it by the environment."""
+    return int(os.environ.get("RANK", 0)) == 0 and int(os.environ.get("LOCAL_RANK", 0)) == 0
+
+
+def _prepare(given: argparse.Namespace) -> tuple[Recipe, Run]:
+    """Check everything that can be checked before data or processes are loaded."""
+    recipe = find_recipe(given.name).resized(given.profile, given.batch)
+    profile = recipe.profile(given.profile)
+    settings = _settings(profile.settings, given)
+    check_batch(profile.batch, settings.world)
+    checkpoint = (given.out or Path("runs") / f"{given.name}-{given.profile}") / "checkpoint.pt"
+    if given.resume:
+        require(checkpoint.exists(), f"there is no {checkpoint} to resume: leave --resume out, or give its --out")
+    else:
+        require(not checkpoint.exists(), f"{checkpoint} exists: continue it with --resume, or choose another --out")
+    return recipe, Run(settings, checkpoint, given.checkpoint_every, given.resume, progress=sys.stderr.isatty())
+
+
+def _report(given: argparse.Namespace, run: Run, first: State, last: State) -> None:
+    took, seen = last.seconds - first.seconds, last.samples - first.samples
+    speed = f", {seen / took:,.0f} samples/s after the first step" if took > 0 else ""
+    size = f"{parameter_count(last.model):,} parameters"
+    print(f"{given.name} ({given.profile}, {size}): step {last.step} in {last.seconds:.1f} s{speed}")
+    print(f"loss {first.loss:.4f} at step {first.step}, {last.loss:.4f} at step {last.step}; {run.checkpoint}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train as the command line says; the exit status is 0, or 2 after a sentence about a bad setting."""
+    given = _parser().parse_args(arguments)
+    try:
+        recipe, run = _prepare(given)
+        first = last = None
+        for last in recipe.start(given.profile, run):
+            first = last if first is None else first
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+        if _is_first():
+            _report(given, run, first, last)
+            if given.export is not None:
+                _export(given, recipe, last)
+    except (ValueError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _export(given: argparse.Namespace, recipe: Recipe, last: State) -> None:
+    value = save_pretrained(
+        last.ema(),
+        given.name,
+        recipe=given.name,
+        profile=given.profile,
+        command=" ".join(["python -m genmodels.train", *_words(given)]),
+        metric_name=recipe.metric_name,
+        metric=recipe.metric,
+        folder=given.export,
+    )
+    print(f"{recipe.metric_name}: {value:.4f}; {given.export / given.name}.safetensors")
+
+
+def _words(given: argparse.Namespace) -> list[str]:
+    """The options that decide the weights, as one would type them."""
+    options = ("steps", "batch", "seconds", "seed", "devices", "precision")
+    said = [f"--{name} {getattr(given, name)}" for name in options if getattr(given, name) is not None]
+    return [given.name, f"--profile {given.profile}", *said, "--export"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

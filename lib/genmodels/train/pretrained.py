@@ -1,0 +1,114 @@
+"""Small trained models that come with the library: safetensors files and a table that says how each was made."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import genmodels
+from genmodels.core import require
+from genmodels.train.recipes import find_recipe
+
+__all__ = ["FOLDER", "load_pretrained", "pretrained_names", "save_pretrained"]
+
+FOLDER = Path(genmodels.__file__).parent / "pretrained"
+LARGEST_BYTES = 3_000_000
+
+HEADER = """# Pretrained weights
+
+Each file is written by the command in its row, which also measures the metric on the stored weights. Weights are
+stored as float16 and loaded as float32; buffers that the model's constructor makes are not stored.
+
+| name | command | metric | bytes | sha256 |
+|---|---|---|---|---|
+"""
+_ROW = re.compile(r"^\| (?P<name>\S+) \| .* \| \d+ \| (?P<sha256>[0-9a-f]{64}) \|$", re.MULTILINE)
+
+
+def pretrained_names(folder: Path = FOLDER) -> list[str]:
+    """The names that ``load_pretrained`` knows."""
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
+
+
+def load_pretrained(name: str, *, folder: Path = FOLDER) -> nn.Module:
+    """A trained model, float32, on the CPU, in evaluation mode; no network is needed.
+
+    Raises ValueError for an unknown name (listing all), and for a file that differs from its row in the table.
+    """
+    from safetensors import safe_open
+
+    path = folder / f"{name}.safetensors"
+    names = ", ".join(pretrained_names(folder)) or "none here yet"
+    require(path.exists(), f"there is no pretrained model {name!r}: use one of {names}")
+    listed = {row["name"]: row["sha256"] for row in _ROW.finditer(_table(folder))}
+    require(listed.get(name) == _sha256(path), f"{path} is not the file that {folder / 'README.md'} lists: restore it")
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    model = find_recipe(about["recipe"]).profile(about["profile"]).model()
+    loaded = model.load_state_dict(weights, strict=False)  # copies float16 into the model's float32
+    parameters = {key for key, _ in model.named_parameters()}
+    wrong = [*loaded.unexpected_keys, *(key for key in loaded.missing_keys if key in parameters)]
+    require(not wrong, f"{path} and the recipe {about['recipe']} disagree about {', '.join(wrong[:3])}: train it again")
+    return model.eval()
+
+
+def save_pretrained(
+    model: nn.Module,
+    name: str,
+    *,
+    recipe: str,
+    profile: str,
+    command: str,
+    metric_name: str,
+    metric: Callable[[nn.Module], float],
+    folder: Path = FOLDER,
+) -> float:
+    """Store ``model`` as float16, load it back, measure ``metric`` on that, and write its row; returns the metric.
+
+    Raises ValueError when the file would pass 3 MB or a weight does not fit float16; nothing is left behind then.
+    """
+    from safetensors.torch import save
+
+    made = find_recipe(recipe).profile(profile).model().state_dict()
+    parameters = {key for key, _ in model.named_parameters()}
+    kept = {
+        key: value.detach().cpu().contiguous()
+        for key, value in model.state_dict().items()
+        if key in parameters or key not in made or not torch.equal(value.cpu(), made[key])
+    }
+    stored = {key: value.half() if value.is_floating_point() else value for key, value in kept.items()}
+    wide = [key for key, value in stored.items() if value.is_floating_point() and not value.isfinite().all()]
+    require(not wide, f"{name}: {', '.join(wide[:3])} hold numbers that float16 cannot (nan, or beyond 65504)")
+    content = save(stored, metadata={"recipe": recipe, "profile": profile})
+    require(
+        len(content) <= LARGEST_BYTES,
+        f"{name} takes {len(content)} bytes; at most {LARGEST_BYTES}: train a smaller one",
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.safetensors"
+    path.write_bytes(content)
+    prefix = f"| {name} | `{command}` | "
+    _write_row(folder, name, f"{prefix}not measured | {len(content)} | {_sha256(path)} |")
+    value = metric(load_pretrained(name, folder=folder))
+    _write_row(folder, name, f"{prefix}{metric_name}: {value:.4g} | {len(content)} | {_sha256(path)} |")
+    return value
+
+
+def _table(folder: Path) -> str:
+    path = folder / "README.md"
+    return path.read_text() if path.exists() else HEADER
+
+
+def _write_row(folder: Path, name: str, row: str) -> None:
+    rows = {match["name"]: match[0] for match in _ROW.finditer(_table(folder))} | {name: row}
+    (folder / "README.md").write_text(HEADER + "".join(f"{rows[key]}\n" for key in sorted(rows)))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

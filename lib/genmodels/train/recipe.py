@@ -1,0 +1,87 @@
+"""A recipe: everything that turns a name and a profile into a trained model, as one frozen object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from genmodels.core import require
+from genmodels.train.batches import Batch, Minibatches, Transform, minibatches
+from genmodels.train.checkpoint import seed_everything
+from genmodels.train.gan import GameLoss, fit_gan
+from genmodels.train.learner import Loss
+from genmodels.train.loop import Run, State, fit
+from genmodels.train.settings import Settings, check_batch
+
+__all__ = ["GanRecipe", "Profile", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One size of a recipe: the model to build, the global batch, and how to train it."""
+
+    model: Callable[[], nn.Module]
+    batch: int
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained: ``python -m genmodels.train NAME``.
+
+    ``data()`` loads the training tensors; ``transform`` is ``minibatches``'s. ``loss(model, batch)`` gives (b,).
+    ``metric(model)`` measures the finished model on held-out data, ``metric_name`` says what and in which unit.
+    """
+
+    name: str
+    about: str
+    data: Callable[[], Batch]
+    loss: Loss
+    metric: Callable[[nn.Module], float]
+    metric_name: str
+    profiles: Mapping[str, Profile]
+    transform: Transform | None = None
+
+    def profile(self, name: str) -> Profile:
+        """The named profile; ValueError lists the names."""
+        require(
+            name in self.profiles, f"{self.name} has no profile {name!r}: use one of {', '.join(sorted(self.profiles))}"
+        )
+        return self.profiles[name]
+
+    def start(self, profile: str, run: Run) -> Iterator[State]:
+        """Check, load the data, build the model from the run's seed, and train it."""
+        sized = self.profile(profile)
+        check_batch(sized.batch, run.settings.world)
+        batches = minibatches(
+            self.data(), sized.batch, run.settings.seed, world=run.settings.world, transform=self.transform
+        )
+        seed_everything(run.settings.seed)
+        return self.train(sized.model(), batches, run)
+
+    def train(self, model: nn.Module, batches: Minibatches, run: Run) -> Iterator[State]:
+        """The loop itself; a recipe with another loop overrides this."""
+        return fit(model, self.loss, batches, run)
+
+    def resized(self, profile: str, batch: int | None) -> Recipe:
+        """The same recipe with another global batch in one profile."""
+        if batch is None:
+            return self
+        return replace(self, profiles={**self.profiles, profile: replace(self.profile(profile), batch=batch)})
+
+
+@dataclass(frozen=True)
+class GanRecipe(Recipe):
+    """A recipe of two players: ``model`` and ``metric`` are the generator's, ``game`` its loss."""
+
+    critic: Callable[[], nn.Module] = nn.Identity
+    game: GameLoss | None = None
+    critic_loss: GameLoss | None = None
+    n_critic: int = 1
+    critic_lr: float | None = None
+
+    def train(self, model: nn.Module, batches: Minibatches, run: Run) -> Iterator[State]:
+        """The loop of two players."""
+        return fit_gan(model, self.critic(), self.game, self.critic_loss, batches, run, self.n_critic, self.critic_lr)
