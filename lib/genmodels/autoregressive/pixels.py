@@ -12,7 +12,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from genmodels.autoregressive.base import Autoregressive, Head
@@ -53,43 +53,31 @@ class PositionBias(nn.Module):
 
 
 class _Pixels(Autoregressive):
-    """What both models share: patches to channels, the order, and sampling piece by piece."""
+    """What both models share: raster order, colours in turn at each pixel, and sampling piece by piece."""
 
-    def __init__(self, shape: tuple[int, int, int], patch: int, head: Head | None) -> None:
-        c, h, w = shape
+    first: MaskedConv2d
+    """The layer that reads the image at the pixel itself; a subclass makes it."""
+
+    def __init__(self, shape: tuple[int, int, int], channels: int, head: Head | None) -> None:
+        super().__init__(shape, torch.arange(torch.Size(shape).numel()).reshape(shape[0], -1).T.flatten(), head)
+        self.colours = shape[0]
         require(
-            h % patch == 0 and w % patch == 0, f"patch must divide the image's height and width {h} x {w}; got {patch}"
+            channels % (2 * self.colours) == 0,
+            f"channels must be a multiple of twice the {self.colours} colours; got {channels}",
         )
-        super().__init__(shape, self._order(shape, patch), head)
-        self.first: MaskedConv2d  # the layer that reads the image at the position itself; a subclass makes it
-        self.patch, self.colours, self.grid = patch, c * patch * patch, (h // patch, w // patch)
-
-    @staticmethod
-    def _order(shape: tuple[int, int, int], patch: int) -> Int[Tensor, "d"]:
-        """Positions in raster order, and at each position its colours (and the pixels of its patch) in turn."""
-        index = torch.arange(torch.Size(shape).numel()).reshape(shape)
-        return F.pixel_unshuffle(index[None].float(), patch)[0].flatten(1).T.flatten().long()
-
-    def _fold(self, x: Float[Tensor, "b c H W"]) -> Float[Tensor, "b k h w"]:
-        """Encoded pixels; each patch x patch square becomes the channels of one position."""
-        encoded = self.head.encode(x)
-        return F.pixel_unshuffle(encoded, self.patch) if self.patch > 1 else encoded
 
     def logits(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w *size"]:
         """All conditionals in one pass."""
-        out = self.network(self._fold(x).contiguous(memory_format=torch.channels_last), _directly)
-        out = out.unflatten(1, (self.colours, self.head.size)).movedim(2, 0)  # size, b, colours, h, w
-        if self.patch > 1:
-            out = F.pixel_shuffle(out, self.patch)
-        return out[0] if self.head.size == 1 else out.movedim(0, -1)
+        out = self.network(self.head.encode(x).contiguous(memory_format=torch.channels_last), _directly)
+        return out if self.head.size == 1 else out.unflatten(1, (self.colours, self.head.size)).movedim(2, -1)
 
     def network(self, x: Float[Tensor, "b k h w"], apply: Apply) -> Float[Tensor, "b k_times_size h w"]:
-        """Folded images to the head's numbers."""
+        """Encoded images to the head's numbers."""
         raise NotImplementedError
 
     def conditionals(self, x: Float[Tensor, "b c h w"]) -> Iterator[tuple[int, Tensor]]:
         """Every layer computes each position once, from the inputs it remembers."""
-        h, w = self.grid
+        _, h, w = self.shape
         memory = {layer: layer.open(len(x), h, w) for layer in self.modules() if hasattr(layer, "feed")}
 
         def feed(row: int, column: int, layer: nn.Module, piece: Tensor) -> Tensor:
@@ -100,13 +88,13 @@ class _Pixels(Autoregressive):
         for row in range(h):
             for column in range(w):
                 for colour in range(self.colours):
-                    out = at_position(self._fold(x), row, column)
+                    out = at_position(self.head.encode(x), row, column)
                     yield next(order), out.reshape(len(x), self.colours, self.head.size)[:, colour].squeeze(-1)
                 # The layer that reads the image has to see what was just drawn.
-                feed(row, column, self.first, self._fold(x)[:, :, row : row + 1, column : column + 1])
+                feed(row, column, self.first, self.head.encode(x)[:, :, row : row + 1, column : column + 1])
 
     def pieces(self, feed: Feed) -> Callable[[Tensor, int, int], Float[Tensor, "b k_times_size 1 1"]]:
-        """A function of (folded images, row, column): the network's output there, when called in raster order."""
+        """A function of (encoded images, row, column): the network's output there, when called in raster order."""
         return lambda x, row, column: self.network(
             x[:, :, row : row + 1, column : column + 1], partial(feed, row, column)
         )
@@ -130,9 +118,9 @@ class _Residual(nn.Module):
 class PixelCNN(_Pixels):
     """Masked convolutions in raster order: a type A layer, residual blocks of type B, two 1x1 layers.
 
-    Sees a growing triangle of the past, but never the pixels to the right of its left edge's shadow: the blind spot,
-    which ``GatedPixelCNN`` removes. ``shape`` is (channels, height, width). ``patch`` > 1 treats each
-    patch x patch square as one position with patch^2 "colours": another order, a quarter of the work.
+    With 3 x 3 kernels, each layer reaches one row up and one column to the right: what lies flatter than that to the
+    upper right is never seen, however deep the network. This is the blind spot; ``GatedPixelCNN`` has none.
+    ``shape`` is (colours, height, width), ``first`` the size of the type A kernel.
     [van den Oord et al. 2016, arXiv 1601.06759.]
     """
 
@@ -144,20 +132,18 @@ class PixelCNN(_Pixels):
         *,
         first: int = 7,
         kernel: int = 3,
-        patch: int = 1,
         head: Head | None = None,
     ) -> None:
-        super().__init__(shape, patch, head)
+        super().__init__(shape, channels, head)
         k = self.colours
-        require(channels % (2 * k) == 0, f"channels must be a multiple of {2 * k} here; got {channels}")
         self.first = MaskedConv2d(k, channels, first, "A", colours=k)
-        self.position = PositionBias(channels, *self.grid)
+        self.position = PositionBias(channels, *shape[1:])
         self.blocks = nn.ModuleList(_Residual(channels, kernel, k) for _ in range(blocks))
         self.mix = MaskedConv2d(channels, channels, 1, "B", colours=k)
         self.last = MaskedConv2d(channels, k * self.head.size, 1, "B", colours=k)
 
     def network(self, x: Float[Tensor, "b k h w"], apply: Apply) -> Float[Tensor, "b k_times_size h w"]:
-        """Folded images to the head's numbers."""
+        """Encoded images to the head's numbers."""
         h = apply(self.position, apply(self.first, x))
         for block in self.blocks:
             h = block(h, apply)
@@ -196,16 +182,14 @@ class GatedPixelCNN(_Pixels):
         *,
         first: int = 7,
         kernel: int = 3,
-        patch: int = 1,
         head: Head | None = None,
     ) -> None:
-        super().__init__(shape, patch, head)
+        super().__init__(shape, channels, head)
         k = self.colours
-        require(channels % k == 0, f"channels must be a multiple of {k} here; got {channels}")
         self.first_vertical = MaskedConv2d(k, channels, first, "vertical A")
         self.first = MaskedConv2d(k, channels, first, "horizontal A", colours=k)
-        self.vertical_position = PositionBias(channels, *self.grid)
-        self.horizontal_position = PositionBias(channels, *self.grid)
+        self.vertical_position = PositionBias(channels, *shape[1:])
+        self.horizontal_position = PositionBias(channels, *shape[1:])
         self.layers = nn.ModuleList(_GatedLayer(channels, kernel, k) for _ in range(layers))
         self.mix = MaskedConv2d(channels, channels, 1, "B", colours=k)
         self.last = MaskedConv2d(channels, k * self.head.size, 1, "B", colours=k)
@@ -229,7 +213,7 @@ class GatedPixelCNN(_Pixels):
         return apply(self.last, F.relu(apply(self.mix, F.relu(h))))
 
     def network(self, x: Float[Tensor, "b k h w"], apply: Apply) -> Float[Tensor, "b k_times_size h w"]:
-        """Folded images to the head's numbers."""
+        """Encoded images to the head's numbers."""
         return self.row_so_far(x, self.rows_above(x, apply), apply)
 
     def pieces(self, feed: Feed) -> Callable[[Tensor, int, int], Float[Tensor, "b k_times_size 1 1"]]:

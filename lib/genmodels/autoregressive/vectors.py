@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genmodels.autoregressive.base import Autoregressive, Head
 from genmodels.core import generator as seeded
 from genmodels.core import log_mean_exp, require, sum_except_batch
-from genmodels.nets import MaskedLinear
+from genmodels.nets import MaskedLinear, made_masks
 
 __all__ = ["FVSBN", "MADE", "NADE", "made_masks"]
 
@@ -74,19 +73,6 @@ class NADE(Autoregressive):
         for i in self.order.tolist():
             yield i, a.sigmoid() @ self.V[i] + self.b[i]
             a = a + x[:, i, None] * self.W[i]
-
-
-def made_masks(ranks: Sequence[Int[Tensor, "n"]]) -> list[Bool[Tensor, "out in"]]:
-    """Masks of an autoencoder that make its outputs autoregressive: one for each layer, the output layer's last.
-
-    ``ranks[0]`` holds the position of every input in the order, ``ranks[1:]`` a number for each hidden unit: how late
-    an input it may see. A unit of rank m looks at units and inputs of rank <= m; output i, whose rank is its input's,
-    looks at hidden units of rank strictly below. So no path leads from x_i to output i [MADE, arXiv 1502.03509,
-    eqs. 8-9]. With no hidden layer the one mask is strict: FVSBN.
-    """
-    require(len(ranks) >= 1, "made_masks wants the ranks of the inputs, then those of each hidden layer")
-    hidden = [later[:, None] >= earlier[None] for earlier, later in pairwise(ranks)]
-    return [*hidden, ranks[0][:, None] > ranks[-1][None]]
 
 
 class MADE(Autoregressive):

@@ -6,14 +6,17 @@ The mask multiplies the weight at every forward pass. Zeroing the weights once w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from genmodels.core import require
 
-__all__ = ["CAUSAL_KINDS", "MaskedConv2d", "MaskedLinear", "causal_mask"]
+__all__ = ["CAUSAL_KINDS", "MaskedConv2d", "MaskedLinear", "causal_mask", "made_masks"]
 
 
 class MaskedLinear(nn.Module):
@@ -46,6 +49,19 @@ class MaskedLinear(nn.Module):
     def forward(self, x: Float[Tensor, "*b in"], which: int = 0) -> Float[Tensor, "*b out"]:
         """Apply the layer under mask ``which``."""
         return F.linear(x, self.masked_weight(which), self.bias)
+
+
+def made_masks(ranks: Sequence[Int[Tensor, "n"]]) -> list[Bool[Tensor, "out in"]]:
+    """Masks of an autoencoder that make its outputs autoregressive: one for each layer, the output layer's last.
+
+    ``ranks[0]`` holds the position of every input in the order, ``ranks[1:]`` a number for each hidden unit: how late
+    an input it may see. A unit of rank m looks at units and inputs of rank <= m; output i, whose rank is its input's,
+    looks at hidden units of rank strictly below. So no path leads from x_i to output i [MADE, arXiv 1502.03509,
+    eqs. 8-9]. With no hidden layer the one mask is strict: FVSBN.
+    """
+    require(len(ranks) >= 1, "made_masks wants the ranks of the inputs, then those of each hidden layer")
+    hidden = [later[:, None] >= earlier[None] for earlier, later in pairwise(ranks)]
+    return [*hidden, ranks[0][:, None] > ranks[-1][None]]
 
 
 # What a kernel may see: all rows above the centre's row?, and the columns of the centre's row up to (exclusive):
