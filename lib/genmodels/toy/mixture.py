@@ -1,0 +1,156 @@
+"""Perfect denoisers: of a Gaussian mixture, whose every noised marginal is known, and of a finite data set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from genmodels.core import expand, require, sample_categorical
+
+__all__ = ["EmpiricalDenoiser", "GaussianMixture"]
+
+Number = Float[Tensor, "b"] | float
+Field = Callable[[Tensor, Number], Tensor]
+
+
+class Path(Protocol):
+    """What a schedule must offer here: ``at(t)`` with alpha, sigma and rates."""
+
+    def at(self, t: Number) -> Any:
+        """The path at time t."""
+
+
+class GaussianMixture:
+    """sum_k w_k N(m_k, C_k) in R^d; under x_t = alpha x_0 + sigma eps, sum_k w_k N(alpha m_k, alpha^2 C_k + sigma^2 I).
+
+    Hence exact densities, scores and denoisers at every noise level: the methods below take ``alpha`` and ``sigma``,
+    numbers or (b,), and without them speak of the data itself.
+
+    weights (k,)   positive, scaled to sum to 1
+    means (k, d)
+    covs           (k, d, d) positive semi-definite, or (k,) standard deviations of round components
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "k"],
+        means: Float[Tensor, "k d"],
+        covs: Float[Tensor, "k *dd"] | Float[Tensor, "k"],
+    ) -> None:
+        k, d = means.shape
+        require(weights.shape == (k,) and bool((weights > 0).all()), f"expected {k} positive weights, got {weights}")
+        if covs.shape == (k,):
+            covs = covs.square()[:, None, None] * torch.eye(d, dtype=means.dtype, device=means.device)
+        require(covs.shape == (k, d, d), f"covs must be ({k},) or ({k}, {d}, {d}), got {tuple(covs.shape)}")
+        variances, axes = torch.linalg.eigh(covs)
+        require(bool((variances > -1e-10).all()), f"a covariance has a negative eigenvalue: {variances.min():.3g}")
+        self.weights, self.means, self.covs = weights / weights.sum(), means, covs
+        self.variances, self.axes = variances.clamp_min(0), axes
+
+    def component(self, k: int) -> GaussianMixture:
+        """One Gaussian of the mixture alone: the data of class k."""
+        return GaussianMixture(self.weights[k : k + 1], self.means[k : k + 1], self.covs[k : k + 1])
+
+    def sample(
+        self, n: int, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
+        """n points and the components they came from."""
+        label = sample_categorical(self.weights.log().expand(n, -1), generator=generator)
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype, device=self.means.device)
+        return self.means[label] + torch.einsum("ndj,nj->nd", self.axes[label], self.variances[label].sqrt() * z), label
+
+    def _parts(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """For each x and component: log w_k N(x), offset from the mean along the principal axes, variances, alpha."""
+        means, axes, variances, weights = (v.to(x) for v in (self.means, self.axes, self.variances, self.weights))
+        alpha, sigma = (expand(v, x)[..., None] for v in (alpha, sigma))  # to meet (b, k, d)
+        offset = torch.einsum("bkd,kdj->bkj", x[:, None] - alpha * means, axes)
+        var = alpha**2 * variances + sigma**2
+        log_normal = -0.5 * (offset**2 / var + var.log() + math.log(2 * math.pi)).sum(-1)
+        return weights.log() + log_normal, offset, var, alpha
+
+    def log_prob(self, x: Float[Tensor, "b d"], alpha: Number = 1.0, sigma: Number = 0.0) -> Float[Tensor, "b"]:
+        """log p(x_t) in nats."""
+        return self._parts(x, alpha, sigma)[0].logsumexp(1)
+
+    def responsibilities(
+        self, x: Float[Tensor, "b d"], alpha: Number = 1.0, sigma: Number = 0.0
+    ) -> Float[Tensor, "b k"]:
+        """p(component | x_t)."""
+        return self._parts(x, alpha, sigma)[0].softmax(1)
+
+    def score(self, x: Float[Tensor, "b d"], alpha: Number = 1.0, sigma: Number = 0.0) -> Float[Tensor, "b d"]:
+        """grad log p(x_t): each component pulls with its precision, weighted by its responsibility."""
+        log_joint, offset, var, _ = self._parts(x, alpha, sigma)
+        return -torch.einsum("bk,bkj,kdj->bd", log_joint.softmax(1), offset / var, self.axes.to(x))
+
+    def denoise(self, x: Float[Tensor, "b d"], alpha: Number, sigma: Number) -> Float[Tensor, "b d"]:
+        """E[x_0 | x_t = x]: the mean of the components' posterior means, so no division by alpha or sigma."""
+        log_joint, offset, var, alpha = self._parts(x, alpha, sigma)
+        shift = torch.einsum("bkj,kdj->bkd", alpha * self.variances.to(x) / var * offset, self.axes.to(x))
+        return torch.einsum("bk,bkd->bd", log_joint.softmax(1), self.means.to(x) + shift)
+
+    def denoiser(self, schedule: Path) -> Field:
+        """The perfect network: (x, t) -> E[x_0 | x_t = x]."""
+
+        def denoise(x: Float[Tensor, "b d"], t: Number) -> Float[Tensor, "b d"]:
+            p = schedule.at(t)
+            return self.denoise(x, p.alpha, p.sigma)
+
+        return denoise
+
+    def velocity(self, schedule: Path) -> Field:
+        """The marginal velocity E[dx_t/dt | x_t = x] = alpha' x_0 hat + sigma' eps hat, with eps hat = -sigma score."""
+
+        def velocity(x: Float[Tensor, "b d"], t: Number) -> Float[Tensor, "b d"]:
+            p = schedule.at(t)
+            eps = expand(-p.sigma, x) * self.score(x, p.alpha, p.sigma)
+            return expand(p.rates[0], x) * self.denoise(x, p.alpha, p.sigma) + expand(p.rates[1], x) * eps
+
+        return velocity
+
+    def flow(self, x: Float[Tensor, "b d"], schedule: Path, start: float, stop: float) -> Float[Tensor, "b d"]:
+        """Where the probability-flow ODE carries x from time ``start`` to ``stop``, to ten digits (scipy's DOP853)."""
+        from scipy.integrate import solve_ivp
+
+        velocity = self.velocity(schedule)
+        # a float tensor for a time: the solver visits each once, so the schedule need not remember it
+        field = lambda t, y: velocity(torch.from_numpy(y).reshape(x.shape), torch.tensor(t).double()).flatten().numpy()
+        end = solve_ivp(field, (start, stop), x.double().flatten().numpy(), method="DOP853", rtol=1e-11, atol=1e-12)
+        require(end.success, f"the ODE solver failed between t = {start} and {stop}: {end.message}")
+        return torch.from_numpy(end.y[:, -1]).reshape(x.shape).to(x)
+
+
+class EmpiricalDenoiser:
+    """E[x_0 | x_t] for data that are exactly these points, all equally likely: what the training loss is minimised by.
+
+    A sampler with it returns the training points: a trained network generates because it is *not* this.
+    """
+
+    def __init__(self, points: Float[Tensor, "n *d"]) -> None:
+        require(len(points) > 0, "an empirical denoiser needs at least one point")
+        self.points = points
+
+    def posterior(self, x: Float[Tensor, "b *d"], alpha: Number, sigma: Number) -> Float[Tensor, "b n"]:
+        """p(x_0 = point_i | x_t = x) = softmax_i of -|x - alpha point_i|^2 / (2 sigma^2)."""
+        points, flat = self.points.to(x).flatten(1), x.flatten(1)
+        alpha, sigma = expand(alpha, flat), expand(sigma, flat)
+        half_distance = alpha**2 * points.square().sum(1) / 2 - alpha * (flat @ points.T)  # up to |x|^2 / 2
+        return (-half_distance / sigma**2).softmax(1)
+
+    def denoise(self, x: Float[Tensor, "b *d"], alpha: Number, sigma: Number) -> Float[Tensor, "b *d"]:
+        """The points' mean under that posterior."""
+        return (self.posterior(x, alpha, sigma) @ self.points.to(x).flatten(1)).reshape(x.shape)
+
+    def denoiser(self, schedule: Path) -> Field:
+        """The same as a function of (x, t)."""
+
+        def denoise(x: Float[Tensor, "b *d"], t: Number) -> Float[Tensor, "b *d"]:
+            p = schedule.at(t)
+            return self.denoise(x, p.alpha, p.sigma)
+
+        return denoise
