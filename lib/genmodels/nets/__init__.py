@@ -1,6 +1,26 @@
 """Networks, which know nothing of the models built from them: fully connected, masked, convolutional, attention."""
 
+from genmodels.nets.dit import DiT
 from genmodels.nets.masked import CAUSAL_KINDS, MaskedConv2d, MaskedLinear, causal_mask, made_masks
 from genmodels.nets.mlp import MLP
+from genmodels.nets.positions import POSITIONS, alibi_slopes, rope, sinusoidal
+from genmodels.nets.transformer import AdaBlock, Attention, Block, KVCache, Transformer
 
-__all__ = ["CAUSAL_KINDS", "MLP", "MaskedConv2d", "MaskedLinear", "causal_mask", "made_masks"]
+__all__ = [
+    "AdaBlock",
+    "Attention",
+    "Block",
+    "CAUSAL_KINDS",
+    "DiT",
+    "KVCache",
+    "MLP",
+    "MaskedConv2d",
+    "MaskedLinear",
+    "POSITIONS",
+    "Transformer",
+    "alibi_slopes",
+    "causal_mask",
+    "made_masks",
+    "rope",
+    "sinusoidal",
+]
