@@ -1,0 +1,26 @@
+"""Diffusion on tokens: the two noise processes, their bounds, and masked prediction as the special case of one of them.
+
+A denoiser is ``denoise(x_t, t) -> (b, l, states)``: log-probabilities of the clean token at every position.
+"""
+
+from genmodels.discrete.masked import exact_masked_nelbo, guided, llada_nelbo, subs
+from genmodels.discrete.process import Fade, Masking, Process, Uniform, score_entropy
+from genmodels.discrete.remasking import Rank, at_random, by_confidence, by_entropy, by_margin, keep_top
+
+__all__ = [
+    "Fade",
+    "Masking",
+    "Process",
+    "Rank",
+    "Uniform",
+    "at_random",
+    "by_confidence",
+    "by_entropy",
+    "by_margin",
+    "exact_masked_nelbo",
+    "guided",
+    "keep_top",
+    "llada_nelbo",
+    "score_entropy",
+    "subs",
+]

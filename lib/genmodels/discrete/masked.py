@@ -1,0 +1,93 @@
+"""Masked prediction as a generative model: the SUBS output, the bound without its sampling noise, and guidance."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from genmodels.core import require
+
+__all__ = ["exact_masked_nelbo", "guided", "llada_nelbo", "subs"]
+
+Predict = Callable[[Tensor], Tensor]
+
+
+def subs(logits: Float[Tensor, "b l v+1"], x_t: Int[Tensor, "b l"], mask: int) -> Float[Tensor, "b l v+1"]:
+    """Log-probabilities that respect what masking noise implies [MDLM, Sahoo et al. 2024, section 3.2.3].
+
+    The clean token is never the mask (its logit becomes -inf), and a visible token is certain: carried over.
+    """
+    require(0 <= mask < logits.shape[-1], f"mask must be one of the {logits.shape[-1]} symbols of logits; got {mask}")
+    symbols = torch.arange(logits.shape[-1], device=logits.device)
+    log_p = logits.masked_fill(symbols == mask, -torch.inf).log_softmax(-1)
+    carried = torch.zeros_like(log_p).masked_fill(symbols != x_t[..., None], -torch.inf)
+    return torch.where((x_t == mask)[..., None], log_p, carried)
+
+
+def llada_nelbo(
+    predict: Predict, x0: Int[Tensor, "b l"], mask: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "b"]:
+    """One-sample estimate of the masked bound: k ~ uniform{1..l}, exactly k tokens masked, l/k times their loss.
+
+    Same mean as ``Masking.nelbo`` and less variance, because the share of masks is not drawn twice [LLaDA, Nie et al.
+    2025, eq. 6]. ``predict(x_t)`` returns log-probabilities.
+    """
+    b, l = x0.shape
+    k = torch.randint(1, l + 1, (b, 1), generator=generator, device=x0.device)
+    order = torch.rand(b, l, generator=generator, dtype=torch.float64, device=x0.device).argsort(1).argsort(1)
+    hidden = order < k
+    return (l / k[:, 0]) * _hidden_nll(predict, x0, hidden, mask)
+
+
+def exact_masked_nelbo(
+    predict: Predict, x0: Int[Tensor, "b l"], mask: int, *, block: int | None = None
+) -> Float[Tensor, "b"]:
+    """The masked bound on -log p(x_0), the expectation over times and masks done exactly; 2^block - 1 calls.
+
+    Integrating t out, a set of k masked tokens out of n weighs B(k, n - k + 1) = (k-1)! (n-k)! / n!; this is also the
+    mean any-order autoregressive loss. With ``block``, the bound of block diffusion: the same set is masked in every
+    block at once, so ``predict`` must let a block see no other noisy block.
+    """
+    l = x0.shape[1]
+    n = l if block is None else block
+    require(n >= 1 and l % n == 0, f"block must divide the length {l}; got {n}")
+    require(n <= 16, f"2^{n} masks are too many to enumerate; estimate the bound with Masking.nelbo instead")
+    bound = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    for pattern in itertools.product([False, True], repeat=n):
+        if k := sum(pattern):
+            weight = math.factorial(k - 1) * math.factorial(n - k) / math.factorial(n)
+            hidden = torch.tensor(pattern, device=x0.device).repeat(l // n).expand_as(x0)
+            bound = bound + weight * _hidden_nll(predict, x0, hidden, mask)
+    return bound
+
+
+def guided(
+    denoise: Callable[[Tensor, Tensor], Tensor], prompt: Bool[Tensor, "b l"], mask: int, scale: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Classifier-free guidance of a denoiser by the tokens marked in ``prompt``: (1 + w) conditional - w unconditional.
+
+    The unconditional prediction hides the prompt [LLaDA, section 2.4]. At w = 0 the second call is not made.
+    """
+    if scale == 0:
+        return denoise
+
+    def both(x: Tensor, t: Tensor) -> Tensor:
+        conditional = denoise(x, t)
+        unconditional = denoise(torch.where(prompt, mask, x), t)
+        logits = (1 + scale) * conditional - scale * unconditional
+        # A certain or impossible symbol (log-probability -inf) stays so: -inf - -inf says nothing.
+        return torch.where(conditional.isneginf(), -torch.inf, logits).log_softmax(-1)
+
+    return both
+
+
+def _hidden_nll(predict: Predict, x0: Tensor, hidden: Bool[Tensor, "b l"], mask: int) -> Float[Tensor, "b"]:
+    """Cross-entropy of the hidden tokens, given the others."""
+    log_p = predict(torch.where(hidden, mask, x0))
+    nll = -log_p.gather(2, x0[..., None])[..., 0]
+    return torch.where(hidden, nll, 0.0).sum(1)

@@ -1,0 +1,47 @@
+"""Which guesses to keep: strategies that rank the masked positions of a partly written text.
+
+A strategy is ``rank(log_p, guess) -> (b, l)``: the higher, the sooner a position is revealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Rank", "at_random", "by_confidence", "by_entropy", "by_margin", "keep_top"]
+
+Rank = Callable[[Tensor, Tensor], Tensor]
+
+
+def by_confidence(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> Float[Tensor, "b l"]:
+    """Log-probability of the guess: low-confidence remasking [LLaDA; MaskGIT, Chang et al. 2022]."""
+    return log_p.gather(2, guess[..., None])[..., 0]
+
+
+def by_margin(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> Float[Tensor, "b l"]:  # noqa: ARG001
+    """Probability of the best symbol minus that of the second [Kim et al. 2025, arXiv 2502.06768]."""
+    best = log_p.exp().topk(2, -1).values
+    return best[..., 0] - best[..., 1]
+
+
+def by_entropy(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> Float[Tensor, "b l"]:  # noqa: ARG001
+    """Minus the entropy of the prediction."""
+    return -torch.special.entr(log_p.exp()).sum(-1)
+
+
+def at_random(generator: torch.Generator | None = None) -> Rank:
+    """Any position is as good as another: the only strategy here that leaves the distribution right."""
+
+    def rank(log_p: Tensor, guess: Tensor) -> Tensor:
+        return torch.rand(guess.shape, generator=generator, dtype=torch.float64, device=log_p.device)
+
+    return rank
+
+
+def keep_top(rank: Float[Tensor, "b l"], eligible: Bool[Tensor, "b l"], k: Int[Tensor, "b"]) -> Bool[Tensor, "b l"]:
+    """The ``k`` eligible positions of highest rank in each row, as a boolean mask; all where there are fewer."""
+    order = torch.where(eligible, rank, -torch.inf).argsort(1, descending=True, stable=True).argsort(1)
+    return (order < k[:, None]) & eligible

@@ -1,0 +1,46 @@
+"""Who may look at whom: boolean attention masks, True where the query (row) may look at the key (column)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from genmodels.core import require
+
+__all__ = ["block_causal_mask", "causal_mask", "two_stream_mask", "two_stream_positions"]
+
+
+def _block_of(l: int, block: int) -> Int[Tensor, "l"]:
+    require(1 <= block <= l and l % block == 0, f"block must divide the length {l}; got {block}")
+    return torch.arange(l) // block
+
+
+def causal_mask(l: int) -> Bool[Tensor, "l l"]:
+    """A token looks at itself and at earlier ones."""
+    return torch.ones(l, l, dtype=torch.bool).tril()
+
+
+def block_causal_mask(l: int, block: int) -> Bool[Tensor, "l l"]:
+    """A token looks at all of its own block and of earlier ones: block 1 is causal, block l bidirectional."""
+    b = _block_of(l, block)
+    return b[:, None] >= b
+
+
+def two_stream_mask(l: int, block: int) -> Bool[Tensor, "2*l 2*l"]:
+    """Mask for [noisy tokens, clean tokens] in one pass: every block learns at once [BD3-LM, Arriola et al. 2025, 3.2].
+
+    A noisy block looks at itself and at the *clean* blocks before it; the clean stream is block-causal and never looks
+    at noise. So a block's logits are those it would get when generated after its true predecessors.
+    """
+    b = _block_of(l, block)
+    noisy_noisy = b[:, None] == b
+    noisy_clean = b[:, None] > b
+    clean_noisy = torch.zeros(l, l, dtype=torch.bool)
+    clean_clean = b[:, None] >= b
+    return torch.cat([torch.cat([noisy_noisy, noisy_clean], 1), torch.cat([clean_noisy, clean_clean], 1)])
+
+
+def two_stream_positions(l: int) -> Int[Tensor, "2*l"]:
+    """0 .. l-1 twice: a clean token sits where its noisy copy does."""
+    return torch.arange(l).repeat(2)
