@@ -169,9 +169,7 @@ def _sandbox(_: Path) -> Iterator[Finding]:
         return
     tier, said = _pair(sandbox.tier())
     state = {1: "good", 2: "missing"}.get(tier, "wrong")
-    do = {2: "apt-get install bubblewrap", 3: "grade on Linux; here only with --i-trust-these-submissions"}.get(
-        tier, ""
-    )
+    repairs = {2: "apt-get install bubblewrap", 3: "grade on Linux; here only with --i-trust-these-submissions"}
     yield Finding("sandbox", state, f"tier {tier}{': ' * bool(said)}{said}", repairs.get(tier, ""))
 
 

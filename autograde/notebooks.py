@@ -81,8 +81,9 @@ def _node(chapter: Chapter, cell: Cell, text: str) -> NotebookNode:
     """A cell with an id that depends only on its place and its name, and nbgrader's keys filled in."""
     from nbformat import v4
 
-    place = cell.grade_id or cell.metadata.get("exercise", {}).get("id") or str(cell.index)
-    key = hashlib.sha256(f"{chapter.id}/{cell.kind}/{place}".encode()).hexdigest()[:12]
+    header = cell.metadata.get("exercise", {}).get("id")
+    place = cell.grade_id or (f"header of {header}" if header else str(cell.index))
+    key = hashlib.sha256(f"{chapter.id}/{place}".encode()).hexdigest()[:12]
     if cell.kind == "markdown":
         node = v4.new_markdown_cell(prose(chapter, cell, text), id=key)
     elif cell.kind == "code":

@@ -1,0 +1,44 @@
+"""A tiny course in a temporary folder: the whole format in sixty lines, for every test of the tools."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+TINY = Path(__file__).parent / "tiny"
+HOUSE = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    """The tiny course, with the current directory in it."""
+    place = tmp_path / "course-of-one"
+    shutil.copytree(TINY, place, ignore=shutil.ignore_patterns("out", "__pycache__"))
+    for name in ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE"):
+        shutil.copy(HOUSE / name, place / name)
+    (place / "lib").mkdir()
+    (place / "lib" / "genmodels").symlink_to(HOUSE / "lib" / "genmodels")
+    monkeypatch.delenv("AUTOGRADE_ROOT", raising=False)
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def chapter(course):
+    """Its only chapter."""
+    from autograde.chapters import select
+
+    return select(course)[0]
+
+
+@pytest.fixture
+def edit(course):
+    """edit(old, new): change the chapter's script, and fail if there is nothing to change."""
+    path = course / "solutions" / "01_tiny" / "chapter.py"
+
+    def change(old: str, new: str, file: Path = path) -> None:
+        text = file.read_text()
+        assert old in text, old
+        file.write_text(text.replace(old, new, 1))
+
+    return change
