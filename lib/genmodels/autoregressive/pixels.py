@@ -151,9 +151,12 @@ class PixelCNN(_Pixels):
 
 
 def _gate(h: Float[Tensor, "b twice_c h w"], colours: int = 1) -> Float[Tensor, "b c h w"]:
-    """tanh of one half times sigmoid of the other, within each colour: features that can be switched off."""
+    """tanh of one half times sigmoid of the other, within each colour: features that can be switched off.
+
+    tanh(v) is written 2 sigmoid(2 v) - 1: on a CPU that is several times faster here.
+    """
     value, switch = h.unflatten(1, (colours, 2, -1)).unbind(2)
-    return (torch.tanh(value) * torch.sigmoid(switch)).flatten(1, 2)
+    return ((2 * torch.sigmoid(2 * value) - 1) * torch.sigmoid(switch)).flatten(1, 2)
 
 
 class _GatedLayer(nn.Module):

@@ -99,9 +99,11 @@ class MaskedConv2d(nn.Module):
 
     ``colours`` splits the channels, in order, into as many groups (red, green, blue, ...). At the centre tap a group
     sees the groups before it, and with a "B" kind also itself, so that the colours of one pixel form a chain too.
+    The kernel is square, with dead weights below the centre: cutting them off would need uneven padding, which costs
+    more than it saves. Horizontal kinds keep the centre's row alone (height 1).
     """
 
-    mask: Bool[Tensor, "out in kernel kernel"]
+    mask: Bool[Tensor, "out in height kernel"]
 
     def __init__(self, c_in: int, c_out: int, kernel: int, kind: str, *, colours: int = 1, bias: bool = True) -> None:
         super().__init__()
@@ -110,32 +112,35 @@ class MaskedConv2d(nn.Module):
             f"channels must divide into the {colours} colours; got {c_in} in and {c_out} out",
         )
         mask = causal_mask(kernel, kind).repeat(c_out, c_in, 1, 1)
-        if CAUSAL_KINDS[kind][1] in ("past", "present"):
+        above, row = CAUSAL_KINDS[kind]
+        if row in ("past", "present"):
             to = torch.arange(c_out)[:, None] * colours // c_out
             source = torch.arange(c_in)[None] * colours // c_in
-            mask[:, :, kernel // 2, kernel // 2] = source < to if kind.endswith("A") else source <= to
+            mask[:, :, kernel // 2, kernel // 2] = source < to if row == "past" else source <= to
+        if not above:
+            mask = mask[:, :, kernel // 2 : kernel // 2 + 1].clone()
         self.register_buffer("mask", mask)
-        self.c_out, self.kernel = c_out, kernel
+        self.padding = (kernel // 2 if above else 0, kernel // 2)
         bound = mask.flatten(1).float().sum(1).clamp_min(1).rsqrt().reshape(-1, 1, 1, 1)
-        self.weight = nn.Parameter((2 * torch.rand(c_out, c_in, kernel, kernel) - 1) * bound)
+        self.weight = nn.Parameter((2 * torch.rand(mask.shape) - 1) * bound)
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
 
-    def masked_weight(self) -> Float[Tensor, "out in kernel kernel"]:
+    def masked_weight(self) -> Float[Tensor, "out in height kernel"]:
         """The weight the layer really uses."""
         return self.weight * self.mask.to(self.weight.dtype)
 
     def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
         """Convolve with the masked kernel, padding with zeros."""
-        return F.conv2d(x, self.masked_weight(), self.bias, padding=self.kernel // 2)
+        return F.conv2d(x, self.masked_weight(), self.bias, padding=self.padding)
 
     def open(self, n: int, h: int, w: int) -> dict[str, Tensor]:
         """Memory for feeding n images of h x w piece by piece with ``feed``: the inputs seen so far, padded."""
-        p = self.kernel // 2
-        weight = self.masked_weight().detach()[:, :, : p + 1]  # the rows below the centre are never seen
+        top, side = self.padding
+        weight = self.masked_weight().detach()[:, :, : top + 1]  # the rows below the centre are never seen
         return {
             "weight": weight,
             "matrix": weight.flatten(1).T.contiguous(),
-            "seen": weight.new_zeros(n, weight.shape[1], h + p, w + 2 * p),
+            "seen": weight.new_zeros(n, weight.shape[1], h + top, w + 2 * side),
         }
 
     def feed(
@@ -146,9 +151,9 @@ class MaskedConv2d(nn.Module):
         Generating an image pixel by pixel this way costs one pass of the network in all, where calling ``forward``
         for each pixel costs one pass a pixel [Ramachandran et al. 2017, arXiv 1704.06001].
         """
-        p, piece = self.kernel // 2, x.shape[-1]
-        memory["seen"][:, :, p + row, p + column : p + column + piece] = x[:, :, 0]
-        window = memory["seen"][:, :, row : row + p + 1, column : column + piece + 2 * p]
+        (top, side), piece = self.padding, x.shape[-1]
+        memory["seen"][:, :, top + row, side + column : side + column + piece] = x[:, :, 0]
+        window = memory["seen"][:, :, row : row + top + 1, column : column + piece + 2 * side]
         if piece > 1:
             return F.conv2d(window, memory["weight"], self.bias)
         flat = window.reshape(len(x), -1)
