@@ -1,4 +1,4 @@
-"""The training loop: resume, averages, accumulation, precision, compilation, clipping; each oracle with its sabotage."""
+"""The training loop: resume, averages, accumulation, precision, clipping; each oracle with its sabotage."""
 
 import random
 import sys
@@ -6,12 +6,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
-
 from genmodels.train import learner, loop, minibatches, train
 from genmodels.train.checkpoint import Streams
 from genmodels.train.learner import Learner, decay_at
 from genmodels.train.settings import OPTIMIZERS, Settings
+from torch import nn
 
 DATA = torch.randn(23, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
@@ -46,7 +45,7 @@ def weights(module):
 
 def last(states):
     state = None
-    for state in states:
+    for state in states:  # noqa: B007
         pass
     return state
 

@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = "\n".join(f"  {recipe.name:<16} {recipe.about}" for recipe in all_recipes().values())
+    names = "\n".join(f"  {recipe.name:<16} {recipe.about}" for _, recipe in sorted(all_recipes().items()))
     parser = argparse.ArgumentParser(
         prog="python -m genmodels.train",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -29,9 +29,9 @@ Loss = Callable[[nn.Module, Any], Float[Tensor, "b"]]
 
 def launch(settings: Settings) -> Fabric:
     """Lightning Fabric for these settings, with its processes started; without its banners."""
-    with _quiet():
-        from lightning_fabric import Fabric
+    from lightning_fabric import Fabric  # its import sets its loggers' levels, so it comes before they are silenced
 
+    with _quiet():
         fabric = Fabric(
             accelerator=settings.hardware,
             devices=settings.devices,

@@ -140,6 +140,7 @@ class Run:
     """What a resumed run must share with the checkpoint, beyond the settings."""
 
     def __post_init__(self) -> None:
+        self.settings.check_machine()
         check_checkpoint(self.checkpoint, self.checkpoint_every)
 
     def start(self, batch_fn: BatchFn) -> Fabric:

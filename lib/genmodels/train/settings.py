@@ -76,7 +76,6 @@ class Settings:
         _known("precision", self.precision, PRECISIONS)
         _known("accelerator", self.accelerator, ACCELERATORS)
         _known("strategy", self.strategy, STRATEGIES)
-        self._check_hardware()
 
     @property
     def world(self) -> int:
@@ -110,7 +109,8 @@ class Settings:
         keys = ("ema", "precision", "accumulate", "seed", "world")
         return {"optimizer": name} | {key: getattr(self, key) for key in keys}
 
-    def _check_hardware(self) -> None:
+    def check_machine(self) -> None:
+        """Refuse what this machine cannot do; apart from the rest, since a recipe for a GPU may be read anywhere."""
         hardware = self.hardware
         if hardware == "cuda":
             require(torch.cuda.is_available(), "accelerator='cuda', but torch sees no CUDA device: use 'auto' or 'cpu'")
