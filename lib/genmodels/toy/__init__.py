@@ -1,0 +1,35 @@
+"""Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
+
+from .shapes import (
+    SHAPES,
+    Blobs,
+    Checkerboard,
+    Polar,
+    Shape,
+    checkerboard,
+    eight_gaussians,
+    gaussian_grid,
+    grid,
+    pinwheel,
+    rings,
+    shape,
+    spiral,
+    two_moons,
+)
+
+__all__ = [
+    "SHAPES",
+    "Blobs",
+    "Checkerboard",
+    "Polar",
+    "Shape",
+    "checkerboard",
+    "eight_gaussians",
+    "gaussian_grid",
+    "grid",
+    "pinwheel",
+    "rings",
+    "shape",
+    "spiral",
+    "two_moons",
+]
