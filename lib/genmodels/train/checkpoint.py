@@ -97,12 +97,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """The dict that ``save_checkpoint`` wrote, on the CPU; ValueError if the file is damaged or something else's."""
+    require(Path(path).exists(), f"there is no checkpoint {path}")
+    unreadable = f"{path} is no readable checkpoint (damaged, or another program's): choose another file or delete it"
+    require(zipfile.is_zipfile(path), unreadable)  # torch.save's format; keeps torch.load from guessing older ones
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"there is no checkpoint {path}") from None
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no readable checkpoint (damaged, or another program's): delete it") from error
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        raise ValueError(unreadable) from error
     good = isinstance(state, dict) and state.get("format") == FORMAT
     require(good, f"{path} was not written by genmodels.train (no format {FORMAT!r}): choose another file")
     return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class GanState(State):
     critic: nn.Module | None = None
     """The critic (discriminator) itself, without wrappers."""
     critic_loss_tensor: Tensor | None = field(repr=False, default=None)
-    """The mean loss of the critic's last update, on the device."""
+    """The mean loss of the critic's last update, on the device; nan in the state of a run that was already finished."""
 
     @property
     def critic_loss(self) -> float:
@@ -106,7 +107,7 @@ def fit_gan(
     maker = Learner(fabric, generator, lambda g, batch: generator_loss(g, critic, batch), settings)
     judge = Learner(fabric, critic, lambda c, batch: critic_loss(generator, c, batch), critic_settings)
     batches = with_device(batch_fn, fabric.device)
-    k, last = settings.accumulate, torch.zeros(())
+    k, last = settings.accumulate, torch.tensor(math.nan)
 
     def update(step: int) -> tuple[Tensor, float, int]:
         nonlocal last
