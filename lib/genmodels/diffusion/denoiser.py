@@ -116,8 +116,8 @@ def conditioned(model: Denoiser, y: Int[Tensor, "b"]) -> Denoise:
 def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denoise:
     """Classifier-free guidance: uncond + scale (cond - uncond); 0 and 1 are the two denoisers exactly.
 
-    [Ho & Salimans 2022; their w is scale - 1.] Linear, hence the same in x_0, eps or score. The guided field is the
-    score of p(x)^(1 - scale) p(x | y)^scale only as the noise goes to 0: at larger noise no density has it for its marginal.
+    [Ho & Salimans 2022; their w is scale - 1.] Linear, hence the same in x_0, eps or score. As the noise goes to 0 the
+    guided field is the score of p(x)^(1 - scale) p(x | y)^scale; at larger noise it is not that of its noised marginal.
     """
     return lambda x, t: torch.lerp(unconditional(x, t), conditional(x, t), scale)
 
