@@ -1,5 +1,6 @@
 """Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
 
+from .mixture import EmpiricalDenoiser, GaussianMixture
 from .shapes import (
     SHAPES,
     Blobs,
@@ -21,6 +22,8 @@ __all__ = [
     "SHAPES",
     "Blobs",
     "Checkerboard",
+    "EmpiricalDenoiser",
+    "GaussianMixture",
     "Polar",
     "Shape",
     "checkerboard",
