@@ -31,6 +31,7 @@ class Trial:
     says: str = ""
     checks: dict[str, tuple[str, str]] = field(default_factory=dict)
     error: str = ""
+    died: bool = False
     seconds: float = 0.0
     random: list[str] = field(default_factory=list)
 
@@ -163,6 +164,7 @@ class _Examination:
                 trial.checks[event["check"]] = (event["visible"], event["hidden"])
                 trial.random += [event["check"]] if event["drew"] else []
         if outcome.died:
+            trial.died = True
             for cell in self.exercise.checks:
                 trial.checks.setdefault(cell.grade_id or "", (f"{self.exercise.name} {outcome.died}", ""))
         elif errors := [event["answer"] for event in outcome.events if "answer" in event]:
@@ -234,7 +236,8 @@ def judge(exercise: Exercise, report: Report) -> list[str]:
     for cell in exercise.checks:
         passed = [t for t in blank if not any(t.checks.get(cell.grade_id or "", ("missing", "")))]
         problems += [f"{cell.grade_id}: the untouched stub passes"] if passed else []
-        if wrong and not any(any(t.checks.get(cell.grade_id or "", ("", ""))) for t in wrong):
+        reached = [t for t in wrong if not t.died]
+        if wrong and not any(any(t.checks.get(cell.grade_id or "", ("", ""))) for t in reached):
             problems.append(f"{cell.grade_id}: no mutant fails it: a check that cannot fail is none")
     return problems
 

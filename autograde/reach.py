@@ -105,6 +105,8 @@ def _dotted(node: ast.AST, names: dict[str, str]) -> str:
     if isinstance(node, ast.Call) and node.args:
         called = getattr(node.func, "id", getattr(node.func, "attr", ""))
         texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        if called == "__import__" and texts and len(node.args) == 1:
+            return texts[0].split(".")[0]
         if called in ("import_module", "__import__") and texts:
             return texts[0]
         if called == "getattr" and texts:

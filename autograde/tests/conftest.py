@@ -1,9 +1,12 @@
 """A tiny course in a temporary folder: the whole format in sixty lines, for every test of the tools."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # forks must not inherit a pool of threads
 
 TINY = Path(__file__).parent / "tiny"
 HOUSE = Path(__file__).resolve().parents[2]
