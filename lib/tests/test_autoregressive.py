@@ -1,4 +1,4 @@
-"""What every autoregressive model must satisfy: it sums to one, looks back only, and its sampler follows its likelihood."""
+"""What every autoregressive model must satisfy: sums to one, looks back only, samples as its likelihood says."""
 
 from itertools import product
 

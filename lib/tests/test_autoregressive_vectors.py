@@ -1,0 +1,319 @@
+"""FVSBN, NADE and MADE against each other, logistic regression, and chains whose entropy is known."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from genmodels.autoregressive import FVSBN, MADE, NADE, conditionals, made_masks, sample
+from genmodels.checks import CheckFailed, close, distributed, normalised, triangular
+from genmodels.core import generator
+from genmodels.nets import MaskedLinear
+from torch import nn
+
+F64 = torch.float64
+STATES = torch.tensor(list(product((0.0, 1.0), repeat=6)), dtype=F64)
+
+
+def randomised(model, std=0.8):
+    torch.manual_seed(3)
+    for p in model.parameters():
+        nn.init.normal_(p, std=std)
+    return model.double()
+
+
+# Masks
+
+
+def paths(masks):
+    """How many paths of the network lead from input j to output i."""
+    total = masks[0].double()
+    for mask in masks[1:]:
+        total = mask.double() @ total
+    return total
+
+
+RANKS = [
+    [torch.tensor([2, 0, 3, 1])],
+    [torch.tensor([2, 0, 3, 1]), torch.tensor([0, 1, 2, 1, 2])],
+    [torch.arange(5), torch.tensor([3, 0, 1, 2, 1, 2, 3]), torch.tensor([2, 1, 0, 3, 3, 2])],
+]
+
+
+def obeys(masks, rank):
+    sees = paths(masks) > 0
+    assert not bool(sees[rank[:, None] <= rank[None]].any()), "an output sees its own dimension or a later one"
+
+
+@pytest.mark.parametrize("ranks", RANKS)
+def test_no_path_leads_forward_and_every_backward_path_exists(ranks):
+    obeys(made_masks(ranks), ranks[0])
+    rank = ranks[0]
+    connected = paths(made_masks(ranks)) > 0
+    assert bool((connected == (rank[:, None] > rank[None])).all())  # these hidden ranks cover 0..d-2
+
+
+def not_strict(ranks):
+    *hidden, _ = made_masks(ranks)
+    return [*hidden, ranks[0][:, None] >= ranks[-1][None]]
+
+
+def strict_everywhere(ranks):
+    masks = [a[None] < b[:, None] for a, b in zip(ranks[:-1], ranks[1:], strict=True)]
+    return [*masks, ranks[0][:, None] > ranks[-1][None]]
+
+
+def transposed(ranks):
+    return [mask.T.contiguous() for mask in reversed(made_masks(ranks))]
+
+
+@pytest.mark.parametrize("wrong", [not_strict, transposed])
+@pytest.mark.parametrize("ranks", RANKS)
+def test_wrong_masks_open_a_forward_path(wrong, ranks):
+    with pytest.raises(AssertionError, match="sees its own"):
+        obeys(wrong(ranks), ranks[0])
+
+
+@pytest.mark.parametrize("ranks", RANKS[1:])
+def test_masks_strict_everywhere_lose_connections(ranks):
+    rank = ranks[0]
+    assert not bool(((paths(strict_everywhere(ranks)) > 0) == (rank[:, None] > rank[None])).all())
+
+
+def test_made_masks_wants_at_least_the_inputs():
+    with pytest.raises(ValueError, match="wants the ranks of the inputs"):
+        made_masks([])
+
+
+# MADE
+
+
+def many_orders():
+    return randomised(MADE(6, (9, 9), orders=4, activation=torch.tanh))
+
+
+@pytest.mark.parametrize("which", range(4))
+def test_made_is_a_distribution_in_each_of_its_orders(which):
+    made = many_orders()
+    under = made.under(which)
+    normalised(made.log_prob(STATES, which), STATES, "MADE", atol=1e-10)
+    triangular(under.logits, torch.rand(2, 6, dtype=F64), order=made.orders[which], complete=True)
+    close(under.log_prob(STATES), made.log_prob(STATES, which), "the view", atol=1e-12)
+    drawn = sample(under, 50_000, generator=generator(1))
+    distributed(drawn, made.log_prob(STATES, which).exp().detach(), states=STATES)
+
+
+def test_one_order_for_reading_and_another_for_drawing_is_caught():
+    made = many_orders()
+    with pytest.raises(CheckFailed):
+        triangular(made.logits, torch.rand(2, 6, dtype=F64), order=made.orders[1])
+    with pytest.raises(CheckFailed):
+        distributed(
+            sample(made.under(1), 50_000, generator=generator(1)), made.log_prob(STATES).exp().detach(), states=STATES
+        )
+
+
+def test_orders_differ_and_come_from_the_seed():
+    first, again, other = (MADE(6, (9,), orders=4, seed=s).orders for s in (0, 0, 1))
+    assert bool((first == again).all()) and not bool((first == other).all())
+    assert len({tuple(o.tolist()) for o in first}) == 4
+
+
+def test_any_order_deals_the_batch_out_to_the_orders_and_the_ensemble_is_a_mixture():
+    made, x = many_orders(), STATES[torch.randperm(64, generator=generator(0))[:11]]
+    with torch.no_grad():
+        each = torch.stack([made.log_prob(x, which) for which in range(4)])
+        want = torch.stack([each[k % 4, k] for k in range(11)])
+        close(made.any_order_log_prob(x), want, "any_order_log_prob", atol=1e-12)
+        close(made.any_order_log_prob(x[:2]), want[:2], "any_order_log_prob of two", atol=1e-12)
+        close(made.ensemble_log_prob(x).exp(), each.exp().mean(0), "ensemble", atol=1e-12)
+        normalised(made.ensemble_log_prob, STATES, "ensemble", atol=1e-10)
+        assert float(made.ensemble_log_prob(x).mean()) > float(each.mean())
+
+
+def test_a_width_equal_to_the_input_does_not_make_a_skip_around_the_masks():
+    made = randomised(MADE(6, (6, 6), activation=torch.tanh))
+    triangular(made.logits, torch.rand(2, 6, dtype=F64))
+
+
+class Skipping(MADE):
+    """The mistake: a skip from the input to hidden units whose ranks are not its own."""
+
+    def _above(self, first, which):
+        return super()._above(first, which) + self.seen
+
+    def logits(self, x, which=0):
+        self.seen = x
+        return super().logits(x, which)
+
+
+def test_a_skip_between_different_ranks_is_caught():
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    with pytest.raises(CheckFailed):
+        triangular(randomised(Skipping(6, (6, 6), order=order)).logits, torch.rand(2, 6, dtype=F64), order=order)
+
+
+def test_made_refuses_what_cannot_be():
+    with pytest.raises(ValueError, match="d = 1"):
+        MADE(1)
+    with pytest.raises(ValueError, match=r"orders 0..3; got 4"):
+        many_orders().under(4)
+
+
+# NADE
+
+
+def nade_by_the_definition(model, x):
+    """d separate networks with shared weights: O(d^2 h), nothing reused."""
+    logits = torch.empty_like(x)
+    for k, i in enumerate(model.order.tolist()):
+        before = model.order[:k]
+        h = torch.sigmoid(model.c + torch.einsum("bj,jh->bh", x[:, before], model.W[before]))
+        logits[:, i] = torch.einsum("bh,h->b", h, model.V[i]) + model.b[i]
+    return logits
+
+
+class TooEarly(NADE):
+    """The mistake: x_i joins the accumulator before its own conditional is read."""
+
+    def logits(self, x):
+        a = self.c + (x[:, self.order, None] * self.W[self.order]).cumsum(1)
+        return (torch.einsum("bdh,dh->bd", a.sigmoid(), self.V[self.order]) + self.b[self.order])[
+            :, self.order.argsort()
+        ]
+
+
+def test_shared_recursion_equals_separate_networks():
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    model, x = randomised(NADE(6, 5, order=order)), STATES[::5]
+    close(model.logits(x), nade_by_the_definition(model, x), "NADE", atol=1e-12)
+    wrong = randomised(TooEarly(6, 5, order=order))
+    with pytest.raises(CheckFailed):
+        close(wrong.logits(x), nade_by_the_definition(wrong, x), "NADE")
+    with pytest.raises(CheckFailed):
+        normalised(wrong.log_prob, STATES)
+
+
+# FVSBN
+
+
+def test_fvsbn_is_made_without_a_hidden_layer():
+    order = torch.tensor([3, 1, 0, 5, 4, 2])
+    fvsbn, made = randomised(FVSBN(6, order=order)), MADE(6, (), order=order).double()
+    made.output.load_state_dict(fvsbn.linear.state_dict())
+    close(fvsbn.logits(STATES), made.logits(STATES), "FVSBN", atol=1e-12)
+
+
+def fit(model, weights, states=STATES, steps=60):
+    """Maximum likelihood on a weighted enumeration, to the optimum: no sampling, no learning rate."""
+    optimiser = torch.optim.LBFGS(
+        model.parameters(), max_iter=steps, line_search_fn="strong_wolfe", tolerance_grad=1e-9
+    )
+
+    def loss():
+        optimiser.zero_grad()
+        value = -(weights * model.log_prob(states)).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return loss().item()
+
+
+class FullMatrix(FVSBN):
+    """The mistake: no mask."""
+
+    def __init__(self, d):
+        super().__init__(d)
+        self.linear.mask[...] = ~torch.eye(d, dtype=torch.bool)
+
+
+def data_and_regressions():
+    from sklearn.linear_model import LogisticRegression
+
+    x = (torch.rand(400, 6, generator=generator(0)) < 0.5).double()
+    x[:, 3:] = torch.where(torch.rand(400, 3, generator=generator(1)) < 0.7, x[:, :3], 1 - x[:, :3])
+    nll = 0.0
+    for i in range(6):
+        rate = x[:, i].mean()
+        p = np.full(400, rate)
+        if i:
+            p = (
+                LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000)
+                .fit(x[:, :i], x[:, i])
+                .predict_proba(x[:, :i])[:, 1]
+            )
+        nll -= F.binary_cross_entropy(torch.as_tensor(p), x[:, i]).item() * -1
+    return x, nll
+
+
+def test_fitted_fvsbn_equals_one_logistic_regression_a_dimension():
+    x, want = data_and_regressions()
+    weights = torch.full((400,), 1 / 400, dtype=F64)
+    assert fit(FVSBN(6).double(), weights, x) == pytest.approx(want, abs=1e-6)
+    assert fit(FullMatrix(6).double(), weights, x) < want - 0.01  # "better", because it is no distribution
+
+
+# A chain whose entropy is known
+
+
+def chain():
+    """p of every state of x_1 ~ B(0.3), then x_i = x_(i-1) with probability 0.85, and the entropy in nats."""
+    first = torch.where(STATES[:, 0] == 1, 0.3, 0.7)
+    p = first * torch.where(STATES[:, 1:] == STATES[:, :-1], 0.85, 0.15).prod(1)
+    entropy = -(0.3 * np.log(0.3) + 0.7 * np.log(0.7)) - 5 * (0.85 * np.log(0.85) + 0.15 * np.log(0.15))
+    return p.double(), entropy
+
+
+def seeing_itself():
+    """A MADE whose output mask is not strict."""
+    made = MADE(6, (12,))
+    made.output.mask[...] = torch.arange(6)[:, None] >= (torch.arange(12) * 5 // 12)[None]
+    made.hidden[0].mask[...] = True
+    return made
+
+
+FITTED = {
+    "FVSBN": lambda: FVSBN(6),
+    "NADE": lambda: NADE(6, 8),
+    "MADE": lambda: MADE(6, (12, 12), activation=torch.tanh),
+    "MADE in another order": lambda: MADE(6, (12,), order=torch.tensor([5, 4, 3, 2, 1, 0]), activation=torch.tanh),
+}
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_fitting_a_known_chain_reaches_its_entropy_and_never_passes_it(name):
+    p, entropy = chain()
+    assert float(p.sum()) == pytest.approx(1, abs=1e-6)
+    torch.manual_seed(0)
+    nll = fit(FITTED[name]().double(), p)
+    assert entropy - 1e-7 <= nll <= entropy + 0.02
+
+
+def test_a_model_that_sees_what_it_predicts_falls_below_the_entropy():
+    p, entropy = chain()
+    torch.manual_seed(0)
+    assert fit(seeing_itself().double(), p) < entropy - 0.1
+
+
+def test_slow_and_fast_conditionals_of_made_agree_with_masks_that_change():
+    made = many_orders()
+    for which in (0, 3):
+        x = (torch.rand(3, 6, generator=generator(which)) < 0.5).double()
+        with torch.no_grad():
+            pairs = zip(made.conditionals(x, which), conditionals(made.under(which), x), strict=True)
+            for (i, fast), (j, slow) in pairs:
+                assert i == j
+                close(fast, slow, "conditional", atol=1e-12)
+
+
+def test_the_mask_of_made_holds_while_it_learns():
+    made = MADE(6, (9,), activation=torch.tanh).double()
+    optimiser = torch.optim.AdamW(made.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(3):
+        optimiser.zero_grad()
+        (-made.log_prob(STATES).mean()).backward()
+        optimiser.step()
+    normalised(made.log_prob, STATES, atol=1e-10)
+    assert all(isinstance(layer, MaskedLinear) for layer in (*made.hidden, made.output, made.direct))
