@@ -5,6 +5,7 @@ from genmodels.nets.masked import CAUSAL_KINDS, MaskedConv2d, MaskedLinear, caus
 from genmodels.nets.mlp import MLP
 from genmodels.nets.positions import POSITIONS, alibi_slopes, rope, sinusoidal
 from genmodels.nets.transformer import AdaBlock, Attention, Block, KVCache, Transformer
+from genmodels.nets.unet import UNet
 
 __all__ = [
     "AdaBlock",
@@ -18,6 +19,7 @@ __all__ = [
     "MaskedLinear",
     "POSITIONS",
     "Transformer",
+    "UNet",
     "alibi_slopes",
     "causal_mask",
     "made_masks",
