@@ -112,7 +112,8 @@ class Process:
     def ratio(self, x_t: Int[Tensor, "b l"], p0: Float[Tensor, "b l v"], t: Time) -> Float[Tensor, "b l v"]:
         """Concrete score p_t(y) / p_t(x_t), y being x_t with one token replaced by each symbol; 1 where y = x_t.
 
-        From the denoiser p0 = p(x_0 | x_t): sum_k p0(k) q(y | k) / q(x_t | k) [SEDD, theorem 3.6].
+        From the denoiser p0 = p(x_0 | x_t): sum_k p0(k) q(y | k) / q(x_t | k) [SEDD, theorem 3.6]. Defined where every
+        clean symbol can become x_t, so under masking at the masks only; a visible token never jumps back.
         """
         alpha = self.alpha(t, x_t)
         return self.through(self._weights(x_t, p0, alpha), alpha[..., None])
@@ -152,7 +153,8 @@ class Process:
     ) -> Float[Tensor, "b"]:
         """One-sample estimate of an upper bound on -log p(x_0) in nats; t is drawn, stratified, unless given.
 
-        Unbiased for uniform t in (0, 1]. Where alpha(1) > 0 the bound needs ``prior_kl`` too.
+        Unbiased for uniform t in (0, 1]; under masking its variance is infinite, because a few early times weigh 1/t
+        (narrower times, or ``llada_nelbo``, tame it). Where alpha(1) > 0 the bound needs ``prior_kl`` too.
         """
         if t is None:
             t = uniform_times(len(x0), generator=generator, device=x0.device, t_max=LAST).double()

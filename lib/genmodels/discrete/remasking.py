@@ -43,5 +43,5 @@ def at_random(generator: torch.Generator | None = None) -> Rank:
 
 def keep_top(rank: Float[Tensor, "b l"], eligible: Bool[Tensor, "b l"], k: Int[Tensor, "b"]) -> Bool[Tensor, "b l"]:
     """The ``k`` eligible positions of highest rank in each row, as a boolean mask; all where there are fewer."""
-    order = torch.where(eligible, rank, -torch.inf).argsort(1, descending=True, stable=True).argsort(1)
+    order = torch.where(eligible, rank, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     return (order < k[:, None]) & eligible

@@ -1,0 +1,128 @@
+"""The tiny language and Markov text against sums written as loops, eigenvectors and samples."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from genmodels import checks
+from genmodels.core import generator
+from genmodels.toy.language import MarkovText, TinyLanguage, all_sequences
+
+
+def test_all_sequences_are_there_once_in_order():
+    got = all_sequences(3, 2).tolist()
+    assert got == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1], [2, 2]]
+
+
+def test_probabilities_are_the_table_normalised():
+    table = torch.rand(3, 3, 3, 3, generator=generator(0), dtype=torch.float64)
+    language = TinyLanguage(table)
+    checks.normalised(language.log_prob, language.sequences, "log_prob")
+    checks.close(language.log_prob(torch.tensor([[2, 0, 1, 1]])).exp(), table[2, 0, 1, 1][None] / table.sum(), "p")
+    want = -sum(p * math.log(p) for p in (table / table.sum()).flatten().tolist())
+    assert math.isclose(language.entropy(), want, rel_tol=1e-12)
+
+
+def conditionals_by_hand(language, x):
+    """p(x0_i = k | visible) = sum of p over sequences that agree and have k at i / sum over those that agree."""
+    out = torch.zeros(language.l, language.v, dtype=torch.float64)
+    for sequence in itertools.product(range(language.v), repeat=language.l):
+        if all(a in (language.mask, b) for a, b in zip(x.tolist(), sequence, strict=True)):
+            p = language.log_prob(torch.tensor([sequence])).exp().item()
+            for i, k in enumerate(sequence):
+                out[i, k] += p
+    return out / out.sum(1, keepdim=True)
+
+
+def test_conditionals_of_every_mask_pattern():
+    language = TinyLanguage.random(3, 3, seed=4)
+    x = torch.tensor(list(itertools.product(range(4), repeat=3)))
+    got = language.conditionals(x)
+    want = torch.stack([conditionals_by_hand(language, row) for row in x])
+    checks.close(got, want, "conditionals", atol=1e-12)
+    independent = torch.stack([conditionals_by_hand(language, torch.full((3,), 3))] * len(x))
+    with pytest.raises(AssertionError):  # forgetting what is visible
+        checks.close(got, independent, "conditionals", atol=1e-12)
+
+
+def test_as_a_network_it_gives_log_probabilities_without_the_mask():
+    language = TinyLanguage.random(3, 2)
+    x = torch.tensor([[3, 1], [3, 3]])
+    log_p = language(x, 0.5)
+    assert log_p.shape == (2, 2, 4) and log_p[..., 3].isneginf().all()
+    checks.close(log_p.exp()[..., :3], language.conditionals(x), "network")
+
+
+def test_posterior_under_a_noisy_channel_is_bayes_rule():
+    language = TinyLanguage.random(3, 2, seed=1)
+    likelihood = torch.rand(4, 2, 3, generator=generator(2), dtype=torch.float64)
+    got = language.posterior(likelihood.log())
+    p = language.log_probs.exp().reshape(3, 3)
+    for b in range(4):
+        joint = p * likelihood[b, 0][:, None] * likelihood[b, 1]
+        joint = joint / joint.sum()
+        checks.close(got[b], torch.stack([joint.sum(1), joint.sum(0)]), "posterior", atol=1e-12)
+
+
+def test_samples_follow_the_table():
+    language = TinyLanguage.random(3, 3, seed=5)
+    x = language.sample(20_000, generator=generator(0))
+    checks.distributed(x, language.log_probs.exp(), "sample", states=language.sequences)
+    with pytest.raises(AssertionError):
+        checks.distributed(x.flip(1), language.log_probs.exp(), "sample", states=language.sequences)
+
+
+def test_markov_text_stationary_and_entropy_rate():
+    text = MarkovText.random(5, seed=1)
+    checks.close(text.stationary @ text.transition, text.stationary, "stationary", atol=1e-12)
+    checks.close(text.stationary.sum(), 1.0, "stationary", atol=1e-12)
+    # The chain rule: H(x_1 .. x_l) - H(x_1 .. x_{l-1}) by enumeration is the entropy rate for every l >= 2.
+    entropies = [-(p.exp() * p).sum().item() for p in (text.log_prob(all_sequences(5, l)) for l in (2, 3, 4))]
+    assert math.isclose(entropies[1] - entropies[0], text.entropy_rate(), rel_tol=1e-10)
+    assert math.isclose(entropies[2] - entropies[1], text.entropy_rate(), rel_tol=1e-10)
+    uniform_start = -(text.transition * text.transition.log()).sum(1).mean().item()
+    assert not math.isclose(uniform_start, text.entropy_rate(), rel_tol=1e-3)  # weighting by pi matters
+
+
+def test_markov_text_probabilities_and_samples():
+    text = MarkovText.random(3, seed=3)
+    states = all_sequences(3, 4)
+    checks.normalised(text.log_prob, states, "log_prob")
+    checks.distributed(text.sample(20_000, 4, generator=generator(1)), text.log_prob(states).exp(), states=states)
+
+
+def test_markov_text_empirical_entropy_rate_meets_the_exact_one():
+    text = MarkovText.random(6, seed=8)
+    x = text.sample(2_000, 40, generator=generator(2))
+    truth = (text.entropy_rate() * 39 + _entropy(text.stationary)) / 40
+    checks.unbiased(-text.log_prob(x) / 40, truth, "nats a symbol")
+
+
+def _entropy(p):
+    return -(p * p.log()).sum().item()
+
+
+def test_a_chain_with_a_transient_symbol_and_a_deterministic_row():
+    text = MarkovText([[0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [0.2, 0.3, 0.5]])
+    checks.close(text.stationary, torch.tensor([1 / 3, 2 / 3, 0.0]), "stationary", atol=1e-10)
+    assert math.isclose(text.entropy_rate(), 2 / 3 * math.log(2), rel_tol=1e-9)
+    assert (text.sample(50, 10, generator=generator(0)) != 2).all()
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: TinyLanguage(torch.ones(2, 3)), r"shape \(v,\) \* l"),
+        (lambda: TinyLanguage(-torch.ones(2, 2)), "non-negative"),
+        (lambda: TinyLanguage.random(3, 2).log_prob(torch.tensor([[0, 3]])), "unmask x first"),
+        (lambda: TinyLanguage.random(3, 2).log_prob(torch.tensor([[0, 1, 2]])), r"expected shape \(b, 2\)"),
+        (lambda: TinyLanguage(torch.eye(2)).conditionals(torch.tensor([[0, 1]])), "impossible under this language"),
+        (lambda: MarkovText(torch.ones(2, 2)), "rows must be probabilities"),
+        (lambda: MarkovText(torch.ones(2, 3)), "must be square"),
+        (lambda: all_sequences(10, 7), "too many to enumerate"),
+    ],
+)
+def test_bad_input_is_named(act, message):
+    with pytest.raises(ValueError, match=message):
+        act()
