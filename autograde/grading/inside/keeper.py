@@ -1,0 +1,248 @@
+"""The supervisor of one submission: private namespaces, a bound on all its memory, and a clean end.
+
+Where namespaces are to be had (inside bubblewrap) the body lives under a pid 1 of its own with its own ``/tmp``,
+``/dev/shm`` and ``/proc``, so that its end is the end of everything it started or wrote. Elsewhere the keeper is the
+nearest subreaper: what the body leaves behind becomes its child, and is killed until nothing is left.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+NEWNS, NEWIPC, NEWUSER, NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
+NOSUID, NODEV, NOEXEC, PRIVATE, RECURSIVE = 2, 4, 8, 1 << 18, 1 << 14
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+TICK = 0.1  # seconds between looks at memory
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def unshare() -> None:
+    """New pid, ipc and mount namespaces for the next child; a user namespace of our own where we are not root."""
+    uid, gid = os.getuid(), os.getgid()
+    if libc.unshare(NEWNS | NEWIPC | NEWPID | (NEWUSER if uid else 0)):
+        raise OSError(ctypes.get_errno(), "unshare")
+    if uid:
+        for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+
+
+def mount(kind: str, where: str, options: str = "") -> None:
+    """A fresh file system over ``where``, seen by this submission only."""
+    flags = NOSUID | NODEV | (NOEXEC if kind == "proc" else 0)
+    if libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()):
+        raise OSError(ctypes.get_errno(), f"mount {where}")
+
+
+def become_init(disk: int) -> None:
+    """Pid 1 of the submission: its own /proc, /tmp and /dev/shm."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None)
+    mount("proc", "/proc")
+    mount("tmpfs", "/tmp", f"size={disk},mode=1777")
+    mount("tmpfs", "/dev/shm", f"size={disk},mode=1777")
+
+
+def run_init(body: Callable[[], None], disk: int) -> None:
+    """Start the body as pid 2, pass interrupts on, reap orphans, end as the body ended."""
+    child = 0
+    signal.signal(signal.SIGUSR1, lambda *_: child and os.kill(child, signal.SIGINT))
+    become_init(disk)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        body()
+        os._exit(0)
+    while True:
+        try:
+            pid, status = os.wait()
+        except InterruptedError:
+            continue
+        if pid == child:
+            os._exit(_as_exit_code(status))
+
+
+def _as_exit_code(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def descendants(root: int) -> Iterator[int]:
+    """Every process below ``root``."""
+    parents: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+        parents.setdefault(parent, []).append(int(name))
+    todo = list(parents.get(root, []))
+    while todo:
+        pid = todo.pop()
+        yield pid
+        todo += parents.get(pid, [])
+
+
+def resident(pid: int, exactly: bool = False) -> int:
+    """Bytes of memory of a process: quickly and too many (pages shared with the parent included), or its fair share."""
+    try:
+        if not exactly:
+            with open(f"/proc/{pid}/statm", "rb") as file:
+                fields = file.read().split()
+            return (int(fields[1]) - int(fields[2])) * PAGE
+        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
+            return next(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) << 10
+    except (OSError, StopIteration, IndexError, ValueError):
+        return 0
+
+
+def used_disk(folders: list[str]) -> int:
+    """Bytes that the submission wrote; on its own tmpfs one number, elsewhere a walk."""
+    total = 0
+    for folder in folders:
+        try:
+            for path, _, files in os.walk(folder):
+                total += sum(os.lstat(os.path.join(path, f)).st_blocks * 512 for f in files)
+        except OSError:
+            continue
+    return total
+
+
+class Keeper:
+    """Watches one submission until it ends, is told to end it, or its owner is gone."""
+
+    def __init__(self, owner: socket.socket, config: dict, body: Callable[[], None]):
+        self.owner, self.config, self.body = owner, config, body
+        self.private = config["namespaces"]
+        self.child = 0
+
+    def start(self) -> None:
+        """Fork the body, or the pid 1 above it."""
+        if self.private:
+            unshare()
+        else:
+            libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.child = os.fork()
+        if self.child == 0:
+            self.owner.close()
+            try:
+                if self.private:
+                    run_init(self.body, self.config["disk"])
+                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+                self.body()
+            except BaseException as error:  # the reason must reach the instructor: this process has no other voice
+                os.write(2, f"{type(error).__name__}: {error}\n".encode())
+                os._exit(70)
+            os._exit(0)
+        for descriptor in self.config["fds"]:
+            os.close(descriptor)
+
+    def watch(self) -> dict:
+        """Until the end; says how it ended."""
+        waker, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        poll.register(self.owner, select.POLLIN)
+        poll.register(waker, select.POLLIN)
+        looked, why = 0.0, None
+        while True:
+            ended = self._ended()
+            if ended is not None:
+                return ended | ({"why": why} if why else {})
+            for descriptor, _ in poll.poll(TICK * 1000):
+                if descriptor == waker:
+                    os.read(waker, 64)
+                elif not self._obey():
+                    why = why or "stopped"
+                    self.kill()
+            if time.monotonic() - looked > TICK and why is None:
+                looked = time.monotonic()
+                why = self._excess()
+                if why:
+                    self.kill()
+
+    def _ended(self) -> dict | None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return {"code": None}
+            if pid == self.child:
+                self.kill()
+                code = os.waitstatus_to_exitcode(status)
+                return {"code": code if not self.private or code <= 128 else 128 - code}
+            if pid == 0:
+                return None
+
+    def _obey(self) -> bool:
+        try:
+            order = self.owner.recv(1)
+        except OSError:
+            return False
+        if order == b"i":
+            os.kill(self.child, signal.SIGUSR1 if self.private else signal.SIGINT)
+        return order == b"i"
+
+    def _excess(self) -> str | None:
+        pids = [int(n) for n in os.listdir("/proc") if n.isdigit()] if self.private else list(descendants(os.getpid()))
+        if len(pids) > self.config["processes"]:
+            return "processes"
+        if sum(map(resident, pids)) > self.config["memory"]:
+            if sum(resident(pid, exactly=True) for pid in pids) > self.config["memory"]:
+                return "memory"
+        if not self.private and used_disk(self.config["folders"]) > self.config["disk"]:
+            return "disk"
+        return None
+
+    def kill(self) -> None:
+        """End every process of the submission; returns when the kernel has none left."""
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            pids = [self.child] if self.private else list(descendants(os.getpid()))
+            alive = False
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                    alive = True
+                except ProcessLookupError:
+                    continue
+            if self.private or not alive:
+                return
+            self._reap()
+
+    def _reap(self) -> None:
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            pass
+        time.sleep(0.002)
+
+
+def keep(owner: socket.socket, config: dict, body: Callable[[], None]) -> None:
+    """The keeper's whole life, in a process of its own."""
+    keeper = Keeper(owner, config, body)
+    try:
+        keeper.start()
+        report = keeper.watch()
+    except OSError as error:
+        report = {"code": None, "why": f"sandbox: {error}"}
+    try:
+        owner.sendall(json.dumps(report).encode())
+    except OSError:
+        pass
+    sys.stdout = None
+    os._exit(0)

@@ -1,0 +1,93 @@
+"""The notebook that runs: the instructor's structure with the student's answers in it.
+
+Tags, points, flags, locked sources, deleted, renamed or doubled cells: nothing of that is the student's to decide.
+Cells that students added run where they stood, in the student's process only. Every repair is a note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from autograde.grading.instructor.intake import Cell, Submission
+from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step
+
+
+@dataclass
+class Grafted:
+    """One cell to run: a step of the plan, or a cell of the student's own (``step`` is None)."""
+
+    step: Step | None
+    source: str
+    kind: str = "code"
+    answered: bool = True  # for answers: whether the student handed one in
+    own: str | None = None  # the student's changed version of an ordinary cell, run after the instructor's
+
+
+@dataclass
+class Graft:
+    """The cells in order, and what had to be repaired."""
+
+    cells: list[Grafted] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def _same(a: str, b: str) -> bool:
+    return a.strip() == b.strip()
+
+
+class _Matcher:
+    """Which step of the plan a submitted cell stands for."""
+
+    def __init__(self, plan: Plan):
+        self.by_grade_id = {s.grade_id: s for s in plan.steps if s.grade_id}
+        self.by_cell_id = {s.cell_id: s for s in plan.steps if s.cell_id}
+        self.by_source = {s.source.strip(): s for s in plan.steps if s.kind in (SETUP, LAB, TEXT) and s.source.strip()}
+
+    def __call__(self, cell: Cell) -> Step | None:
+        step = self.by_grade_id.get(cell.grade_id) if cell.grade_id else None
+        step = step or (self.by_cell_id.get(cell.cell_id) if cell.cell_id else None)
+        return step or self.by_source.get(cell.source.strip())
+
+
+def graft(plan: Plan, submission: Submission) -> Graft:
+    """The plan's cells with the submission's answers, and the student's own cells in between."""
+    match, out = _Matcher(plan), Graft(notes=list(submission.notes))
+    answers: dict[int, list[Cell]] = {}
+    extras: dict[int, list[Cell]] = {}
+    last, seen = -1, set()
+    for cell in submission.cells:
+        step = match(cell)
+        if step is not None and step.kind in (ANSWER, MANUAL) and step.index in answers:
+            extras.setdefault(step.index - 1, []).append(answers[step.index].pop())
+            out.notes.append(f"the answer cell {step.grade_id!r} appears more than once; the last one counts")
+        if step is None or (step.index in seen and step.kind not in (ANSWER, MANUAL)):
+            extras.setdefault(last, []).append(cell)
+            continue
+        answers.setdefault(step.index, []).append(cell)
+        seen.add(step.index)
+        last = step.index
+    _add_extras(out, extras.get(-1, []))
+    for step in plan.steps:
+        out.cells.append(_grafted(step, answers.get(step.index, []), out.notes))
+        _add_extras(out, extras.get(step.index, []))
+    return out
+
+
+def _add_extras(out: Graft, cells: list[Cell]) -> None:
+    for cell in cells:
+        if cell.source.strip() and cell.kind in ("code", "markdown"):
+            out.cells.append(Grafted(None, cell.source, cell.kind))
+
+
+def _grafted(step: Step, found: list[Cell], notes: list[str]) -> Grafted:
+    if step.kind in (ANSWER, MANUAL):
+        if not found:
+            notes.append(f"the answer cell {step.grade_id!r} is missing from the submission")
+            return Grafted(step, "", step.cell_kind, answered=False)
+        return Grafted(step, found[-1].source, step.cell_kind)
+    if step.kind == TEST and not found:
+        notes.append(f"the check cell {step.grade_id!r} was missing; it was put back")
+    own = None
+    if step.kind == SETUP and found and not _same(found[-1].source, step.source) and found[-1].kind == "code":
+        own = found[-1].source
+    return Grafted(step, step.source, step.cell_kind, own=own)

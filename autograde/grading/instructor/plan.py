@@ -1,0 +1,186 @@
+"""The instructor's notebook taken apart: which cells set up, which are answered, which test, and what they name."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from autograde.errors import Refusal
+
+SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
+
+
+def parse(code: str) -> ast.Module | None:
+    """The syntax tree of a cell, magics included; None where it is not Python."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    try:
+        return ast.parse(TransformerManager().transform_cell(code))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def bound(code: str) -> set[str]:
+    """Names that a cell binds at top level."""
+    tree = parse(code)
+    names: set[str] = set()
+    todo: list[ast.AST] = list(tree.body) if tree else []
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif not isinstance(node, (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)):
+            todo += ast.iter_child_nodes(node)
+    return names
+
+
+def used(code: str) -> set[str]:
+    """Names that a cell reads, anywhere in it."""
+    tree = parse(code)
+    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)} if tree else set()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One cell of the instructor's notebook."""
+
+    index: int
+    kind: str
+    source: str
+    grade_id: str | None
+    cell_id: str
+    cell_kind: str = "code"
+    points: float = 0.0
+    library: tuple[str, ...] = ()  # the library's own answers to this exercise
+    names: tuple[str, ...] = ()  # students' names that this cell reads
+    exercise: str | None = None  # the answer that this test is about
+    last: bool = False  # the last test of its exercise
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run for one chapter, and the notebook it came from."""
+
+    chapter: str
+    notebook_name: str
+    notebook: Any = field(repr=False)
+    steps: tuple[Step, ...] = field(repr=False)
+    exports: frozenset[str] = frozenset()
+
+    @cached_property
+    def tests(self) -> tuple[Step, ...]:
+        """The cells that give points by running."""
+        return tuple(step for step in self.steps if step.kind == TEST)
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when anything does that a grade could depend on."""
+        return hashlib.sha256(
+            json.dumps([[s.kind, s.source, s.grade_id, s.points, s.library] for s in self.steps]).encode()
+        ).hexdigest()
+
+    @property
+    def max_score(self) -> float:
+        """Points that tests can give."""
+        return sum(step.points for step in self.tests)
+
+    @property
+    def modules(self) -> list[str]:
+        """Modules of the library that the chapter imports: the warm parent imports them once."""
+        found: set[str] = set()
+        for step in self.steps:
+            tree = parse(step.source) if step.kind not in (TEXT, LAB) else None
+            for node in ast.walk(tree) if tree else ():
+                if isinstance(node, ast.Import):
+                    found |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        return sorted(found | {name.rpartition(".")[0] for step in self.steps for name in step.library})
+
+    @property
+    def library(self) -> dict[str, tuple[str, ...]]:
+        """The library's answers, by exercise."""
+        return {step.grade_id or "": step.library for step in self.steps if step.library}
+
+    def resource(self, name: str, default: float) -> float:
+        """A number that the chapter's own notebook sets for grading (``metadata.autograde``)."""
+        value = self.notebook.metadata.get("autograde", {}).get(name, default)
+        return float(value)
+
+
+def kind_of(cell: Any) -> str:
+    """What a cell of the instructor's notebook is for."""
+    own = cell.metadata.get("nbgrader", {})
+    if own.get("grade") and not own.get("solution"):
+        return TEST if cell.cell_type == "code" else MANUAL
+    if own.get("grade") or own.get("task"):
+        return MANUAL
+    if cell.cell_type != "code":
+        return ANSWER if own.get("solution") else TEXT
+    if own.get("solution"):
+        return ANSWER
+    return LAB if "lab" in cell.metadata.get("tags", []) else SETUP
+
+
+def make(chapter: str, name: str, notebook: Any) -> Plan:
+    """The plan of nbgrader's source notebook."""
+    kinds = [kind_of(cell) for cell in notebook.cells]
+    answers = [c for c, kind in zip(notebook.cells, kinds, strict=True) if kind == ANSWER and c.cell_type == "code"]
+    exports = set().union(*(bound(c.source) for c in answers)) if answers else set()
+    ordinary = [c.source for c, kind in zip(notebook.cells, kinds, strict=True) if kind == SETUP]
+    imported = set().union(*map(bound, ordinary)) if ordinary else set()
+    exports -= {n for n in exports & imported if not any(n == c.metadata.nbgrader.get("grade_id") for c in answers)}
+    if clash := sorted(exports & imported):
+        raise Refusal(f"{chapter}: {', '.join(clash)} is bound by an answer and by an ordinary cell; rename the latter")
+    steps, current = [], None
+    for i, (cell, kind) in enumerate(zip(notebook.cells, kinds, strict=True)):
+        own = cell.metadata.get("nbgrader", {})
+        if kind == ANSWER:
+            current = own.get("grade_id")
+        following = next((k for k in kinds[i + 1 :] if k in (ANSWER, TEST)), None)
+        steps.append(
+            Step(
+                index=i,
+                kind=kind,
+                source=cell.source,
+                grade_id=own.get("grade_id"),
+                cell_id=cell.get("id", ""),
+                cell_kind=cell.cell_type,
+                points=float(own.get("points", 0)),
+                library=tuple(cell.metadata.get("autograde", {}).get("library", ())) if kind == ANSWER else (),
+                names=tuple(sorted(exports & used(cell.source))) if kind in (TEST, SETUP) else (),
+                exercise=current if kind == TEST else None,
+                last=kind == TEST and following != TEST,
+            )
+        )
+    return Plan(chapter, name, notebook, tuple(steps), frozenset(exports))
+
+
+def load(chapter: str, root: Path) -> Plan:
+    """The plan of a chapter: from ``solutions/`` through the chapter model, else from nbgrader's ``source/`` folder."""
+    if (root / "solutions").is_dir():
+        from autograde import chapters, notebooks
+
+        found = chapters.select(root, [chapter])[0]
+        return make(found.id, found.name, notebooks.source(found))
+    folders = sorted(p for p in (root / "source").glob("*") if p.is_dir())
+    hits = [p for p in folders if chapter in (p.name, p.name.split("_")[0], p.name.partition("_")[2])]
+    hits = hits or [p for p in folders if p.name.split("_")[0] == chapter.zfill(2)]
+    if not hits:
+        names = ", ".join(p.name for p in folders) or "none"
+        raise Refusal(f"no chapter {chapter!r} in {root}: solutions/ is missing, and source/ has {names}")
+    paths = sorted(hits[0].glob("*.ipynb"))
+    if len(paths) != 1:
+        raise Refusal(f"{hits[0]} must hold exactly one notebook; it holds {len(paths)}")
+    import nbformat
+
+    return make(hits[0].name, paths[0].stem, nbformat.read(paths[0], as_version=4))

@@ -1,0 +1,101 @@
+"""What grading one submission gives: cells with outputs, tests with points and reasons, notes and flags."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from autograde.grading.instructor import outputs as out
+from autograde.grading.instructor.sandbox import Limits
+
+PASSED, FAILED, NOT_RUN, NO_GRADE = "passed", "failed", "not run", "no grade"
+SAY = {
+    "timeout": ("CellTimeout", "this cell ran longer than {cell:.0f} s and was stopped"),
+    "killed": ("CellTimeout", "this cell ran longer than {cell:.0f} s, ignored the interrupt and was killed"),
+    "flood": ("TooMuchOutput", "this cell printed more than {flood} MB and was stopped"),
+    "died": (
+        "StudentProcessDied",
+        "your code ended the Python process ({why}); later cells were graded after a restart",
+    ),
+    "malformed": ("ProtocolViolation", "your code answered the tests with something that no function returns ({why})"),
+    "budget": ("TimeBudget", "the submission used up its {total:.0f} s before this test"),
+    "lost": ("NotRun", "an earlier cell kept ending the Python process, so this test could not run"),
+}
+DEATHS = {"memory": "out of memory", "processes": "too many processes", "disk": "too much written to disk"}
+SIGNALS = {-11: "a crash, segmentation fault", -6: "a crash, abort", -9: "killed", -24: "too much processor time"}
+
+
+@dataclass
+class TestResult:
+    """What became of one test."""
+
+    grade_id: str
+    status: str
+    points: float
+    max_points: float
+    ename: str = ""
+    evalue: str = ""
+    exercise: str | None = None
+
+
+@dataclass
+class CellResult:
+    """What became of one cell; ``index`` is its place in the plan, or None for a cell of the student's own."""
+
+    index: int | None
+    source: str
+    kind: str
+    outputs: list[dict] = field(default_factory=list)
+
+
+@dataclass
+class Result:
+    """Everything that the gradebook, the feedback and ``why`` need to know of one graded submission."""
+
+    student: str
+    cells: list[CellResult] = field(default_factory=list)
+    tests: list[TestResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    restarts: int = 0
+    seconds: float = 0.0
+
+    def document(self) -> dict:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, document: dict) -> Result:
+        """From ``document``."""
+        document = dict(document)
+        document["cells"] = [CellResult(**c) for c in document["cells"]]
+        document["tests"] = [TestResult(**t) for t in document["tests"]]
+        return cls(**document)
+
+
+def say(kind: str, limits: Limits, report: dict | None) -> tuple[str, str]:
+    """Name and sentence for a way to fail."""
+    report = report or {}
+    why = DEATHS.get(report.get("why", "")) or SIGNALS.get(report.get("code"))
+    if why is None:
+        why = "for example os._exit, a crash, or out of memory" if kind == "died" else "see the flag"
+    name, text = SAY[kind]
+    return name, text.format(cell=limits.cell, total=limits.total, flood=limits.flood >> 20, why=why)
+
+
+def partial(outputs: list[dict], points: float) -> float:
+    """nbgrader's rule for partial credit: a number between 0 and the points as the value of the cell."""
+    for output in outputs:
+        if output["output_type"] == "execute_result":
+            try:
+                value = float(output["data"].get("text/plain", ""))
+            except ValueError:
+                return points
+            return value if 0 <= value <= points else points
+    return points
+
+
+def explained(outputs: list[dict], status: str, limits: Limits, report: dict | None) -> list[dict]:
+    """A student's cell's outputs, with the sentence that says why it was stopped."""
+    if status in ("ok", "error"):
+        return outputs
+    return [*outputs, out.error(*say(status.removesuffix("-killed"), limits, report))]

@@ -1,0 +1,165 @@
+"""Which sandbox this machine can give, and how its warm parents are started."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograde.errors import Refusal
+
+SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"]
+DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full"]
+NAMESPACED, JAILED, NONE = 1, 2, 3
+ADVICE = {
+    NAMESPACED: "bubblewrap, Landlock and seccomp: own processes, mounts and network for each submission",
+    JAILED: "Landlock and seccomp without bubblewrap: install the bubblewrap package for private namespaces as well",
+    NONE: "this machine has neither bubblewrap nor Landlock: grade in a Linux container or virtual machine",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a submission may use. Seconds are wall time."""
+
+    cell: float = 30.0
+    grace: float = 2.0
+    total: float = 600.0
+    memory: int = 4 << 30
+    disk: int = 512 << 20
+    processes: int = 128
+    output: int = 1 << 20
+    flood: int = 20 << 20
+    restarts: int = 3
+
+
+def landlock_version() -> int:
+    """The kernel's Landlock ABI, 0 where there is none."""
+    if sys.platform != "linux":
+        return 0
+    from autograde.grading.inside.jail import landlock_version as version
+
+    return version()
+
+
+def bubblewrap_flags() -> list[str]:
+    """New namespaces of every kind; root needs no user namespace."""
+    if os.geteuid():
+        return ["--unshare-all"]
+    return ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
+
+
+@functools.cache
+def tier() -> int:
+    """The best sandbox this machine really gives; ``AUTOGRADE_TIER=2`` asks for less."""
+    wanted = int(os.environ.get("AUTOGRADE_TIER", "1") or 1)
+    if not landlock_version():
+        return NONE
+    return NAMESPACED if wanted <= NAMESPACED and _namespaces_work() else max(JAILED, wanted)
+
+
+def _namespaces_work() -> bool:
+    """Whether bubblewrap runs here, and a private mount can be made inside it."""
+    if not shutil.which("bwrap"):
+        return False
+    code = (
+        "from autograde.grading.inside import keeper as k; import os\n"
+        "k.unshare(); p = os.fork()\n"
+        "if p == 0: k.become_init(1 << 20); os._exit(0)\n"
+        "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]))"
+    )
+    command = [*bubblewrap(["inside"]), "--", sys.executable, "-P", "-c", code]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=60).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def library() -> Path | None:
+    """The folder of the course's library, without importing it."""
+    from importlib.util import find_spec
+
+    spec = find_spec("genmodels")
+    return Path(spec.origin).resolve().parent if spec and spec.origin else None
+
+
+def grader(parts: list[str]) -> list[str]:
+    """The grader's own files that a sandbox needs, and no other: no tests, no mutants, no instructor's side."""
+    home = Path(__file__).resolve().parent.parent
+    wanted = [home.parent / "__init__.py", home / "__init__.py", home / "wire.py", home / "values.py"]
+    return [str(p) for p in (*wanted, *(home / part for part in parts))]
+
+
+def runtime() -> list[str]:
+    """Python itself and its packages."""
+    places = [sys.base_prefix, sys.prefix, os.path.realpath(sys.executable)]
+    places += [p for p in sys.path if p.endswith(("site-packages", "dist-packages")) and os.path.isdir(p)]
+    kept = []
+    for place in dict.fromkeys(map(os.path.realpath, places)):
+        if not any(place == k or place.startswith(k.rstrip("/") + "/") for k in (*kept, *SYSTEM)):
+            kept.append(place)
+    return kept
+
+
+def refuse_to_expose(paths: list[str], secrets: list[Path]) -> None:
+    """Stop where a readable folder contains what students must not read."""
+    for path in paths:
+        for secret in secrets:
+            if Path(path).resolve() in (secret.resolve(), *secret.resolve().parents):
+                raise Refusal(f"{path} must be readable to students' code, but holds {secret}: move one of them")
+
+
+def environment() -> dict[str, str]:
+    """All that a sandbox knows of the outside."""
+    one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return one | {
+        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "USER": "student",
+        "LOGNAME": "student",
+        "HOME": "/tmp",
+        "MPLCONFIGDIR": "/tmp/matplotlib",
+        "NBGRADER_EXECUTION": "autograde",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def bubblewrap(parts: list[str]) -> list[str]:
+    """The command line up to the program: read-only system, runtime and library; nothing else of the host."""
+    command = ["bwrap", *bubblewrap_flags(), "--die-with-parent", "--clearenv", "--proc", "/proc", "--dev", "/dev"]
+    command += ["--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/dev/shm"]
+    made: set[str] = set()
+    places = [*SYSTEM, *runtime(), *grader(parts), *([str(library())] if library() else [])]
+    for place in places:
+        if not os.path.exists(place):
+            continue
+        if os.path.islink(place) and place in SYSTEM:
+            command += ["--symlink", os.readlink(place), place]
+            continue
+        above = [str(p) for p in reversed(Path(place).parents) if str(p) != "/" and str(p) not in made]
+        for folder in above:  # bubblewrap would make missing parents closed to other users
+            command += ["--perms", "0755", "--dir", folder]
+            made.add(folder)
+        command += ["--ro-bind", place, place]
+    for name, value in environment().items():
+        command += ["--setenv", name, value]
+    return command
+
+
+def closed_to_others() -> bool:
+    """Whether another user could not even reach the Python that runs here (a home folder of root's, for example)."""
+    for place in (*runtime(), str(library() or "/usr")):
+        for folder in (Path(place), *Path(place).parents):
+            if folder.is_dir() and not folder.stat().st_mode & 0o001:
+                return True
+    return False
+
+
+def readable(level: int) -> list[str]:
+    """What Landlock lets every body read besides the library."""
+    proc = ["/proc"] if level == NAMESPACED else ["/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]
+    return [*SYSTEM, *runtime(), *proc, "/sys/devices/system/cpu"]

@@ -1,0 +1,176 @@
+"""The wire between judge and student: length-prefixed JSON and raw tensor bytes, checked before anything is built.
+
+Both sides import this module. ``values.Decoder`` builds values from what ``encode`` writes.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any
+
+HEADER_MAX = 16 << 20  # bytes of JSON in one message
+TENSORS_MAX = 256 << 20  # bytes of tensors in one message
+DEPTH_MAX = 32  # nesting of lists and dicts
+BUFFERS_MAX = 10_000
+DTYPES = frozenset(
+    "float32 float64 float16 bfloat16 complex64 complex128 bool "
+    "int64 int32 int16 int8 uint8 uint16 uint32 uint64".split()
+)
+
+
+class Malformed(Exception):
+    """The other side sent what no honest one sends."""
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+class Unsendable(TypeError):
+    """A value that cannot cross; the message says what to write instead."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise Malformed(f"{name} in JSON")
+
+
+class Wire:
+    """Messages over a connected stream socket."""
+
+    def __init__(self, sock: socket.socket):
+        self.sock = sock
+
+    def send(self, message: Any, buffers: list = ()) -> None:
+        """One message: a JSON value and its byte buffers."""
+        sizes = [len(b) for b in buffers]
+        head = json.dumps([message, sizes], separators=(",", ":")).encode()
+        if len(head) > HEADER_MAX or sum(sizes) > TENSORS_MAX or len(sizes) > BUFFERS_MAX:
+            raise Unsendable(f"a value of {(len(head) + sum(sizes)) >> 20} MB is too large to pass")
+        try:
+            self.sock.sendall(struct.pack("<I", len(head)) + head)
+            for buffer in buffers:
+                self.sock.sendall(buffer)
+        except (BrokenPipeError, ConnectionError) as error:
+            raise Closed(str(error)) from None
+
+    def recv(self) -> tuple[Any, list[bytearray]]:
+        """The next message; raises Closed at the end and Malformed on anything unexpected."""
+        (size,) = struct.unpack("<I", self._exactly(4))
+        if size > HEADER_MAX:
+            raise Malformed(f"a header of {size} bytes")
+        try:
+            message, sizes = json.loads(bytes(self._exactly(size)), parse_constant=_refuse_constant)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise Malformed(f"not a message: {type(error).__name__}") from None
+        if type(sizes) is not list or len(sizes) > BUFFERS_MAX or not all(type(n) is int and n >= 0 for n in sizes):
+            raise Malformed("bad buffer sizes")
+        if sum(sizes) > TENSORS_MAX:
+            raise Malformed(f"{sum(sizes) >> 20} MB of tensors in one message")
+        return message, [self._exactly(n) for n in sizes]
+
+    def _exactly(self, count: int) -> bytearray:
+        data = bytearray()  # grows with what really arrives: a claimed size costs nothing
+        while len(data) < count:
+            try:
+                piece = self.sock.recv(min(count - len(data), 1 << 20))
+            except ConnectionError as error:
+                raise Closed(str(error)) from None
+            if not piece:
+                raise Closed("end of stream")
+            data += piece
+        return data
+
+
+# ------------------------------------------------------------------------------------------------ values to JSON
+
+
+def tensor_bytes(tensor: Any) -> memoryview:
+    """The raw bytes of a dense CPU copy."""
+    import torch
+
+    flat = tensor.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    if not flat.numel():
+        return memoryview(b"")
+    return memoryview(flat.view(torch.uint8).numpy()).cast("B")
+
+
+class Encoder:
+    """Turns the values of one message into JSON and ``buffers``; ``refer`` is asked about what is no plain value."""
+
+    def __init__(self) -> None:
+        self.buffers: list = []
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        """JSON for a value."""
+        import numpy
+        import torch
+
+        kind = type(value)
+        if value is None or kind in (bool, str):
+            return value
+        if kind is int:
+            return value if abs(value) < 1 << 53 else {"t": "int", "v": f"{value:x}"}
+        if kind is float:
+            return {"t": "f", "v": value.hex()}
+        if depth > DEPTH_MAX:
+            raise Unsendable("the value is nested too deeply to pass")
+
+        def inner(v: Any) -> Any:
+            return self(v, depth + 1)
+
+        if isinstance(value, torch.Tensor):
+            return self.tensor(value)
+        if isinstance(value, (numpy.ndarray, numpy.generic)) and value.dtype.kind in "biufc":
+            tag = "N" if isinstance(value, numpy.ndarray) else "n"
+            return {"t": tag, "v": self.plain(torch.from_numpy(numpy.array(value)))}
+        if isinstance(value, torch.Size):
+            return {"t": "size", "v": list(value)}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return {"t": "nt", "f": [str(f) for f in value._fields], "v": [inner(v) for v in value]}
+        if isinstance(value, (list, tuple)):
+            return {"t": "l" if isinstance(value, list) else "t", "v": [inner(v) for v in value]}
+        if isinstance(value, (set, frozenset)):
+            return {"t": "set", "v": [inner(v) for v in value]}
+        if isinstance(value, dict):
+            return {"t": "d", "v": [[inner(k), inner(v)] for k, v in value.items()]}
+        if kind in _SIMPLE:
+            return _SIMPLE[kind](value, inner)
+        if kind in (torch.dtype, torch.device):
+            return {"t": kind.__name__, "v": str(value).removeprefix("torch.")}
+        if kind in (bytes, bytearray):
+            return {"t": "b", "i": self.keep(bytes(value))}
+        if isinstance(value, torch.Generator):
+            return {"t": "G", "v": self.plain(value.get_state())}
+        return self.refer(value)
+
+    def keep(self, data: Any) -> int:
+        """The number of a new buffer."""
+        self.buffers.append(data)
+        return len(self.buffers) - 1
+
+    def plain(self, tensor: Any) -> dict:
+        """A dense tensor by value, without its graph."""
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        if str(tensor.layout) != "torch.strided" or dtype not in DTYPES or tensor.device.type == "meta":
+            raise Unsendable(
+                f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device} cannot pass: make it dense"
+            )
+        return {"t": "T", "d": dtype, "s": list(tensor.shape), "i": self.keep(tensor_bytes(tensor))}
+
+    def tensor(self, tensor: Any) -> dict:
+        """A tensor; the two sides add what they must know about gradients."""
+        return self.plain(tensor)
+
+    def refer(self, value: Any) -> dict:
+        """JSON for anything else."""
+        raise Unsendable(f"a {type(value).__name__} cannot pass")
+
+
+_SIMPLE = {
+    complex: lambda v, inner: {"t": "c", "v": [inner(v.real), inner(v.imag)]},
+    slice: lambda v, inner: {"t": "slice", "v": [inner(x) for x in (v.start, v.stop, v.step)]},
+    range: lambda v, inner: {"t": "range", "v": [inner(x) for x in (v.start, v.stop, v.step)]},
+    type(...): lambda *_: {"t": "..."},
+}
