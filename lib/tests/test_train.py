@@ -1,6 +1,7 @@
 """The training loop: resume, averages, accumulation, precision, clipping; each oracle with its sabotage."""
 
 import random
+import shutil
 import sys
 
 import numpy as np
@@ -54,6 +55,8 @@ def run(model=None, loss=plain, batch_fn=None, **settings):
     settings = {"lr": 0.01, "progress": False, "accelerator": "cpu"} | settings
     return train(model or Net(), loss, batch_fn or minibatches(DATA, 4), **settings)
 
+
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 
 # --- resume ---------------------------------------------------------------------------------------------------------
 
@@ -286,7 +289,7 @@ def test_double_precision_makes_the_model_double():
     assert {p.dtype for p in state.model.parameters()} == {torch.float64}
 
 
-@pytest.mark.parametrize("backend", ["aot_eager"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=[pytest.mark.slow, needs_compiler])])
 def test_compiled_is_eager(backend):
     calls = []
     eager = last(run(steps=4, ema=0.9))

@@ -6,18 +6,33 @@ The trainer's library is imported when a loop starts, not by this import.
 from genmodels.train.batches import Minibatches, minibatches, with_device
 from genmodels.train.checkpoint import restore_weights, seed_everything
 from genmodels.train.gan import GanState, train_gan
-from genmodels.train.loop import State, train
+from genmodels.train.learner import decay_at
+from genmodels.train.loop import Run, State, train
+from genmodels.train.pretrained import load_pretrained, pretrained_names, save_pretrained
+from genmodels.train.recipe import GanRecipe, Profile, Recipe
+from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
 
 __all__ = [
+    "GanRecipe",
     "GanState",
-    "train_gan",
     "Minibatches",
+    "Profile",
+    "Recipe",
+    "Run",
     "Settings",
     "State",
+    "add_recipe",
+    "all_recipes",
+    "decay_at",
+    "find_recipe",
+    "load_pretrained",
     "minibatches",
+    "pretrained_names",
     "restore_weights",
+    "save_pretrained",
     "seed_everything",
     "train",
+    "train_gan",
     "with_device",
 ]

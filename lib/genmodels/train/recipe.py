@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -38,11 +38,13 @@ class Recipe:
     name: str
     about: str
     data: Callable[[], Batch]
-    loss: Loss
+    loss: Loss | GameLoss
     metric: Callable[[nn.Module], float]
     metric_name: str
     profiles: Mapping[str, Profile]
     transform: Transform | None = None
+    prepare: Callable[[nn.Module, Batch], None] | None = None
+    """Called once with the fresh model and a first batch, the same one in every process (ActNorm sets itself)."""
 
     def profile(self, name: str) -> Profile:
         """The named profile; ValueError lists the names."""
@@ -59,9 +61,12 @@ class Recipe:
             self.data(), sized.batch, run.settings.seed, world=run.settings.world, transform=self.transform
         )
         seed_everything(run.settings.seed)
-        return self.train(sized.model(), batches, run)
+        model = sized.model()
+        if self.prepare is not None:
+            self.prepare(model, batches(0, 0))
+        return self.train(model, batches, run, profile)
 
-    def train(self, model: nn.Module, batches: Minibatches, run: Run) -> Iterator[State]:
+    def train(self, model: nn.Module, batches: Minibatches, run: Run, profile: str) -> Iterator[State]:  # noqa: ARG002
         """The loop itself; a recipe with another loop overrides this."""
         return fit(model, self.loss, batches, run)
 
@@ -74,14 +79,22 @@ class Recipe:
 
 @dataclass(frozen=True)
 class GanRecipe(Recipe):
-    """A recipe of two players: ``model`` and ``metric`` are the generator's, ``game`` its loss."""
+    """A recipe of two players: ``model``, ``loss`` and ``metric`` are the generator's.
 
-    critic: Callable[[], nn.Module] = nn.Identity
-    game: GameLoss | None = None
+    Both losses are functions (generator, critic, batch) -> (b,). ``critics`` makes the critic of each profile.
+    """
+
+    critics: Mapping[str, Callable[[], nn.Module]] = field(default_factory=dict)
     critic_loss: GameLoss | None = None
     n_critic: int = 1
     critic_lr: float | None = None
 
-    def train(self, model: nn.Module, batches: Minibatches, run: Run) -> Iterator[State]:
+    def __post_init__(self) -> None:
+        require(self.critic_loss is not None, f"{self.name}: a recipe of two players needs critic_loss")
+        lacking = sorted(set(self.profiles) - set(self.critics))
+        require(not lacking, f"{self.name}: no critic for the profiles {', '.join(lacking)}")
+
+    def train(self, model: nn.Module, batches: Minibatches, run: Run, profile: str) -> Iterator[State]:
         """The loop of two players."""
-        return fit_gan(model, self.critic(), self.game, self.critic_loss, batches, run, self.n_critic, self.critic_lr)
+        critic = self.critics[profile]()
+        return fit_gan(model, critic, self.loss, self.critic_loss, batches, run, self.n_critic, self.critic_lr)

@@ -1,0 +1,125 @@
+"""Chapters 09 to 12: denoisers of the 16 x 16 portraits on the paths of DDPM, EDM and rectified flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from genmodels import schedule
+from genmodels.core import generator as seeded
+from genmodels.diffusion import Denoiser, Weight, edm_weight, loss
+from genmodels.nets import DiT
+from genmodels.nets.unet import UNet
+from genmodels.train.recipe import Profile, Recipe
+from genmodels.train.settings import Settings
+
+__all__ = ["DATA_STD", "RECIPES"]
+
+DATA_STD = 0.5  # of the pixels on [-1, 1], as EDM assumes
+CHANNELS, SIZE = 3, 16
+NUMBERS = CHANNELS * SIZE * SIZE
+
+Times = Callable[..., Float[Tensor, "n"]]
+
+
+def _portraits(split: str) -> Float[Tensor, "n 3 16 16"]:
+    """Portraits on [-1, 1]."""
+    from genmodels.data import portraits
+
+    return portraits(split).x * 2 - 1
+
+
+def _loss(model: nn.Module, x: Tensor, times: Times, weight: str | Weight) -> Float[Tensor, "b"]:
+    return loss(model, x, times(len(x), device=x.device), weight=weight)
+
+
+@torch.no_grad()
+def _error(model: nn.Module, times: Times, weight: str | Weight) -> float:
+    """The training loss on the test portraits, per number, with fixed times and noise."""
+    x, draws = _portraits("test"), seeded(0)
+    parts = [
+        loss(model, part, times(len(part), generator=draws), weight=weight, generator=draws) for part in x.split(100)
+    ]
+    return torch.cat(parts).mean().item() / NUMBERS
+
+
+def _recipe(
+    name: str,
+    about: str,
+    network: dict[str, Callable[[], nn.Module]],
+    denoiser: Callable[[nn.Module], Denoiser],
+    times: Times,
+    weight: str | Weight,
+) -> Recipe:
+    settings = {
+        "smoke": (12, Settings(steps=30, lr=3e-3, warmup=1, ema=0.9)),
+        "laptop": (32, Settings(steps=3000, lr=2e-3, schedule="cosine", warmup=100, clip=1000.0, ema=0.999)),
+        "gpu": (
+            512,
+            Settings(steps=50_000, lr=5e-4, warmup=1000, clip=1000.0, ema=0.9999, precision="bf16-mixed",
+                     compile=True),
+        ),
+    }  # fmt: skip
+    return Recipe(
+        name=name,
+        about=about,
+        data=partial(_portraits, "train"),
+        loss=partial(_loss, times=times, weight=weight),
+        metric=partial(_error, times=times, weight=weight),
+        metric_name="test loss per number",
+        profiles={
+            profile: Profile(lambda make=network[profile]: denoiser(make()), batch, how)
+            for profile, (batch, how) in settings.items()
+        },
+    )
+
+
+_UNET = {
+    "smoke": partial(UNet, CHANNELS, widths=(8, 16), attention=()),
+    "laptop": partial(UNet, CHANNELS),
+    "gpu": partial(UNet, CHANNELS, widths=(128, 256, 256), blocks=2, attention=(1, 2), dropout=0.1),
+}
+_DIT = {
+    "smoke": partial(DiT, SIZE, CHANNELS, patch=4, d_model=16, layers=1, heads=2),
+    "laptop": partial(DiT, SIZE, CHANNELS, patch=4, d_model=128, layers=4, heads=4),
+    "gpu": partial(DiT, SIZE, CHANNELS, patch=2, d_model=384, layers=12, heads=6),
+}
+
+RECIPES = (
+    _recipe(
+        "ddpm",
+        "noise prediction on the cosine path (arXiv 2006.11239, 2102.09672)",
+        _UNET,
+        lambda net: Denoiser(net, schedule.cosine(), "eps"),
+        schedule.uniform_times,
+        "eps",
+    ),
+    _recipe(
+        "edm",
+        "preconditioned denoiser (arXiv 2206.00364)",
+        _UNET,
+        lambda net: Denoiser(net, schedule.edm(), "edm", data_std=DATA_STD),
+        schedule.lognormal_times,
+        edm_weight(DATA_STD),
+    ),
+    _recipe(
+        "rectified_flow",
+        "velocity on the straight path (arXiv 2209.03003, times of 2403.03206)",
+        _UNET,
+        lambda net: Denoiser(net, schedule.rectified(), "velocity"),
+        schedule.logit_normal_times,
+        "velocity",
+    ),
+    _recipe(
+        "dit",
+        "rectified flow with a Transformer (arXiv 2212.09748)",
+        _DIT,
+        lambda net: Denoiser(net, schedule.rectified(), "velocity"),
+        schedule.logit_normal_times,
+        "velocity",
+    ),
+)
