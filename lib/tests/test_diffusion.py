@@ -360,7 +360,7 @@ def bins_share_all_mass():
 
 
 def guidance_is_exact_only_without_noise():
-    """Two Gaussians N(0, 2), N(1, 0.5): p(x)^(1 - w) p(x | y)^w is a Gaussian; the guided field is its score at sigma 0."""
+    """For two Gaussians p(x)^(1 - w) p(x | y)^w is a Gaussian, and the guided field its score at sigma 0."""
     whole, part, w, p = gaussian_data(2.0), gaussian_data(0.5), 2.5, edm()
     part = GaussianMixture(part.weights, part.means + 0.6, part.covs)
     precision = (1 - w) / 2.0 + w / 0.5
@@ -517,10 +517,7 @@ SABOTAGE = {
     "prior without log": (bound_terms_are_kl_divergences, text(variational_bound, " - 2 * math.log(ratio)", "")),
     "L_0 without constant": (bound_terms_are_kl_divergences, text(variational_bound, "2 * math.pi * ", "")),
     "wrong decoder": (bound_becomes_the_likelihood, text(variational_bound, "std**2)", "std)")),
-    "a step left out": (
-        bound_becomes_the_likelihood,
-        text(variational_bound, "pairwise(times[:-1])", "pairwise(times[1:-1])"),
-    ),
+    "error at s": (bound_becomes_the_likelihood, text(variational_bound, "error(t) ** 2", "error(s) ** 2")),
     "rates of another time": (
         elbo_loss_is_the_likelihood,
         text(Schedule.rates, "t = t.clamp_min(RATE_MIN)", "t = 0.99 * t"),
