@@ -1,0 +1,136 @@
+"""The house style: colours with a meaning, one set of type sizes, and a figure that carries its own description."""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+__all__ = [
+    "DATA",
+    "EXACT",
+    "GRADIENT",
+    "MODEL",
+    "NOISE",
+    "SERIES",
+    "Picture",
+    "colour",
+    "colours",
+    "picture",
+    "show",
+    "style",
+]
+
+DATA = "#0072B2"  # blue: what is given
+MODEL = "#D55E00"  # vermilion: what the model makes
+NOISE = "#A6A6A6"  # grey, lighter than the green, which looks grey to some
+GRADIENT = "#009E73"  # green: arrows, scores, velocities, sensitivities
+EXACT = "#1B1B1B"  # near black: the known truth
+SERIES = (MODEL, DATA, GRADIENT, "#CC79A7", "#E69F00", "#56B4E9", NOISE)  # unnamed lines, in this order
+MEANING = {"data": DATA, "real": DATA, "model": MODEL, "noise": NOISE, "gradient": GRADIENT, "exact": EXACT}
+
+INK, FAINT = "#222222", "#D9D9D9"
+WIDTH = 8.0  # inches of a full-width figure
+PIXELS = 90  # on the page, for each inch; drawn twice as fine
+
+HEAT = LinearSegmentedColormap.from_list("heat", ["#FFFFFF", "#CFE3F1", "#56A0CC", "#0072B2", "#003A5C"])
+SHADE = LinearSegmentedColormap.from_list("shade", ["#FFFFFF", "#D9D9D9", "#8C8C8C", "#3A3A3A"])
+DIVERGING = LinearSegmentedColormap.from_list("diverging", ["#0072B2", "#9CCAE6", "#FFFFFF", "#F3B48A", "#D55E00"])
+
+RULES = {
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "axes.edgecolor": "#666666",
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10.5,
+    "axes.titlecolor": INK,
+    "axes.titlepad": 6,
+    "axes.labelsize": 10,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "font.size": 10,
+    "text.color": INK,
+    "image.interpolation": "nearest",
+}
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook without pyplot, with ``alt`` as its text alternative."""
+
+    alt: str = ""
+
+    def png(self) -> bytes:
+        """The picture as PNG, its description inside."""
+        file = io.BytesIO()
+        self.savefig(file, format="png", dpi=2 * PIXELS, metadata={"Description": self.alt})
+        return file.getvalue()
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+        content = base64.b64encode(self.png()).decode()
+        size = {"alt": self.alt, "width": round(self.get_figwidth() * PIXELS)}
+        return {"image/png": content, "text/plain": self.alt}, {"image/png": size}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The house style while a figure is being made; the caller's own settings come back afterwards."""
+    with matplotlib.rc_context(RULES):
+        yield
+
+
+def picture(width: float = WIDTH, height: float = 3.0, title: str = "") -> Picture:
+    """An empty figure in the house style; call it inside ``style()``."""
+    fig = Picture(figsize=(width, height), layout="constrained", dpi=2 * PIXELS)
+    FigureCanvasAgg(fig)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
+    return fig
+
+
+def colour(name: str, k: int = 0) -> str:
+    """The colour that a name means ("data", "model", "noise", "gradient", "exact", also inside a longer name), else
+    the k-th colour of the series."""
+    return _meaning(name) or SERIES[k % len(SERIES)]
+
+
+def _meaning(name: str) -> str | None:
+    return next((MEANING[w] for w in re.findall(r"[a-z]+", name.lower()) if w in MEANING), None)
+
+
+def colours(names: Iterable[str]) -> list[str]:
+    """A colour for each name: its own if it has a meaning, else the next of the series that no other name has."""
+    own = [colour(n, -1) if _meaning(n) else None for n in names]
+    free = [c for c in SERIES if c not in own] or list(SERIES)
+    count = itertools.count()
+    return [c or free[next(count) % len(free)] for c in own]
+
+
+def show(fig: Any) -> None:
+    """Display a picture, animation or table, then its description as a caption that a screen reader can read."""
+    from IPython.display import Markdown, display
+
+    display(fig)
+    if getattr(fig, "alt", ""):
+        display(Markdown(f"*{fig.alt}*"))
