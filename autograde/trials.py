@@ -35,7 +35,9 @@ class Bench:
             execute(source, f"<cell at line {cell.line}>", self.names)
 
     def trial(self, exercise: Exercise, source: str) -> Iterator[dict]:
-        """Run the answer and its checks; yields one dict a check, and one first if the answer cell itself failed."""
+        """Run the answer and its checks; yields one dict a check, one first if the answer cell itself failed, and
+        last the modules that were imported on the way (a later trial need not import them again)."""
+        modules = set(sys.modules)
         _guard(self, exercise)
         seed(0)
         if error := attempt(source, file_of(exercise), self.names):
@@ -52,6 +54,7 @@ class Bench:
                 said["hidden"] = self.ask(cell, judge, visible=False)
                 said["drew"] = said["drew"] or drew()
             yield {**said, "seconds": time.process_time() - start}
+        yield {"modules": sorted(set(sys.modules) - modules)}
 
     def seeds(self, exercise: Exercise, check: Cell, source: str, values: range) -> Iterator[dict]:
         """Run one check of the reference under many seeds; yields the seeds at which it failed, and what it said."""

@@ -1,0 +1,5 @@
+"""``python -m autograde`` is the same command."""
+
+from autograde.cli import main
+
+main()

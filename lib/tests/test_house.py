@@ -1,0 +1,56 @@
+"""The library's house rules: light imports, everything public explained and tested."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import genmodels
+import pytest
+
+TESTS = Path(__file__).parent
+HEAVY = {"matplotlib", "lightning", "lightning_fabric", "scipy", "sklearn", "ot", "IPython", "ipywidgets", "anywidget"}
+MAY = {
+    "plot": {"matplotlib"},
+    "lab": {"matplotlib", "IPython", "ipywidgets", "anywidget"},
+    "train": {"lightning_fabric", "lightning"},
+}
+TOP = sorted(m.name for m in pkgutil.iter_modules(genmodels.__path__))
+
+
+def imported_by(statement: str) -> set[str]:
+    code = f"import torch, sys; before = set(sys.modules); {statement}; print(*(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_importing_the_library_costs_little_over_torch():
+    code = (
+        "import torch, time; t = time.process_time(); import genmodels, genmodels.core; print(time.process_time() - t)"
+    )
+    seconds = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    assert seconds < 0.3
+    assert not HEAVY & imported_by("import genmodels")
+
+
+@pytest.mark.parametrize("name", TOP)
+def test_a_module_imports_no_heavy_library(name):
+    too_much = HEAVY & imported_by(f"import genmodels.{name}") - MAY.get(name, set())
+    assert not too_much, f"import {', '.join(sorted(too_much))} inside the functions of {name} that need it"
+
+
+@pytest.mark.parametrize("name", TOP)
+def test_everything_public_is_explained_and_tested(name):
+    """Public is what a module of the library offers to chapters: the functions and classes of its ``__all__``."""
+    module = importlib.import_module(f"genmodels.{name}")
+    assert module.__doc__, f"{name} has no docstring"
+    tests = "\n".join(path.read_text() for path in TESTS.glob("test_*.py") if path.name != "test_house.py")
+    offered = [public for public in getattr(module, "__all__", []) if callable(getattr(module, public))]
+    mute = [public for public in offered if not inspect.getdoc(getattr(module, public))]
+    untested = [public for public in offered if not re.search(rf"\b{public}\b", tests)]
+    assert not mute, f"without a docstring: {', '.join(mute)}"
+    assert not untested, f"no test speaks of {', '.join(untested)}"
