@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import posixpath
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from autograde.authoring import validate
 from autograde.chapters import NAME, Chapter, select
 from autograde.errors import AuthoringError
 
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 DIFF_LINES = 12
 IGNORED = {".ipynb_checkpoints", "__pycache__"}
 
@@ -41,10 +45,7 @@ def chapters(course: Path, names: list[str] | None = None) -> list[Chapter]:
 def released(chapter: Chapter) -> dict[str, bytes]:
     """What course/NN_name/ must hold: the notebook, and the chapter's assets as they are."""
     files = {f"{chapter.id}/{chapter.name}.ipynb": notebooks.write(notebooks.student(chapter)).encode()}
-    for path in sorted((chapter.folder / "assets").rglob("*")):
-        if path.is_file() and not IGNORED & set(path.parts):
-            files[f"{chapter.id}/{path.relative_to(chapter.folder).as_posix()}"] = path.read_bytes()
-    return files
+    return files | _assets(chapter.folder, f"{chapter.id}/")
 
 
 def index(every: list[Chapter]) -> str:
@@ -67,13 +68,41 @@ def index(every: list[Chapter]) -> str:
 
 def expected(course: Path, names: list[str] | None = None) -> dict[str, bytes]:
     """Every file the build answers for, relative to course/. The index always covers all chapters."""
-    files: dict[str, bytes] = {}
+    files = _assets(course / "solutions", "")
     for chapter in chapters(course, names):
         files |= released(chapter)
     every = chapters(course)
     if every:
         files["README.md"] = index(every).encode()
+    if lost := [line for chapter in every for line in lost_pictures(chapter, files)]:
+        raise AuthoringError(lost)
     return files
+
+
+def lost_pictures(chapter: Chapter, files: dict[str, bytes]) -> Iterator[str]:
+    """Pictures in a chapter's prose that the build does not bring along, or that say nothing to who cannot see them."""
+    for cell in chapter.cells:
+        for match in PICTURE.finditer(cell.source) if cell.kind == "markdown" else ():
+            text, link = match.groups()
+            where = chapter.where(cell, cell.source[: match.start()].count("\n"))
+            if not text.strip():
+                yield f"{where}: the picture {link} needs a text for who cannot see it: ![text]({link})"
+            if "://" in link or link.startswith(("data:", "attachment:")):
+                continue
+            name = posixpath.normpath(f"{chapter.id}/{link}")
+            known = {*files, *(f"{chapter.id}/{n}" for n in _assets(chapter.folder, ""))}
+            if name not in known:
+                home = "solutions/assets/" if name.startswith("assets/") else f"solutions/{chapter.id}/assets/"
+                yield f"{where}: no picture {link}: put it into {home}"
+
+
+def _assets(folder: Path, under: str) -> dict[str, bytes]:
+    """The files of ``folder/assets``, which travel as they are."""
+    return {
+        f"{under}{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in sorted((folder / "assets").rglob("*"))
+        if path.is_file() and not IGNORED & set(path.parts)
+    }
 
 
 def drift(course: Path, names: list[str] | None = None) -> list[Drift]:
@@ -93,7 +122,8 @@ def stray(course: Path, files: dict[str, bytes], names: list[str] | None = None)
     mine = {name.split("/")[0] for name in files}
     found = []
     for folder in sorted((course / "course").glob("*/")):
-        if not NAME.fullmatch(folder.name) or (names and folder.name not in mine):
+        ours = NAME.fullmatch(folder.name) or folder.name == "assets"
+        if not ours or (names and folder.name not in mine):
             continue
         for path in sorted(folder.rglob("*")):
             name = path.relative_to(course / "course").as_posix()

@@ -104,6 +104,21 @@ def test_assets_travel_with_the_notebook(course):
     assert (course / "course" / "01_tiny" / "assets" / "front.png").read_bytes() == b"\x89PNG"
 
 
+def test_a_picture_that_does_not_travel_is_an_error(course, edit):
+    edit("# {{exercises}} ex", "# ![A digit](../assets/digit.png)\n#\n# {{exercises}} ex")
+    with pytest.raises(
+        AuthoringError, match=r"chapter.py:3: no picture ../assets/digit.png: put it into solutions/assets/"
+    ):
+        build.write(course)
+    (course / "solutions" / "assets").mkdir()
+    (course / "solutions" / "assets" / "digit.png").write_bytes(b"\x89PNG")
+    build.write(course)
+    assert (course / "course" / "assets" / "digit.png").exists() and build.drift(course, ["01"]) == []
+    edit("![A digit]", "![]")
+    with pytest.raises(AuthoringError, match="needs a text for who cannot see it"):
+        build.expected(course)
+
+
 HEADER = '# %% [markdown] exercise={"id": "noisy", "difficulty": 1, "importance": 3, "minutes": 3}'
 
 
