@@ -202,9 +202,27 @@ def test_animation_keeps_its_frames_and_needs_words():
         plot.animate([], alt="x")
 
 
-def test_show_adds_the_description_as_text(monkeypatch):
+def test_show_adds_the_description_as_text_to_any_figure(monkeypatch):
+    import matplotlib.pyplot as plt
+
     shown = []
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.display", lambda *a, **k: shown.append((a[0], k)))
     fig = FIGURES["bars"]()
     plot.show(fig)
-    assert shown[0] is fig and shown[1].data == f"*{fig.alt}*"
+    assert shown[0][0]["text/plain"] == fig.alt and shown[1][0].data == f"*{fig.alt}*"
+    plain = plt.figure()
+    plot.show(plain, "An empty page.")
+    assert shown[2][1]["metadata"]["image/png"]["alt"] == "An empty page."
+    assert plain.number not in plt.get_fignums()
+    with pytest.raises(ValueError, match="description"):
+        plot.show(plt.figure())
+    plt.close("all")
+    table = plot.table([{"x": 1.0}])
+    plot.show(table)
+    assert shown[4][0] is table and len(shown) == 5
+
+
+def test_sequential_runs_from_white_to_the_meaning():
+    scale = plot.sequential("gradient")
+    assert matplotlib.colors.to_hex(scale(0.0)) == "#ffffff"
+    assert matplotlib.colors.to_hex(scale(1.0)).upper() == plot.GRADIENT == plot.COLOURS["gradient"]

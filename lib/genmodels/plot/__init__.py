@@ -9,10 +9,11 @@ from .animation import Animation, animate
 from .charts import bars, curves, ladder
 from .grids import heatmap, images, receptive_field
 from .plane import density, samples2d
-from .style import DATA, EXACT, GRADIENT, MODEL, NOISE, SERIES, Picture, colour, show
+from .style import COLOURS, DATA, EXACT, GRADIENT, MODEL, NOISE, SERIES, Picture, colour, sequential, show
 from .table import Table, table
 
 __all__ = [
+    "COLOURS",
     "DATA",
     "EXACT",
     "GRADIENT",
@@ -32,6 +33,7 @@ __all__ = [
     "ladder",
     "receptive_field",
     "samples2d",
+    "sequential",
     "show",
     "table",
 ]

@@ -64,7 +64,7 @@ def curves(
         for name, value in (levels or {}).items():
             ax.axhline(value, color=EXACT, lw=1.1, ls=(0, (2, 2)), zorder=1)
             place = dict(xy=(1, value), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points")
-            ax.annotate(f"{name}\n{value:.4g}", **place, va="center", fontsize=8.5, color=INK)
+            ax.annotate(f"{name} {value:.4g}", **place, va="center", fontsize=8.5, color=INK)
             ends.append(f"{name} at {value:.4g}")
         ax.set(xlabel=xlabel, ylabel=ylabel)
         ax.grid(True, which="major")

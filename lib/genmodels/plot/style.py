@@ -16,6 +16,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 __all__ = [
+    "COLOURS",
     "DATA",
     "EXACT",
     "GRADIENT",
@@ -23,9 +24,12 @@ __all__ = [
     "NOISE",
     "SERIES",
     "Picture",
+    "bundle",
     "colour",
     "colours",
     "picture",
+    "png",
+    "sequential",
     "show",
     "style",
 ]
@@ -36,7 +40,8 @@ NOISE = "#A6A6A6"  # grey, lighter than the green, which looks grey to some
 GRADIENT = "#009E73"  # green: arrows, scores, velocities, sensitivities
 EXACT = "#1B1B1B"  # near black: the known truth
 SERIES = (MODEL, DATA, GRADIENT, "#CC79A7", "#E69F00", "#56B4E9", NOISE)  # unnamed lines, in this order
-MEANING = {"data": DATA, "real": DATA, "model": MODEL, "noise": NOISE, "gradient": GRADIENT, "exact": EXACT}
+
+COLOURS = {"data": DATA, "model": MODEL, "noise": NOISE, "gradient": GRADIENT, "exact": EXACT}
 
 INK, FAINT = "#222222", "#D9D9D9"
 WIDTH = 8.0  # inches of a full-width figure
@@ -83,14 +88,28 @@ class Picture(Figure):
 
     def png(self) -> bytes:
         """The picture as PNG, its description inside."""
-        file = io.BytesIO()
-        self.savefig(file, format="png", dpi=2 * PIXELS, metadata={"Description": self.alt})
-        return file.getvalue()
+        return png(self, self.alt)
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-        content = base64.b64encode(self.png()).decode()
-        size = {"alt": self.alt, "width": round(self.get_figwidth() * PIXELS)}
-        return {"image/png": content, "text/plain": self.alt}, {"image/png": size}
+        return bundle(self, self.alt)
+
+
+def png(fig: Figure, alt: str, dpi: float = 2 * PIXELS) -> bytes:
+    """Any figure as PNG; one made by pyplot is closed, so that the notebook does not show it a second time."""
+    file = io.BytesIO()
+    fig.savefig(file, format="png", dpi=dpi, metadata={"Description": alt})
+    if getattr(fig, "number", None) is not None:
+        from matplotlib import pyplot
+
+        pyplot.close(fig)
+    return file.getvalue()
+
+
+def bundle(fig: Figure, alt: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """A figure as notebook output, with its text alternative, and its metadata."""
+    content = base64.b64encode(png(fig, alt)).decode()
+    size = {"alt": alt, "width": round(fig.get_figwidth() * PIXELS)}
+    return {"image/png": content, "text/plain": alt}, {"image/png": size}
 
 
 @contextmanager
@@ -116,7 +135,7 @@ def colour(name: str, k: int = 0) -> str:
 
 
 def _meaning(name: str) -> str | None:
-    return next((MEANING[w] for w in re.findall(r"[a-z]+", name.lower()) if w in MEANING), None)
+    return next((COLOURS[w] for w in re.findall(r"[a-z]+", name.lower()) if w in COLOURS), None)
 
 
 def colours(names: Iterable[str]) -> list[str]:
@@ -127,10 +146,25 @@ def colours(names: Iterable[str]) -> list[str]:
     return [c or free[next(count) % len(free)] for c in own]
 
 
-def show(fig: Any) -> None:
-    """Display a picture, animation or table, then its description as a caption that a screen reader can read."""
+def sequential(name: str) -> LinearSegmentedColormap:
+    """A colour scale from white to the colour that ``name`` means, for shades of one thing."""
+    return LinearSegmentedColormap.from_list(name, ["#FFFFFF", colour(name)])
+
+
+def show(fig: Any, alt: str = "") -> None:
+    """Display a figure (a plain matplotlib one too), animation or table with its description as a caption below.
+
+    The caption is text, so everybody can read it, a screen reader as well; it is also the picture's own alternative.
+    """
     from IPython.display import Markdown, display
 
-    display(fig)
-    if getattr(fig, "alt", ""):
-        display(Markdown(f"*{fig.alt}*"))
+    alt = alt or getattr(fig, "alt", "")
+    if isinstance(fig, Figure):
+        if not alt:
+            raise ValueError("a figure needs a description: say in `alt` what is to be seen")
+        data, metadata = bundle(fig, alt)
+        display(data, metadata=metadata, raw=True)
+    else:
+        display(fig)
+    if alt:
+        display(Markdown(f"*{alt}*"))
