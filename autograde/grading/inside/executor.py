@@ -142,7 +142,7 @@ class Shell(InteractiveShell):
     def _showtraceback(self, etype: type, evalue: BaseException, stb: list[str]) -> None:
         flush()
         try:
-            text = str(evalue)
+            text = "\n".join([str(evalue), *getattr(evalue, "__notes__", ())])
         except Exception:  # noqa: BLE001  the student's exception may fail to print itself
             text = ""
         self.outputs.send("error", str(getattr(etype, "__name__", "Error"))[:200], text[:20_000], [str(s) for s in stb])

@@ -89,6 +89,8 @@ class Run:
             self.lost = "budget"
         if self.lost:
             return self._failed(step, self.lost, [])
+        if step.exercise in self.graft.refused:
+            return self._refused(step)
         status, told, said = self.pair.judged(step.source, list(step.names), self.limits.cell, False)
         seen = out.harmless(told) + out.text_only(said)
         if status in ("ok", "ok gone"):
@@ -133,6 +135,14 @@ class Run:
         if error is None:
             return "did you rename it, or did its cell fail?"
         return f"its cell ended with {error['ename']}: {error['evalue'].splitlines()[0] if error['evalue'] else ''}"
+
+    def _refused(self, step: Step) -> None:
+        """The answer calls the library's own."""
+        text = self.graft.refused[step.exercise]
+        self.result.tests.append(
+            TestResult(step.grade_id, FAILED, 0.0, step.points, "LibraryAnswer", text, step.exercise)
+        )
+        self._record(Grafted(step, step.source), step.source, [out.error("LibraryAnswer", text)])
 
     def _failed(self, step: Step, kind: str, outputs: list[dict]) -> None:
         name, text = say(kind, self.limits, self._report())

@@ -6,10 +6,11 @@ Cells that students added run where they stood, in the student's process only. E
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass, field
 
 from autograde.grading.instructor.intake import Cell, Submission
-from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step
+from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, used
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Graft:
 
     cells: list[Grafted] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # exercise: why its answer gets no points
 
 
 def _same(a: str, b: str) -> bool:
@@ -70,7 +72,50 @@ def graft(plan: Plan, submission: Submission) -> Graft:
     for step in plan.steps:
         out.cells.append(_grafted(step, answers.get(step.index, []), out.notes))
         _add_extras(out, extras.get(step.index, []))
+    out.refused = library_answers(plan, out)
     return out
+
+
+def library_answers(plan: Plan, grafted: Graft) -> dict[str, str]:
+    """Exercises whose answer calls the library's own, by its text; only suspicious texts cost an import."""
+    from autograde import reach
+
+    setups = [step.source for step in plan.steps if step.kind == SETUP]
+    doors = set().union(*(_from_library(source) for source in setups)) | {"getattr", "vars", "importlib", "sys"}
+    refused = {}
+    for cell in grafted.cells:
+        step = cell.step
+        if step is None or not step.library or not cell.source.strip():
+            continue
+        tree = parse(cell.source)
+        imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)) if tree else False
+        if imports or doors & used(cell.source):
+            hits = reach.found(cell.source, step.library, [s for s in setups if parse_plain(s)])
+            if hits:
+                refused[step.grade_id or ""] = reach.sentence(step.grade_id or "", hits[0][1])
+    return refused
+
+
+def parse_plain(source: str) -> bool:
+    """Whether a cell is Python without magics."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _from_library(source: str) -> set[str]:
+    """Names by which an ordinary cell makes the library reachable, its checks apart."""
+    tree, names = parse(source), set()
+    for node in ast.walk(tree) if tree else ():
+        modules = []
+        if isinstance(node, ast.Import):
+            modules = [(alias.name, alias.asname or alias.name.split(".")[0]) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules = [(f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names]
+        names |= {bound for name, bound in modules if name.startswith("genmodels") and name != "genmodels.checks"}
+    return names
 
 
 def _add_extras(out: Graft, cells: list[Cell]) -> None:

@@ -75,6 +75,7 @@ class Plan:
     notebook: Any = field(repr=False)
     steps: tuple[Step, ...] = field(repr=False)
     exports: frozenset[str] = frozenset()
+    stubs: dict[str, str] = field(default_factory=dict, repr=False)  # what students find in the cells they fill
 
     @cached_property
     def tests(self) -> tuple[Step, ...]:
@@ -131,8 +132,8 @@ def kind_of(cell: Any) -> str:
     return LAB if "lab" in cell.metadata.get("tags", []) else SETUP
 
 
-def make(chapter: str, name: str, notebook: Any) -> Plan:
-    """The plan of nbgrader's source notebook."""
+def make(chapter: str, name: str, notebook: Any, stubs: dict[str, str] | None = None) -> Plan:
+    """The plan of nbgrader's source notebook; ``stubs`` by nbgrader's own rule where none are given."""
     kinds = [kind_of(cell) for cell in notebook.cells]
     answers = [c for c, kind in zip(notebook.cells, kinds, strict=True) if kind == ANSWER and c.cell_type == "code"]
     exports = set().union(*(bound(c.source) for c in answers)) if answers else set()
@@ -162,7 +163,20 @@ def make(chapter: str, name: str, notebook: Any) -> Plan:
                 last=kind == TEST and following != TEST,
             )
         )
-    return Plan(chapter, name, notebook, tuple(steps), frozenset(exports))
+    return Plan(
+        chapter, name, notebook, tuple(steps), frozenset(exports), cleared(notebook) if stubs is None else stubs
+    )
+
+
+def cleared(notebook: Any) -> dict[str, str]:
+    """The stubs that nbgrader's ClearSolutions makes."""
+    import copy
+
+    from nbgrader.preprocessors import ClearSolutions
+
+    done, _ = ClearSolutions().preprocess(copy.deepcopy(notebook), {"language": "python"})
+    own = [(c, c.metadata.get("nbgrader", {})) for c in done.cells]
+    return {meta["grade_id"]: c.source for c, meta in own if meta.get("solution") and meta.get("grade_id")}
 
 
 def load(chapter: str, root: Path) -> Plan:
@@ -171,7 +185,9 @@ def load(chapter: str, root: Path) -> Plan:
         from autograde import chapters, notebooks
 
         found = chapters.select(root, [chapter])[0]
-        return make(found.id, found.name, notebooks.source(found))
+        writable = [cell for cell in found.cells if cell.is_answer or cell.is_manual]
+        stubs = {cell.grade_id: chapters.stub(cell) for cell in writable}
+        return make(found.id, found.name, notebooks.source(found), stubs)
     folders = sorted(p for p in (root / "source").glob("*") if p.is_dir())
     hits = [p for p in folders if chapter in (p.name, p.name.split("_")[0], p.name.partition("_")[2])]
     hits = hits or [p for p in folders if p.name.split("_")[0] == chapter.zfill(2)]

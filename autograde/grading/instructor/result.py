@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
 from autograde.grading.instructor import outputs as out
@@ -63,6 +64,12 @@ class Result:
         """For JSON."""
         return asdict(self)
 
+    def withdraw(self, broken: Iterable[str]) -> None:
+        """Tests that fail on the instructor's own answers give no grade, and take none."""
+        for test in self.tests:
+            if test.grade_id in broken:
+                test.status, test.points = NO_GRADE, 0.0
+
     @classmethod
     def of(cls, document: dict) -> Result:
         """From ``document``."""
@@ -75,7 +82,10 @@ class Result:
 def say(kind: str, limits: Limits, report: dict | None) -> tuple[str, str]:
     """Name and sentence for a way to fail."""
     report = report or {}
-    why = DEATHS.get(report.get("why", "")) or SIGNALS.get(report.get("code"))
+    code = report.get("code")
+    why = DEATHS.get(report.get("why", "")) or SIGNALS.get(code)
+    if why is None and isinstance(code, int) and 0 <= code < 128:
+        why = f"it exited with code {code}, as by os._exit"
     if why is None:
         why = "for example os._exit, a crash, or out of memory" if kind == "died" else "see the flag"
     name, text = SAY[kind]

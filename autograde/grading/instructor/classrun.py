@@ -1,0 +1,203 @@
+"""A whole class: read, graft, grade in parallel, record one after the other; interrupted at any point, it goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from autograde.errors import Refusal
+from autograde.grading.instructor import cache as caching
+from autograde.grading.instructor.engine import JudgeFailed, grade
+from autograde.grading.instructor.graft import graft
+from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read
+from autograde.grading.instructor.plan import Plan
+from autograde.grading.instructor.pool import Pool, SandboxFailed
+from autograde.grading.instructor.result import PASSED, Result
+from autograde.grading.instructor.sandbox import Limits
+
+REFERENCE = "(the reference solution)"
+
+
+@dataclass
+class Graded:
+    """One line of the report."""
+
+    student: str
+    score: float | None
+    max_score: float
+    result: Result | None = None
+    problem: str = ""
+    fresh: bool = False
+
+
+@dataclass
+class Report:
+    """What a class run did."""
+
+    chapter: str
+    rows: list[Graded] = field(default_factory=list)
+    broken: dict[str, str] = field(default_factory=dict)  # tests that fail on the reference: grade_id, reason
+    seconds: float = 0.0
+    warm: float = 0.0
+
+    @property
+    def problems(self) -> list[str]:
+        """One sentence for each submission that was not graded, and for each broken test."""
+        lines = [f"{row.student}: {row.problem}: not graded" for row in self.rows if row.problem]
+        return lines + [f"The test {name!r} itself failed: {why}: no grade" for name, why in self.broken.items()]
+
+
+def students_of(root: Path, chapter: str) -> list[str]:
+    """Who handed something in, by folder name."""
+    folder = root / "submitted"
+    if not folder.is_dir():
+        raise Refusal(f"there is no {folder}: put submissions into submitted/STUDENT/{chapter}/")
+    return sorted(p.name for p in folder.iterdir() if (p / chapter).is_dir() or (p / chapter).is_symlink())
+
+
+def read_one(plan: Plan, root: Path, student: str) -> Submission:
+    """One student's submission of this chapter."""
+    known = {step.grade_id for step in plan.steps if step.grade_id}
+    folder = root / "submitted" / student
+    if folder.is_symlink():
+        raise NotGradable("the student's folder is a link, and links are not followed")
+    return read(student, folder / plan.chapter, plan.notebook_name, known)
+
+
+def reference(plan: Plan) -> Submission:
+    """The instructor's own answers, handed in."""
+    cells = [
+        Cell(cell.cell_type, cell.source, cell.metadata.get("nbgrader", {}).get("grade_id"), cell.get("id"))
+        for cell in plan.notebook.cells
+    ]
+    return Submission(REFERENCE, cells, key="reference")
+
+
+def work(plan: Plan, pool: Pool, submission: Submission, limits: Limits) -> Result:
+    """Graft and grade one submission: the function that threads and clusters run."""
+    return grade(plan, graft(plan, submission), pool, submission.student, submission.files, limits)
+
+
+class ClassRun:
+    """One ``autograde grade``."""
+
+    def __init__(self, plan: Plan, root: Path, limits: Limits, jobs: int, db: str, force: bool = False):
+        self.plan, self.root, self.limits, self.jobs, self.db, self.force = plan, root, limits, jobs, db, force
+        self.cache = caching.Cache(root, plan.chapter)
+        self.report = Report(plan.chapter)
+
+    def key(self, submission: Submission) -> str:
+        """The cache's name for it."""
+        return caching.key(self.plan.key, submission.key, self.limits)
+
+    def token(self, key: str) -> str:
+        """What ``recorded`` holds once the gradebook has this result."""
+        broken = ",".join(sorted(self.report.broken))
+        return hashlib.sha256(f"{self.db} {key} {broken}".encode()).hexdigest()
+
+    def submissions(self, students: list[str]) -> Iterator[Submission]:
+        """What can be graded; the rest goes to the report."""
+        for student in students:
+            try:
+                yield read_one(self.plan, self.root, student)
+            except NotGradable as error:
+                self.report.rows.append(Graded(student, None, self.plan.max_score, problem=str(error)))
+
+    def run(self, students: list[str], started: Callable[[int], None], tick: Callable[[Graded], None]) -> Report:
+        """Grade and record; ``started`` hears how many there are, ``tick`` of each."""
+        from autograde.grading.instructor.gradebook import Writer
+
+        start = time.monotonic()
+        limits, plan = self.limits, self.plan
+        library = [name for names in plan.library.values() for name in names]
+        with Pool(plan.modules, library, limits) as pool:
+            writer: Writer | None = None
+            try:
+                threads = ThreadPoolExecutor(self.jobs)
+                checked = threads.submit(self._reference, pool)
+                ready = list(self.submissions(students))
+                started(len(ready))
+                writer = Writer(plan, self.root, self.db)
+                self.report.broken = checked.result()
+                self.report.warm = time.monotonic() - start
+                for submission, key, result, fresh in self._graded(threads, pool, ready):
+                    row = self._record(writer, submission, key, result, fresh)
+                    self.report.rows.append(row)
+                    tick(row)
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
+                if writer:
+                    writer.close()
+        self.report.rows.sort(key=lambda row: row.student)
+        self.report.seconds = time.monotonic() - start
+        return self.report
+
+    def _reference(self, pool: Pool) -> dict[str, str]:
+        """Which tests fail on the instructor's own answers: they give no grade to anyone."""
+        submission = reference(self.plan)
+        key = self.key(submission)
+        result = None if self.force else self.cache.get(key)
+        if result is None:
+            result = work(self.plan, pool, submission, self.limits)
+            self.cache.put(key, result)
+        return {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in result.tests if t.status != PASSED}
+
+    def _graded(self, threads: ThreadPoolExecutor, pool: Pool, ready: list[Submission]) -> Iterator[tuple]:
+        """(submission, key, result or error, fresh) as they come; a few more than there are workers are under way."""
+        todo: queue.SimpleQueue[Submission] = queue.SimpleQueue()
+        for submission in ready:
+            todo.put(submission)
+        running: dict[Future, tuple[Submission, str]] = {}
+        stop = threading.Event()
+        try:
+            while running or not todo.empty():
+                while len(running) < 2 * self.jobs and not todo.empty():
+                    submission = todo.get()
+                    key = self.key(submission)
+                    cached = None if self.force else self.cache.get(key)
+                    if cached is not None:
+                        yield submission, key, cached, False
+                        continue
+                    running[threads.submit(self._one, pool, submission, key, stop)] = (submission, key)
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                    submission, key = running.pop(future)
+                    try:
+                        yield submission, key, future.result(), True
+                    except (SandboxFailed, JudgeFailed) as error:
+                        yield submission, key, error, True
+        finally:
+            stop.set()
+
+    def _one(self, pool: Pool, submission: Submission, key: str, stop: threading.Event) -> Result:
+        if stop.is_set():
+            raise SandboxFailed("stopped")
+        result = work(self.plan, pool, submission, self.limits)
+        self.cache.put(key, result)
+        return result
+
+    def _record(
+        self, writer: object, submission: Submission, key: str, result: Result | Exception, fresh: bool
+    ) -> Graded:
+        if isinstance(result, Exception):
+            why = f"the grader could not finish ({result}); run again with --student {submission.student}"
+            return Graded(submission.student, None, self.plan.max_score, problem=why)
+        result.student = submission.student
+        result.withdraw(self.report.broken)
+        token = self.token(key)
+        known = self.cache.recorded(submission.student).get("token") == token and self._known(writer, submission)
+        if fresh or self.force or not known:
+            writer.write(submission, result)
+            self.cache.record(submission.student, token, key, submission.key, sorted(self.report.broken))
+        score = sum(test.points for test in result.tests)
+        return Graded(submission.student, score, self.plan.max_score, result, fresh=fresh)
+
+    def _known(self, writer: object, submission: Submission) -> bool:
+        if not hasattr(self, "_in_gradebook"):
+            self._in_gradebook = writer.known()
+        return submission.student in self._in_gradebook

@@ -1,0 +1,125 @@
+"""What leaves the gradebook: marks for the feedback, a CSV for the registrar, an analysis for the instructor."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from pathlib import Path
+
+from autograde.grading.instructor import plan as planning
+from autograde.grading.instructor.plan import Plan
+from autograde.grading.instructor.reasons import mistakes
+from autograde.grading.instructor.result import NO_GRADE, Result
+
+COLUMNS = ["student", "assignment", "timestamp", "score", "max_score", "late_penalty", "needs_manual_grade"]
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def marks(plan: Plan, db: str) -> dict[str, dict[str, tuple[float, float, str]]]:
+    """For each student: grade_id to (score, maximum, comment), a person's corrections included."""
+    from autograde.grading.instructor.gradebook import session
+
+    found: dict[str, dict[str, tuple[float, float, str]]] = {}
+    with session(db) as book:
+        for submission in book.assignment_submissions(plan.chapter):
+            own = found.setdefault(submission.student.id, {})
+            for notebook in submission.notebooks:
+                comments = {c.name: c.comment or "" for c in notebook.comments}
+                for grade in notebook.grades:
+                    own[grade.name] = (float(grade.score or 0), float(grade.max_score), comments.get(grade.name, ""))
+    return found
+
+
+def safe(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return "'" + value if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def export(root: Path, db: str | None, file: Path) -> int:
+    """Write one row a student and assignment."""
+    from autograde.grading.instructor.gradebook import session
+    from autograde.grading.instructor.session import gradebook
+
+    rows = []
+    with session(gradebook(root, db)) as book:
+        for assignment in book.assignments:
+            for submission in book.assignment_submissions(assignment.name):
+                penalty = submission.late_submission_penalty or 0
+                rows.append(
+                    [submission.student.id, assignment.name, submission.timestamp or "", submission.score - penalty]
+                    + [submission.max_score, penalty, submission.needs_manual_grade]
+                )
+    stream = sys.stdout if str(file) == "-" else open(file, "w", newline="", encoding="utf-8")
+    try:
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        writer.writerows([safe(value) for value in row] for row in sorted(rows, key=lambda r: (r[1], r[0])))
+    finally:
+        if stream is not sys.stdout:
+            stream.close()
+    return len(rows)
+
+
+def results(root: Path, plan: Plan) -> list[Result]:
+    """Every graded submission of a chapter."""
+    from autograde.grading.instructor.classrun import students_of
+    from autograde.grading.instructor.session import result_of
+
+    found = []
+    for student in students_of(root, plan.chapter):
+        result = result_of(root, plan, student)
+        if result is not None:
+            found.append(result)
+    return found
+
+
+def correlation(a: list[float], b: list[float]) -> float | None:
+    """Pearson's, or None where one of them does not vary."""
+    n = len(a)
+    if n < 3:
+        return None
+    ma, mb = sum(a) / n, sum(b) / n
+    va, vb = sum((x - ma) ** 2 for x in a), sum((x - mb) ** 2 for x in b)
+    if va * vb == 0:
+        return None
+    return sum((x - ma) * (y - mb) for x, y in zip(a, b, strict=True)) / (va * vb) ** 0.5
+
+
+def analyse(root: Path, chapter: str) -> dict:
+    """For each exercise: share of points, how it separates (correlation with the rest), its mistakes by number."""
+    plan = planning.load(chapter, root)
+    class_ = results(root, plan)
+    totals = [sum(t.points for t in r.tests) for r in class_]
+    items = []
+    for exercise in dict.fromkeys(t.exercise for t in plan.tests):
+        own = [[t for t in r.tests if t.exercise == exercise and t.status != NO_GRADE] for r in class_]
+        points = [sum(t.points for t in tests) for tests in own]
+        most = sum(t.points for t in plan.tests if t.exercise == exercise)
+        rest = [total - p for total, p in zip(totals, points, strict=True)]
+        made = Counter(what for r in class_ for name, what in set(mistakes(r)) if name == exercise)
+        items.append(
+            {
+                "exercise": exercise,
+                "points": most,
+                "share": sum(points) / (most * len(class_)) if class_ and most else None,
+                "full": sum(p == most for p in points),
+                "zero": sum(p == 0 for p in points),
+                "separates": correlation(points, rest),
+                "mistakes": made.most_common(5),
+            }
+        )
+    return {"chapter": plan.chapter, "students": len(class_), "exercises": items}
+
+
+def show(found: dict) -> None:
+    """As a table with the most frequent mistakes below each exercise."""
+    print(f"{found['chapter']}: {found['students']} graded submissions")
+    print(f"{'exercise':<28} {'points':>6} {'mean':>6} {'full':>5} {'none':>5} {'separates':>9}")
+    for item in found["exercises"]:
+        share = "" if item["share"] is None else f"{item['share']:.0%}"
+        separates = "" if item["separates"] is None else f"{item['separates']:.2f}"
+        head = f"{item['exercise']:<28} {item['points']:>6g} {share:>6}"
+        print(f"{head} {item['full']:>5} {item['zero']:>5} {separates:>9}")
+        for what, count in item["mistakes"]:
+            print(f"    {count:>3} x {what.splitlines()[0] if what else ''}")

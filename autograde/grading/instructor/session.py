@@ -1,0 +1,200 @@
+"""What the grading verbs do: choose students, show progress, keep the words for a person in one place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from autograde.errors import Refusal
+from autograde.grading.instructor import plan as planning
+from autograde.grading.instructor.cache import Cache
+from autograde.grading.instructor.classrun import ClassRun, Graded, Report, read_one, students_of
+from autograde.grading.instructor.intake import NotGradable
+from autograde.grading.instructor.plan import Plan
+from autograde.grading.instructor.reasons import reason
+from autograde.grading.instructor.result import Result
+from autograde.grading.instructor.sandbox import ADVICE, JAILED, NONE, Limits, tier
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options of ``autograde grade``."""
+
+    students: list[str] | None = None
+    jobs: int = 0
+    force: bool = False
+    timeout: float = 30.0
+    db: str | None = None
+    scheduler: str | None = None
+
+
+def gradebook(root: Path, db: str | None) -> str:
+    """The gradebook's URL."""
+    return db or f"sqlite:///{root / 'gradebook.db'}"
+
+
+def limits_for(plan: Plan, timeout: float) -> Limits:
+    """The limits of a chapter; its own metadata may ask for more time or memory."""
+    cell = plan.resource("timeout", timeout)
+    return Limits(cell=cell, total=max(600.0, 20 * cell), memory=int(plan.resource("memory_gb", 4) * 2**30))
+
+
+def _chosen(root: Path, plan: Plan, wanted: list[str] | None) -> list[str]:
+    every = students_of(root, plan.chapter)
+    missing = [name for name in wanted or () if name not in every]
+    if missing:
+        raise Refusal(f"no submission of {', '.join(missing)} in {root / 'submitted'}")
+    return [name for name in every if not wanted or name in wanted]
+
+
+def run(root: Path, chapter: str, options: Options, quiet: bool = False, course: Path | None = None) -> Report:
+    """Grade, with a progress bar; ``course`` holds the chapters where ``root`` holds only submissions."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    if tier() == NONE:
+        raise Refusal(ADVICE[NONE])
+    plan = planning.load(chapter, course or root)
+    students = _chosen(root, plan, options.students)
+    console = Console(stderr=True, quiet=quiet)
+    if tier() == JAILED and os.environ.get("AUTOGRADE_TIER") != "2":
+        console.print(f"[yellow]sandbox tier 2[/]: {ADVICE[JAILED]}", highlight=False)
+    limits = limits_for(plan, options.timeout)
+    jobs = options.jobs or os.cpu_count() or 1
+    work = ClassRun(plan, root, limits, jobs, gradebook(root, options.db), options.force)
+    work.scheduler = options.scheduler
+    columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    done = 0
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(f"{plan.chapter}: warming up", total=len(students))
+
+        def tick(row: Graded) -> None:
+            nonlocal done
+            done += 1
+            bar.update(task, advance=1, description=f"{plan.chapter}: {row.student[:30]}")
+
+        try:
+            return work.run(students, lambda n: bar.update(task, total=n), tick)
+        except KeyboardInterrupt:
+            raise Refusal(f"{done} of {len(students)} graded; run the same command to go on") from None
+        except OSError as error:
+            raise Refusal(f"{error}; {done} of {len(students)} graded; run the same command to go on") from None
+
+
+def document(report: Report) -> dict:
+    """For ``--json``."""
+    rows = [
+        {"student": r.student, "score": r.score, "max_score": r.max_score, "problem": r.problem}
+        | ({"tests": [vars(t) for t in r.result.tests], "flags": r.result.flags} if r.result else {})
+        for r in report.rows
+    ]
+    return {"chapter": report.chapter, "seconds": report.seconds, "broken": report.broken, "students": rows}
+
+
+def first_reason(result: Result) -> str:
+    """The shortest account of a submission's first lost test."""
+    for test in result.tests:
+        told = reason(test)
+        if told is not None:
+            return f"{test.exercise or test.grade_id}: {told.mistake or told.headline}".split("\n")[0]
+    return ""
+
+
+def show(report: Report) -> None:
+    """The class as a table, then what needs a person."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console, table = Console(), Table(title=report.chapter, title_justify="left")
+    for name, justify in (("student", "left"), ("score", "right"), ("first reason", "left")):
+        table.add_column(name, justify=justify, overflow="fold")
+    for row in report.rows:
+        if row.result:
+            told = f"{row.score:g} / {row.max_score:g}", first_reason(row.result)
+        else:
+            told = "not graded", row.problem
+        table.add_row(Text(row.student), *map(Text, told))
+    console.print(table)
+    fresh = sum(row.fresh for row in report.rows)
+    print(
+        f"{len(report.rows)} submissions, {fresh} graded now, in {report.seconds:.1f} s (start-up {report.warm:.1f} s)"
+    )
+    for row in report.rows:
+        for flag in row.result.flags if row.result else ():
+            print(f"FLAG {row.student}: {flag}")
+    print(*report.problems, sep="\n", end="\n" if report.problems else "")
+
+
+def result_of(root: Path, plan: Plan, student: str) -> Result | None:
+    """The result that the gradebook holds."""
+    return Cache(root, plan.chapter).of_student(student)
+
+
+def status(root: Path, chapter: str) -> list[dict]:
+    """One row a student: state, score, problem."""
+    plan = planning.load(chapter, root)
+    cache, rows = Cache(root, plan.chapter), []
+    for student in students_of(root, plan.chapter):
+        try:
+            submission = read_one(plan, root, student)
+        except NotGradable as error:
+            rows.append({"student": student, "state": "not gradable", "score": None, "problem": str(error)})
+            continue
+        result = cache.of_student(student)
+        state = "not graded"
+        if result is not None:
+            same = cache.recorded(student)["submission"] == submission.key
+            state = "graded" if same else "changed since it was graded"
+        score = sum(t.points for t in result.tests) if result else None
+        rows.append({"student": student, "state": state, "score": score, "problem": ""})
+    return rows
+
+
+def show_status(rows: list[dict]) -> None:
+    """As text."""
+    for row in rows:
+        score = "" if row["score"] is None else f"{row['score']:g}"
+        print(f"{row['student']:<24} {row['state']:<22} {score:>6}  {row['problem']}".rstrip())
+    graded = sum(row["state"].startswith("graded") for row in rows)
+    print(f"{graded} of {len(rows)} graded")
+
+
+def why(root: Path, student: str, chapter: str | None) -> list[Result]:
+    """The graded results of one student."""
+    submitted = root / "submitted" / student
+    if not submitted.is_dir():
+        raise Refusal(f"no folder {submitted}")
+    chapters = [chapter] if chapter else sorted(p.name for p in submitted.iterdir() if p.is_dir())
+    found = []
+    for name in chapters:
+        plan = planning.load(name, root)
+        result = result_of(root, plan, student)
+        if result is None:
+            try:
+                read_one(plan, root, student)
+            except NotGradable as error:
+                raise Refusal(f"{student}: {error}: not graded") from None
+            raise Refusal(f"{student} is not graded in {plan.chapter} yet: autograde grade {name} --student {student}")
+        found.append(result)
+    return found
+
+
+def feedback(
+    root: Path, chapter: str, wanted: list[str] | None, db: str | None, course: Path | None = None
+) -> list[Path]:
+    """Write a page for every graded student."""
+    from autograde.grading.instructor import feedback as pages
+    from autograde.grading.instructor.reports import marks
+
+    plan = planning.load(chapter, course or root)
+    given = marks(plan, gradebook(root, db))
+    paths = []
+    for student in _chosen(root, plan, wanted):
+        result = result_of(root, plan, student)
+        if result is not None and student in given:
+            paths.append(pages.write(plan, root, result, given[student]))
+    if not paths:
+        raise Refusal(f"nobody is graded in {plan.chapter} yet: run autograde grade {chapter}")
+    return paths

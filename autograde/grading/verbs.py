@@ -1,0 +1,128 @@
+"""The grading verbs of the command line; each imports its work only when it is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer()
+
+Chapter = Annotated[str, typer.Argument(metavar="CHAPTER", help="01, 01_autoregressive or autoregressive.")]
+Root = Annotated[Path | None, typer.Option("--root", help="The folder with submitted/; default: the course's.")]
+Db = Annotated[str | None, typer.Option("--db", help="Gradebook URL; default: sqlite:///ROOT/gradebook.db.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+
+
+def _course(root: Path | None) -> Path:
+    from autograde.chapters import root as find
+
+    return (root or find()).resolve()
+
+
+def _emit(document: Any) -> None:
+    from autograde.cli import emit
+
+    emit(document)
+
+
+@app.command(epilog="Example: autograde grade 01 --jobs 4")
+def grade(
+    chapter: Chapter,
+    student: Annotated[list[str] | None, typer.Option("--student", help="Only this one; may be repeated.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=0, help="Submissions at once; 0 takes every core.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Grade again what is graded already.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one cell may take.")] = 30.0,
+    db: Db = None,
+    scheduler: Annotated[str | None, typer.Option("--scheduler", help="A Dask scheduler, tcp://host:8786.")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Grade submitted/ in two sandboxes; run again after an interruption, and it goes on."""
+    from autograde.grading.instructor import session
+
+    where = _course(root)
+    options = session.Options(students=student, jobs=jobs, force=force, timeout=timeout, db=db, scheduler=scheduler)
+    report = session.run(where, chapter, options, quiet=as_json)
+    if as_json:
+        _emit(session.document(report))
+    else:
+        session.show(report)
+    raise typer.Exit(1 if report.problems else 0)
+
+
+@app.command(epilog="Example: autograde status 01")
+def status(chapter: Chapter, root: Root = None, as_json: Json = False) -> None:
+    """Who is graded, who is not, and why not."""
+    from autograde.grading.instructor import session
+
+    rows = session.status(_course(root), chapter)
+    if as_json:
+        _emit(rows)
+    else:
+        session.show_status(rows)
+
+
+@app.command(epilog="Example: autograde why alice 01")
+def why(
+    student: Annotated[str, typer.Argument(help="The student's folder name.")],
+    chapter: Annotated[str | None, typer.Argument(metavar="[CHAPTER]", help="Every chapter if left out.")] = None,
+    root: Root = None,
+    as_json: Json = False,
+) -> None:
+    """Explain one student's points, test by test."""
+    from autograde.grading.instructor import session
+
+    found = session.why(_course(root), student, chapter)
+    if as_json:
+        _emit([result.document() for result in found])
+        return
+    from autograde.grading.instructor.reasons import explain
+
+    print("\n\n".join(map(explain, found)))
+
+
+@app.command(epilog="Example: autograde feedback 01")
+def feedback(
+    chapter: Chapter,
+    student: Annotated[list[str] | None, typer.Option("--student", help="Only this one; may be repeated.")] = None,
+    root: Root = None,
+    db: Db = None,
+    as_json: Json = False,
+) -> None:
+    """Write feedback/STUDENT/CHAPTER/NAME.html: reasons without hidden tests or active content."""
+    from autograde.grading.instructor import session
+
+    paths = session.feedback(_course(root), chapter, student, db)
+    if as_json:
+        _emit([str(path) for path in paths])
+    else:
+        print(f"{len(paths)} pages written to {os.path.commonpath(paths) if paths else 'feedback'}")
+
+
+@app.command(epilog="Example: autograde export grades.csv")
+def export(
+    file: Annotated[Path, typer.Argument(help="The CSV file to write; - for standard output.")],
+    root: Root = None,
+    db: Db = None,
+) -> None:
+    """One row a student and chapter: score, maximum, late penalty, for the registrar."""
+    from autograde.grading.instructor import reports
+
+    count = reports.export(_course(root), db, file)
+    if str(file) != "-":
+        print(f"{count} rows written to {file}")
+
+
+@app.command(epilog="Example: autograde analyse 01")
+def analyse(chapter: Chapter, root: Root = None, as_json: Json = False) -> None:
+    """Which exercise, which mistake, how many students: item analysis of a graded class."""
+    from autograde.grading.instructor import reports
+
+    found = reports.analyse(_course(root), chapter)
+    if as_json:
+        _emit(found)
+    else:
+        reports.show(found)
