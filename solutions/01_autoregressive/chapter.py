@@ -70,7 +70,7 @@ import functools
 import time
 
 import matplotlib.colors
-from genmodels import data, plot, report, train
+from genmodels import data, lab, plot, report, train
 from genmodels.plot.style import HEAT, SHADE, picture, style
 
 # %% [markdown]
@@ -1297,7 +1297,14 @@ def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot
     return fig
 
 
-plot.show(moment())
+lab.scrub(moment, step=range(65))
+
+# %% [markdown]
+# The same with more to choose: another digit, more or fewer rows given, another seed. (Needs a running kernel: each picture
+# is drawn by your code when you ask for it.)
+
+# %% tags=["lab"]
+lab.scrub(moment, step=range(65), digit=range(8), rows=range(9), seed=range(8))
 
 # %% [markdown]
 # ### Several orders in one network
@@ -1588,25 +1595,37 @@ def with_bug(bug: str) -> tuple[list[float], Tensor, Tensor]:
 
 broken = {bug: with_bug(bug) for bug in BUGS}
 
+
 # %% tags=["lab", "hide-input"]
-honest = broken["no bug"][0]
-with style():
-    fig = picture(8, 1.15 * len(BUGS))
-    axes = fig.subplots(len(BUGS), 3, width_ratios=[1.5, 0.8, 4])
-    for row, (bug, (losses, samples, jacobian)) in zip(axes, broken.items()):
-        row[0].plot(honest, color=plot.NOISE, lw=0.8)
-        row[0].plot(losses, color=plot.MODEL, lw=1)
-        row[0].set(ylim=(0, 46), xticks=[], title=bug)
-        tail = losses[-50:]
-        row[0].text(0.97, 0.95, f"{sum(tail) / len(tail):.1f} nats", transform=row[0].transAxes, ha="right", va="top")
-        row[1].imshow(jacobian, cmap=HEAT, vmin=0, vmax=float(jacobian.quantile(0.98)))
-        row[1].set(xticks=[], yticks=[])
-        strip(row[2], samples)
-    axes[0, 1].set_title("Jacobian")
-    axes[0, 2].set_title("samples")
-    axes[-1, 0].set_xlabel("step (grey: no bug)")
-fig.alt = "Five rows, without a bug and with each of the four: loss curve, Jacobian, samples. The leaking models reach a far lower loss, their Jacobians are not strictly triangular, and their samples are noise."
-plot.show(fig)
+def symptom(bug: str) -> plot.Picture:
+    """One row: loss curve, Jacobian, samples."""
+    losses, samples, jacobian = broken[bug]
+    tail = losses[-50:]
+    with style():
+        fig = picture(8, 1.9, bug)
+        left, middle, right = fig.subplots(1, 3, width_ratios=[1.6, 1, 2.6])
+        left.plot(broken["no bug"][0], color=plot.NOISE, lw=0.8, label="no bug")
+        left.plot(losses, color=plot.MODEL, lw=1.2, label="with it")
+        left.set(ylim=(0, 46), xlabel="step", ylabel="nats", title=f"training loss: {sum(tail) / len(tail):.1f} nats")
+        middle.imshow(jacobian, cmap=HEAT, vmin=0, vmax=float(jacobian.quantile(0.98)))
+        middle.set(xticks=[], yticks=[], title="Jacobian", xlabel="pixel", ylabel="logit")
+        sheet = F.pad(samples, (1, 1, 1, 1)).reshape(2, 5, 10, 10).movedim(2, 1).reshape(20, 50)
+        right.imshow(paint(sheet).numpy())
+        right.set(xticks=[], yticks=[], title="samples")
+        right.spines[:].set_visible(False)
+    above = float(jacobian.triu().sum() / jacobian.sum())
+    fig.alt = f"{bug}: the loss ends at {sum(tail) / len(tail):.1f} nats; {above:.0%} of the Jacobian lies on or above the diagonal; ten samples."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=list(BUGS))
+
+# %% [markdown]
+# All five side by side, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+for bug in BUGS:
+    plot.show(symptom(bug))
 
 # %% [markdown]
 # The first two are treacherous: the loss becomes *better*, far below what honest models reach, and the samples are noise. **A
