@@ -161,22 +161,23 @@ def _jupyter_paths() -> list[str]:
 
 
 def _sandbox(_: Path) -> Iterator[Finding]:
-    """The grading side knows its sandboxes; it attacks itself in the one it would use."""
-    try:
-        from autograde.grading import sandbox
-    except ImportError as error:
-        yield Finding("sandbox", "missing", f"the grading side cannot be loaded: {error}")
+    """The grading side knows its sandboxes: which one this machine gives, and whether it holds when attacked."""
+    from autograde.grading.instructor import sandbox
+
+    tier = sandbox.tier()
+    state = {sandbox.NAMESPACED: "good", sandbox.JAILED: "missing"}.get(tier, "wrong")
+    repairs = {
+        sandbox.JAILED: "sudo apt-get install bubblewrap",
+        sandbox.NONE: "grade on Linux; here only with --i-trust-these-submissions",
+    }
+    yield Finding("sandbox", state, f"tier {tier}: {sandbox.ADVICE[tier]}", repairs.get(tier, ""))
+    attack = getattr(sandbox, "self_attack", None)
+    if attack is None or tier == sandbox.NONE:
         return
-    tier, said = _pair(sandbox.tier())
-    state = {1: "good", 2: "missing"}.get(tier, "wrong")
-    repairs = {2: "apt-get install bubblewrap", 3: "grade on Linux; here only with --i-trust-these-submissions"}
-    yield Finding("sandbox", state, f"tier {tier}{': ' * bool(said)}{said}", repairs.get(tier, ""))
-
-
-def _pair(answer: object) -> tuple[int, str]:
-    if isinstance(answer, tuple):
-        return int(answer[0]), str(answer[1])
-    return int(getattr(answer, "value", answer)), str(getattr(answer, "why", ""))
+    through = attack()
+    saw = "; ".join(through) if through else "what we tried ourselves did not get through"
+    do = "do not grade on this machine before this is repaired" if through else ""
+    yield Finding("sandbox under attack", "wrong" if through else "good", saw, do)
 
 
 def _debian(_: Path) -> Iterator[Finding]:

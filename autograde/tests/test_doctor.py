@@ -48,17 +48,21 @@ def test_pins_follow_the_markers_of_this_machine(course):
     assert doctor.pins(course) == {"alpha": "2.0", "beta-x": "3.0"}
 
 
-@pytest.mark.parametrize(("answer", "state"), [((1, "bubblewrap"), "good"), ((2, ""), "missing"), ((3, "no"), "wrong")])
-def test_the_sandbox_speaks_for_itself(course, monkeypatch, answer, state):
-    import sys
-    import types
+@pytest.mark.parametrize(("tier", "state"), [(1, "good"), (2, "missing"), (3, "wrong")])
+def test_the_sandbox_of_this_machine(course, monkeypatch, tier, state):
+    from autograde.grading.instructor import sandbox
 
-    fake = types.ModuleType("autograde.grading.sandbox")
-    fake.tier = lambda: answer
-    monkeypatch.setitem(sys.modules, "autograde.grading.sandbox", fake)
-    import autograde.grading
-
-    monkeypatch.setattr(autograde.grading, "sandbox", fake, raising=False)
+    monkeypatch.setattr(sandbox, "tier", lambda: tier)
+    monkeypatch.setattr(sandbox, "self_attack", lambda: [], raising=False)
     finding = one(doctor.examine(course), "sandbox")
-    assert finding.state == state and finding.saw.startswith(f"tier {answer[0]}")
+    assert finding.state == state and finding.saw == f"tier {tier}: {sandbox.ADVICE[tier]}"
     assert bool(finding.do) == (state != "good")
+
+
+def test_a_sandbox_that_leaks_is_wrong(course, monkeypatch):
+    from autograde.grading.instructor import sandbox
+
+    monkeypatch.setattr(sandbox, "tier", lambda: 1)
+    monkeypatch.setattr(sandbox, "self_attack", lambda: ["it read the gradebook"], raising=False)
+    finding = one(doctor.examine(course), "sandbox under attack")
+    assert finding.state == "wrong" and finding.saw == "it read the gradebook" and "do not grade" in finding.do

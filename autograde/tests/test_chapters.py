@@ -1,0 +1,118 @@
+"""Every chapter, as its author, its instructor and its student meet it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from autograde import build, notebooks, run
+from autograde.chapters import folders, read, root
+
+HOUSE = root()
+CHAPTERS = folders(HOUSE)
+SMOKE = 25.0  # seconds on two cores that a chapter's smoke run may take
+CORES = 2
+
+if not CHAPTERS:
+    pytest.skip("no chapters yet", allow_module_level=True)
+
+each_chapter = pytest.mark.parametrize("chapter", [read(f) for f in CHAPTERS], ids=[f.name for f in CHAPTERS])
+
+
+@each_chapter
+def test_the_released_notebook_is_what_the_build_makes(chapter):
+    assert build.drift(HOUSE, [chapter.id]) == []
+
+
+@each_chapter
+def test_its_front_tells_a_measured_budget(chapter):
+    assert notebooks.budget(chapter) != "not measured yet", f"autograde run {chapter.id} --profile laptop --record"
+
+
+@each_chapter
+def test_every_check_catches_its_mistakes(chapter):
+    done = subprocess.run(
+        [sys.executable, "-m", "autograde", "check", chapter.id, "--json"], capture_output=True, text=True, cwd=HOUSE
+    )
+    assert done.stdout, done.stderr
+    reports = json.loads(done.stdout)
+    assert [r["exercise"] for r in reports] == [e.name for e in chapter.exercises if e.answer.is_answer]
+    assert not [f"{r['exercise']}: {p}" for r in reports for p in r["problems"]]
+    assert done.returncode == 0
+
+
+@each_chapter
+def test_filled_with_the_reference_it_is_the_solution_without_hidden_tests(chapter):
+    """So the run below, and the check above (no ordinary cell sees what a check cell binds), speak for both."""
+    filled, solution = run.to_run(chapter, students=True), run.to_run(chapter, students=False)
+    for mine, theirs, cell in zip(filled.cells, solution.cells, chapter.cells, strict=False):
+        assert mine.id == theirs.id
+        assert mine.source == (cell.visible if cell.is_check else theirs.source)
+
+
+@pytest.mark.slow
+@each_chapter
+def test_the_smoke_run_passes_within_its_time(chapter):
+    (report,) = run.run(HOUSE, [chapter.id], run.Settings("smoke"), quiet=True)
+    assert not report.error, report.error
+    assert report.cpu_seconds <= SMOKE * CORES, "processor time, so that a busy machine does not fail it"
+    assert report.metrics, "a chapter publishes what it measured, by genmodels.report.metric"
+
+
+@pytest.mark.slow
+@each_chapter
+def test_one_missing_answer_never_turns_the_rest_red(chapter, tmp_path):
+    """The untouched notebook runs to its end; only answers and their checks complain."""
+    from nbclient import NotebookClient
+    from nbformat import v4
+
+    notebook = notebooks.student(chapter)
+    at = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    notebook.cells.insert(at + 1, v4.new_code_cell('PROFILE, TRAIN = "smoke", False'))
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, kernel_name="python3", allow_errors=True, resources=where).execute()
+    red, blank = [], 0
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "error" and cell.metadata.get("nbgrader", {}).get("grade"):
+                blank += "write your answer here" in run.brief(output, 1000)
+            elif output.output_type == "error":
+                red.append(f"{cell.source[:200]}\n---\n{run.brief(output)}")
+    assert not red, "\n\n".join(red)
+    assert blank == sum(len(e.checks) for e in chapter.exercises if e.answer.is_answer)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@each_chapter
+def test_in_jupyterlab_a_student_comes_through_the_first_exercise(chapter, tmp_path):
+    from autograde.tests.browser import Lab
+
+    exercise = chapter.exercises[0]
+    first, check = exercise.answer.index, exercise.checks[-1].index
+    shots = HOUSE / "out" / "screenshots"
+    with Lab(HOUSE / "course", tmp_path) as lab:
+        lab.open(f"{chapter.id}/{chapter.name}.ipynb")
+        lab.parameters("PROFILE = 'smoke'")
+        cells = lab.run_cells(0, first, limit=240)
+        assert not errors(cells[:first])
+        ran = [cell["execution_count"] for cell in cells[:first] if cell["cell_type"] == "code"]
+        assert ran and all(ran), "every code cell before the exercise has run"
+        lab.show(0)
+        lab.picture(shots / f"{chapter.id}-front.png")
+        (error,) = errors(lab.run_cells(first, check + 1, limit=60)[first : check + 1])
+        assert f"{exercise.name}: write your answer here" in error
+        lab.show(first)
+        lab.picture(shots / f"{chapter.id}-exercise.png")
+        lab.write(first, exercise.reference)
+        assert not errors(lab.run_cells(first, check + 1, limit=60)[first : check + 1]), "the right answer is green"
+        assert lab.errors == [], "the page itself threw nothing"
+    for shot in shots.glob(f"{chapter.id}-*.png"):
+        assert os.path.getsize(shot) > 30_000, "an empty page is smaller"
+
+
+def errors(cells: list[dict]) -> list[str]:
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return [run.brief(output) for output in outputs if output["output_type"] == "error"]
