@@ -59,7 +59,9 @@ def test_few_pictures_all_go_into_the_page_and_many_are_drawn_on_demand(shown, m
     lab.scrub(counted(few), step=range(5), mask_rate=[0.0, 0.3])
     assert len(few) == 10 and "mountScrubber" in shown[0][0].data
     lab.scrub(counted(many), step=range(100), mask_rate=[0.0, 0.3])
-    assert len(many) == 1 and shown[1][0].spec["start"] == (50, 0)
+    assert sorted(step for step, _ in many) == [0, 25, 50, 74, 99]  # the strip for readers without a kernel
+    assert shown[1][0].data.startswith('<img class="gm-strip" alt="A picture')
+    assert shown[2][0].spec["start"] == (50, 0) and len(shown[2][0].spec["frames"]) == 5
 
 
 def test_the_kernel_draws_what_the_page_asks_for_once_and_reports_errors():

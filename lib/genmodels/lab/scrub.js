@@ -11,7 +11,8 @@ function mountScrubber(root, spec, ask) {
   root.classList.add("gm-scrub");
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", spec.alt);
-  root.dataset.lmSuppressShortcuts = "true"; // the arrow keys belong to the sliders, not to the notebook
+  root.dataset.lmSuppressShortcuts = "true"; // the keys belong to the sliders, not to the notebook's shortcuts,
+  root.addEventListener("keydown", (event) => event.stopPropagation()); // nor to its cells
 
   const picture = document.createElement("img");
   picture.width = spec.width;

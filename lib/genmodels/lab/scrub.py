@@ -105,12 +105,18 @@ class Scrubber:
         sheet.save(file, "PNG")
         return file.getvalue()
 
+    def strip_html(self) -> str:
+        """The strip with its description."""
+        return (
+            f'<img class="gm-strip" alt="{html.escape(self.alt)}" src="{_uri(self.strip())}" style="max-width: 100%">'
+        )
+
     def html(self) -> str:
         """A page fragment that scrubs by itself; with scripts off, it is the strip with its description."""
         spec = json.dumps(self.spec()).replace("</", "<\\/")
         code, style = (HERE / "scrub.js").read_text(), (HERE / "scrub.css").read_text()
         return (
-            f'<div class="gm-scrub"><img alt="{html.escape(self.alt)}" src="{_uri(self.strip())}"></div>'
+            f'<div class="gm-scrub">{self.strip_html()}</div>'
             f"<style>{style}</style><script>(() => {{{code}\n"
             "const root = document.currentScript.parentNode.querySelector('.gm-scrub');"
             f"mountScrubber(root, {spec}, null); }})();</script>"
@@ -150,6 +156,8 @@ def _widget_class() -> type:
 
     live = """
 export default { render({ model, el }) {
+  const before = el.closest(".jp-OutputArea-child")?.previousElementSibling;
+  if (before?.querySelector(".gm-strip")) before.style.display = "none";
   const receive = mountScrubber(el, model.get("spec"), (k) => model.send({ draw: k }));
   model.on("msg:custom", (m) => receive(m.key, m.source, m.error));
 } };"""
@@ -174,7 +182,8 @@ def scrub(
     alt       what is to be seen; without it, the figure's own description
     controls  name=values: the first slider is the one that plays, and the one fetched ahead
     Up to 80 pictures are all put into the page, where they can be scrubbed without a kernel, also in an exported page.
-    More are drawn on demand. Where ``static()`` holds, only the middle picture is drawn.
+    More are drawn on demand; without a kernel, five of them are shown side by side. Where ``static()`` holds, only the
+    middle picture is drawn.
     """
     if not callable(draw):
         require(not controls, "frames that are ready take no sliders: give a function of the sliders instead")
@@ -197,4 +206,8 @@ def _display(scrubber: Scrubber) -> None:
             scrubber.png(place)
         display(HTML(scrubber.html()))
     else:
+        steps = len(next(iter(scrubber.controls.values())))
+        for i in np.linspace(0, steps - 1, min(STRIP, steps)).round().astype(int):
+            scrubber.png((int(i), *scrubber.start[1:]))
+        display(HTML(scrubber.strip_html()))  # what a reader without a kernel sees; the live form hides it
         display(scrubber.widget())
