@@ -25,7 +25,7 @@
 # | | |
 # |---|---|
 # | **You will build** | a NADE, a MADE and a PixelCNN; one sampler that draws with all of them and repairs damaged digits |
-# | **Time** | about 2 hours: 45 minutes of reading, 75 of exercises |
+# | **Time** | about 2 hours: 40 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
 # | **You need** | Python, PyTorch tensors; log-likelihood and nats (chapter 00) |
 # | **Computing** | {{budget}} |
 #
@@ -113,7 +113,7 @@ plot.show(
 )
 
 # %% [markdown]
-# At $7\times7$ the table has 562,949,953,421,312 cells, the training set fills at most 60,000 of them, and most test
+# At $7\times7$ the table has 562,949,953,421,312 cells, our 20,000 training digits fill at most 20,000 of them, and most test
 # patches get probability **zero**. At $28\times28$ every test picture would. Counting cannot generalise: two pictures
 # that differ in one pixel share nothing.
 #
@@ -200,9 +200,8 @@ def chain_log_prob(
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "chain_log_prob_check", "grade": true, "points": 2}
-# A table small enough to know everything: 3 pixels, 8 states, and their true probabilities. The conditionals come
-# from the table by summing; the chain rule must give the table back.
+# %% nbgrader={"grade_id": "chain_log_prob_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 def from_table(joint: Tensor, asked: list[int]) -> Callable[[Tensor], Tensor]:
     """The conditionals of a joint distribution of shape (2,) * n; notes in ``asked`` how long each past was."""
 
@@ -216,6 +215,9 @@ def from_table(joint: Tensor, asked: list[int]) -> Callable[[Tensor], Tensor]:
     return conditional
 
 
+# %% nbgrader={"grade_id": "chain_log_prob_check", "grade": true, "points": 2}
+# A table small enough to know everything: 3 pixels, 8 states, and their true probabilities. The conditionals come
+# from the table by summing; the chain rule must give the table back.
 asked: list[int] = []
 joint = torch.softmax(torch.randn(8, generator=core.generator(SEED), dtype=torch.float64), 0).reshape(2, 2, 2)
 want, states = joint.flatten().log(), every_state(3)
@@ -343,9 +345,8 @@ def nade_logits(
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "nade_logits_check", "grade": true, "points": 3}
-# 5 pixels, 3 hidden units, random weights, no zero biases: the logits, then the two things that make a model
-# autoregressive: a strictly triangular Jacobian, and 32 probabilities that sum to 1.
+# %% nbgrader={"grade_id": "nade_logits_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 def random_nade(n: int, d: int, seed: int) -> tuple[Tensor, ...]:
     g = core.generator(seed)
     return tuple(torch.randn(*s, generator=g, dtype=torch.float64) for s in [(d, n), (d,), (n, d), (n,)])
@@ -357,34 +358,32 @@ def unrolled(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor, own: bool = 
     return (((x[:, None] * seen) @ W.T + c).sigmoid() * V).sum(-1) + b
 
 
+def nade_mistakes(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """What comes out when something is forgotten or done too early."""
+    right, n = unrolled(x, W, c, V, b), len(b)
+    inputs = (x[:, None] * torch.ones(n, n, dtype=x.dtype).tril(-1)) @ W.T
+    piled = torch.arange(1, n + 1)[:, None] * c
+    return {
+        "a was updated before pixel i was predicted: it sees itself. First answer, then look": unrolled(
+            x, W, c, V, b, own=True
+        ),
+        "the output must be logits: the sigmoid of the output belongs to the loss": right.sigmoid(),
+        "the sigmoid of the hidden layer is missing: without it NADE is a straight line": ((inputs + c) * V).sum(-1)
+        + b,
+        "a must start at c, not at 0": unrolled(x, W, 0 * c, V, b),
+        "c is added again at every step; it belongs to the start only": ((inputs + piled).sigmoid() * V).sum(-1) + b,
+        "the bias b_i is missing": right - b,
+        "each pixel sees the whole picture; only the earlier ones are allowed": (x @ W.T + c).sigmoid() @ V.T + b,
+    }
+
+
+# %% nbgrader={"grade_id": "nade_logits_check", "grade": true, "points": 3}
+# 5 pixels, 3 hidden units, random weights, no zero biases: the logits, then the two things that make a model
+# autoregressive: a strictly triangular Jacobian, and 32 probabilities that sum to 1.
 params, states = random_nade(5, 3, SEED), every_state(5)
-W, c, V, b = params
-want = unrolled(states, *params)
 got = nade_logits(states, *params)
 checks.close(
-    got,
-    want,
-    "nade_logits on the 32 states of 5 pixels",
-    mistakes={
-        "a was updated before pixel i was predicted: it sees itself. First answer, then look": unrolled(
-            states, *params, own=True
-        ),
-        "the output must be logits: the sigmoid of the output belongs to the loss": want.sigmoid(),
-        "the sigmoid of the hidden layer is missing: without it NADE is a straight line": lambda: (
-            (((states[:, None] * torch.ones(5, 5).tril(-1).double()) @ W.T + c) * V).sum(-1) + b
-        ),
-        "a must start at c, not at 0": unrolled(states, W, 0 * c, V, b),
-        "c is added again at every step; it belongs to the start only": lambda: (
-            (((states[:, None] * torch.ones(5, 5).tril(-1)) @ W.T + torch.arange(1, 6)[:, None] * c).sigmoid() * V).sum(
-                -1
-            )
-            + b
-        ),
-        "the bias b_i is missing": want - b,
-        "each pixel sees the whole picture; only the earlier ones are allowed": lambda: (
-            (states @ W.T + c).sigmoid() @ V.T + b
-        ),
-    },
+    got, unrolled(states, *params), "nade_logits on the 32 states of 5 pixels", mistakes=nade_mistakes(states, *params)
 )
 checks.triangular(lambda x: nade_logits(x, *params), states[19:21], range(5), "the Jacobian of nade_logits")
 log_p = -F.binary_cross_entropy_with_logits(got, states, reduction="none").sum(1)
@@ -455,70 +454,68 @@ def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after be
     ### END SOLUTION
 
 
+# %% nbgrader={"grade_id": "made_masks_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+from operator import ge, gt, le, lt
+
+
+def allowed(ranks: list[Tensor], hidden: Callable, output: Callable) -> list[Tensor]:
+    """The masks, unit by unit: which units of the layer before may each unit look at?"""
+    layers = [*ranks, ranks[0]]
+    rules = [*[hidden] * (len(ranks) - 1), output]
+    return [
+        torch.tensor([[int(rule(b, a)) for b in before.tolist()] for a in after.tolist()])
+        for before, after, rule in zip(layers, layers[1:], rules)
+    ]
+
+
+def made_mistakes(ranks: list[Tensor]) -> dict[str, list[Tensor]]:
+    """The masks that other comparisons give."""
+    natural, places = [torch.arange(len(ranks[0])), *ranks[1:]], [torch.arange(len(r)) for r in ranks]
+    right = allowed(ranks, le, lt)
+    return {
+        "a pixel sees itself: the output layer may look at strictly smaller ranks only": allowed(ranks, le, le),
+        "a strict > between hidden layers cuts wires that are allowed; there it is >=": allowed(ranks, lt, lt),
+        "the mask is transposed: a row for each unit that receives, (units after, units before)": [m.T for m in right],
+        "the comparison points the wrong way: early pixels look at late ones": allowed(ranks, ge, gt),
+        "the outputs must have the ranks of the pixels, ranks[0], not 0, 1, 2, ...": [
+            *right[:-1],
+            allowed(natural, le, lt)[-1],
+        ],
+        "compare the ranks, not positions: unit number 3 need not have rank 3": allowed(places, le, lt),
+    }
+
+
+def check_masks(answer: Callable, *ranks: Tensor) -> None:
+    """The masks of an answer against ``allowed``, and no path that should not be there."""
+    ranks = list(ranks)
+    masks, what = answer(ranks), f"made_masks of {' x '.join(str(len(r)) for r in ranks)} units"
+    lost = "the mask of the output layer is missing; " if len(masks) == len(ranks) - 1 else ""
+    assert len(masks) == len(ranks), (
+        f"{what}: {len(ranks)} layers of weights need {len(ranks)} masks; {len(masks)} came back.\nLikely mistake: "
+        f"{lost}one mask between each two layers, and one to the outputs, for any number of layers."
+    )
+    masks = [torch.as_tensor(m).int() for m in masks]
+    checks.close(masks, allowed(ranks, le, lt), what, mistakes=made_mistakes(ranks))
+    paths = torch.eye(len(ranks[0]), dtype=torch.int)
+    for mask in masks:
+        paths = mask @ paths
+    earlier = ranks[0][None, :] < ranks[0][:, None]
+    assert not paths[~earlier].any(), f"there is a path from a pixel to itself or to an earlier one:\n{paths}"
+
+
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
 # First the masks themselves, for 4 pixels in the shuffled order 2, 0, 3, 1 and hidden layers of 5 and 3 units, written
 # out from the sentence "a unit of rank m knows ranks up to m". Then what they are for: entry (i, j) of their product
 # counts the paths from pixel j to output i, and there must be none unless j comes strictly before i.
-def allowed(ranks: list[Tensor], hidden: Callable, output: Callable) -> list[Tensor]:
-    """The masks as lists of yes and no, one unit at a time."""
-    layers = [
-        [[hidden(b, a) for b in before.tolist()] for a in after.tolist()] for before, after in zip(ranks, ranks[1:])
-    ]
-    layers.append([[output(b, a) for b in ranks[-1].tolist()] for a in ranks[0].tolist()])
-    return [torch.tensor(layer) for layer in layers]
-
-
-def check_masks(*ranks: Tensor) -> None:
-    ranks = list(ranks)
-    natural = [torch.arange(len(ranks[0])), *ranks[1:]]
-    right = allowed(ranks, lambda b, a: b <= a, lambda b, a: b < a)
-    masks = made_masks([r.clone() for r in ranks])
-    assert len(masks) == len(ranks), (
-        f"{len(ranks)} layers of weights need {len(ranks)} masks; {len(masks)} came back.\nLikely mistake: "
-        + (
-            "the mask of the output layer is missing" * (len(masks) == len(ranks) - 1)
-            + " (one mask between each two layers, and one to the outputs, for any number of layers)."
-        )
-    )
-    places = [torch.arange(len(r)) for r in ranks]
-    checks.close(
-        [torch.as_tensor(m).int() for m in masks],
-        [m.int() for m in right],
-        f"made_masks of {' x '.join(str(len(r)) for r in ranks)} units",
-        mistakes={
-            "a pixel sees itself: the output layer may look at strictly smaller ranks only": (
-                allowed(ranks, lambda b, a: b <= a, lambda b, a: b <= a)
-            ),
-            "a strict > between hidden layers cuts wires that are allowed; there it is >=": (
-                allowed(ranks, lambda b, a: b < a, lambda b, a: b < a)
-            ),
-            "the mask is transposed: a row for each unit that receives, (units after, units before)": [
-                m.T for m in right
-            ],
-            "the comparison points the wrong way: early pixels look at late ones": (
-                allowed(ranks, lambda b, a: b >= a, lambda b, a: b > a)
-            ),
-            "the outputs must have the ranks of the pixels, ranks[0], not 0, 1, 2, ...": (
-                [*right[:-1], allowed(natural, lambda b, a: b <= a, lambda b, a: b < a)[-1]]
-            ),
-            "compare the ranks, not positions: unit number 3 need not have rank 3": allowed(
-                places, lambda b, a: b <= a, lambda b, a: b < a
-            ),
-        },
-    )
-    paths = torch.eye(len(ranks[0]), dtype=torch.long)
-    for mask in masks:
-        paths = torch.as_tensor(mask).long() @ paths
-    before = ranks[0][None, :] < ranks[0][:, None]
-    assert not paths[~before].any(), f"there is a path from a pixel to itself or to an earlier one:\n{paths}"
-
-
-check_masks(torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0]))
+check_masks(made_masks, torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0]))
 print("No path leads from a pixel to itself or to an earlier one.")
 ### BEGIN HIDDEN TESTS
 g = core.generator(SEED)
 for n, widths in [(7, (5, 9, 6)), (3, (4,)), (6, (11, 8)), (5, ())]:
-    check_masks(torch.randperm(n, generator=g), *[torch.randint(0, n - 1, (w,), generator=g) for w in widths])
+    check_masks(
+        made_masks, torch.randperm(n, generator=g), *[torch.randint(0, n - 1, (w,), generator=g) for w in widths]
+    )
 ### END HIDDEN TESTS
 
 # %%
@@ -674,9 +671,8 @@ def ancestral_sample(
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
-# A random NADE of 4 pixels with the order 3, 0, 2, 1: 16 states, whose probabilities we know exactly. 20,000 samples are
-# compared with them by a chi-square test, first free, then with pixels 3 and 0 clamped.
+# %% nbgrader={"grade_id": "ancestral_sample_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 def small_nade(order: list[int], seed: int) -> ar.NADE:
     model = ar.NADE(len(order), 3, order=torch.tensor(order))
     for p in model.parameters():
@@ -714,59 +710,69 @@ def late(p: Tensor, clamp: Tensor) -> Tensor:
     return out
 
 
-def check_sampler(order: list[int], seed: int, clamp: Tensor | None, what: str, count: int = 20_000) -> None:
-    model, states = small_nade(order, seed), every_state(len(order))
-    x = ancestral_sample(model.logits, torch.tensor(order), count, clamp, core.generator(seed))
-    checks.shape(x, (count, len(order)), what)
-    assert ((x == 0) | (x == 1)).all(), (
-        f"{what}: pixels must be 0 or 1, got values such as {x[(x != 0) & (x != 1)][:3].tolist()}"
-    )
-    free = torch.ones(len(order), dtype=torch.bool) if clamp is None else clamp.isnan()
-    if clamp is not None:
-        ones = clamp == 1
-        hint = (
-            "the clamped pixel is drawn like the others; write its given value"
-            if not ones.any() or not (x[:, ones] == 1).all()
-            else "a clamp of 0 is a value too; only NaN means free"
-        )
-        hint = "a clamp of 0 is a value too; only NaN means free" if (clamp[~free] == 0).all() else hint
-        assert (x[:, ~free] == clamp[~free]).all(), (
-            f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}."
-        )
-    assert x[:, free].unique(dim=0).shape[0] > 1, (
-        f"{what}: all {count} pictures are the same.\nLikely mistake: p > 0.5 (the likelier value) instead of a toss, or one toss for the whole batch."
-    )
-    condition = (lambda p: p) if clamp is None else (lambda p: given(p, clamp))
-    wrong = {
-        "all pixels are drawn in one pass; each must see those drawn before it": condition(
-            exactly(model, order, blind=True)
+def sampling_mistakes(model: ar.NADE, order: list[int]) -> dict[str, Tensor]:
+    """The distributions that wrong samplers draw from."""
+    return {
+        "all pixels are drawn in one pass; each must see those drawn before it": exactly(model, order, blind=True),
+        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": exactly(model, sorted(order)),
+        "the pixels are drawn in the reverse order": exactly(model, order[::-1]),
+        "`order[k]` is the pixel, not its rank: take i = order[k]": exactly(
+            model, torch.tensor(order).argsort().tolist()
         ),
-        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": condition(exactly(model, sorted(order))),
-        "the pixels are drawn in the reverse order": condition(exactly(model, order[::-1])),
-        "`order[k]` is the pixel, not its rank: take i = order[k]": condition(
-            exactly(model, torch.tensor(order).argsort().tolist())
-        ),
-        "the sigmoid is taken twice": condition(exactly(model, order, twice=True)),
-        "the coin is upside down: ink has probability sigmoid(logit), so u < sigmoid(logit)": condition(
-            exactly(model, order, flipped=True)
+        "the sigmoid is taken twice": exactly(model, order, twice=True),
+        "the coin is upside down: ink has probability sigmoid(logit), so u < sigmoid(logit)": exactly(
+            model, order, flipped=True
         ),
     }
+
+
+def check_sampler(
+    answer: Callable, order: list[int], seed: int, clamp: Tensor | None, what: str, count: int = 20_000
+) -> None:
+    """20,000 samples of an answer against the exact probabilities."""
+    model, n = small_nade(order, seed), len(order)
+    x = answer(model.logits, torch.tensor(order), count, clamp, core.generator(seed))
+    checks.shape(x, (count, n), what)
+    other = x[(x != 0) & (x != 1)]
+    assert not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}"
+    free = torch.ones(n, dtype=torch.bool) if clamp is None else clamp.isnan()
+    right, wrong = exactly(model, order), sampling_mistakes(model, order)
     if clamp is not None:
-        wrong["the clamped values are written at the end; the pixels drawn in between never saw them"] = late(
-            exactly(model, order), clamp
+        kept = (x == clamp).all(0) | free
+        zeros_only = bool((clamp[~kept] == 0).all())
+        hint = (
+            "a clamp of 0 is a value too; only NaN means free"
+            if zeros_only
+            else "the clamped pixel is drawn like the others; write its given value"
         )
-    checks.distributed(x, condition(exactly(model, order)), what, states=states, p_min=1e-6, mistakes=wrong)
+        assert kept.all(), f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}."
+        end = "the clamped values are written at the end; the pixels drawn in between never saw them"
+        wrong = {end: late(right, clamp)} | {name: given(p, clamp) for name, p in wrong.items()}
+        right = given(right, clamp)
+    assert len(x.unique(dim=0)) > 1, (
+        f"{what}: all {count} pictures are the same.\n"
+        "Likely mistake: p > 0.5 (the likelier value) instead of a toss, or one toss for the whole batch."
+    )
+    checks.distributed(x, right, what, states=every_state(n), p_min=1e-6, mistakes=wrong)
 
 
+# %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
+# A random NADE of 4 pixels with the order 3, 0, 2, 1: 16 states, whose probabilities we know exactly. 20,000 samples are
+# compared with them by a chi-square test, first free, then with pixels 3 and 0 clamped.
 nan = math.nan
-check_sampler([3, 0, 2, 1], SEED + 3, None, "ancestral_sample")
+check_sampler(ancestral_sample, [3, 0, 2, 1], SEED + 3, None, "ancestral_sample")
 check_sampler(
-    [3, 0, 2, 1], SEED + 3, torch.tensor([1.0, nan, nan, 1.0]), "ancestral_sample with pixels 0 and 3 clamped"
+    ancestral_sample,
+    [3, 0, 2, 1],
+    SEED + 3,
+    torch.tensor([1.0, nan, nan, 1.0]),
+    "ancestral_sample with pixels 0 and 3 clamped",
 )
 print("20,000 samples follow the exact probabilities, free and clamped.")
 ### BEGIN HIDDEN TESTS
-check_sampler([4, 1, 3, 0, 2], SEED + 11, None, "ancestral_sample of 5 pixels")
+check_sampler(ancestral_sample, [4, 1, 3, 0, 2], SEED + 11, None, "ancestral_sample of 5 pixels")
 check_sampler(
+    ancestral_sample,
     [1, 2, 0],
     SEED + 12,
     torch.tensor([nan, 0.0, nan]),
@@ -935,37 +941,37 @@ def pixel_mask(kind: str, height: int, width: int) -> Bool[Tensor, "height width
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "pixel_mask_check", "grade": true, "points": 2}
-# The two masks of the picture above; then a convolution with your mask A must have a strictly triangular Jacobian in raster order.
+# %% nbgrader={"grade_id": "pixel_mask_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 A = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [0, 0, 0, 0, 0]])
 B = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]])
-for kind, want, other in [("A", A, B), ("B", B, A)]:
-    checks.close(
-        torch.as_tensor(pixel_mask(kind, 3, 5)).int(),
-        want.int(),
-        f'pixel_mask("{kind}", 3, 5)',
-        mistakes={
-            (
-                "A and B are exchanged: A leaves out the centre"
-                if kind == "A"
-                else "this is type A everywhere; B keeps the centre"
-            ): other.int(),
-            "left and right are exchanged: in raster order the past lies to the left": want.flip(1).int(),
-            "rows below the centre have not been read yet; they must be 0": want.int().index_fill(
-                0, torch.tensor([2]), 1
-            ),
-            "this is the future of the centre; the past is asked": 1 - want.flip(0).flip(1).int()
-            if kind == "A"
-            else want.flip(0).flip(1).int(),
-            "the rows above are missing": want.int().index_fill(0, torch.tensor([0]), 0),
-            "the rows above belong to the past in full, to the right of the centre too": torch.cat(
-                [want[1:2], want[1:]]
-            ).int(),
-            "this reads column by column; raster order goes row by row": torch.tensor(
-                [[1, 1, 1, 0, 0], [1, 1, int(kind == "B"), 0, 0], [1, 1, 0, 0, 0]]
-            ).int(),
-        },
-    )
+
+
+def mask_mistakes(kind: str) -> dict[str, Tensor]:
+    """Other 3 x 5 kernels that people build."""
+    want, own = (A, 0) if kind == "A" else (B, 1)
+    above, centre, below = want
+    exchanged = "A and B are exchanged: A leaves out the centre"
+    return {
+        exchanged if kind == "A" else "this is type A everywhere; B keeps the centre": B if kind == "A" else A,
+        "left and right are exchanged: in raster order the past lies to the left": want.flip(1),
+        "rows below the centre have not been read yet; they must be 0": torch.stack([above, centre, above]),
+        "the rows above are missing": torch.stack([below, centre, below]),
+        "the rows above belong to the past in full, to the right of the centre too": torch.stack(
+            [centre, centre, below]
+        ),
+        "this reads column by column; raster order goes row by row": torch.tensor(
+            [[1, 1, 1, 0, 0], [1, 1, own, 0, 0], [1, 1, 0, 0, 0]]
+        ),
+    }
+
+
+# %% nbgrader={"grade_id": "pixel_mask_check", "grade": true, "points": 2}
+# The two masks of the picture above; then a convolution under your mask A must have a strictly triangular Jacobian in
+# raster order: no pixel sees itself or its future.
+for kind, want in [("A", A), ("B", B)]:
+    got = torch.as_tensor(pixel_mask(kind, 3, 5)).int()
+    checks.close(got, want.int(), f'pixel_mask("{kind}", 3, 5)', mistakes=mask_mistakes(kind))
 M = torch.as_tensor(pixel_mask("A", 3, 5)).double()
 W = torch.randn(1, 1, 3, 5, generator=core.generator(SEED), dtype=torch.float64)
 x = torch.rand(2, 1, 4, 6, generator=core.generator(SEED), dtype=torch.float64)
@@ -1110,17 +1116,9 @@ def discretised_logistic(
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "discretised_logistic_check", "grade": true, "points": 3}
-# 7 grey levels, 3 pixels with different means and scales; one mean lies outside the range. The truth comes from
-# scipy's logistic distribution: differences of its cumulative distribution, with infinity beyond the edges.
+# %% nbgrader={"grade_id": "discretised_logistic_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 from scipy.stats import logistic
-
-levels = 7
-v = torch.arange(levels, dtype=torch.float64)[:, None].expand(levels, 3)
-mean, log_scale = (
-    torch.tensor([2.3, 5.1, -1.4]).double().expand_as(v),
-    torch.tensor([-0.4, 0.3, 0.8]).double().expand_as(v),
-)
 
 
 def from_scipy(
@@ -1134,32 +1132,38 @@ def from_scipy(
     return torch.from_numpy(cdf(high) - cdf(low)).log()
 
 
-s = log_scale.exp()
-want = from_scipy(v, mean, s, levels)
-got = discretised_logistic(v, mean, log_scale, levels)
-checks.close(
-    got,
-    want,
-    "discretised_logistic",
-    mistakes={
+def logistic_mistakes(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> dict[str, Tensor]:
+    """What other bins, scales and edges give."""
+    s = log_scale.exp()
+    right, (first, last) = from_scipy(v, mean, s, levels), (v == 0, v == levels - 1)
+    below, above = F.logsigmoid((v + 0.5 - mean) / s), F.logsigmoid(-(v - 0.5 - mean) / s)
+    return {
         "the edge bins are missing: 0 and levels - 1 take all that lies beyond": from_scipy(
             v, mean, s, levels, edges=False
         ),
-        "the scale is exp(log_scale), not log_scale itself": lambda: from_scipy(v, mean, log_scale.abs(), levels),
+        "the scale is exp(log_scale), not log_scale itself": from_scipy(v, mean, log_scale.abs(), levels),
         "log_scale is log s, not log s^2": from_scipy(v, mean, s.sqrt(), levels),
         "the bins are two wide: v owns [v - 1/2, v + 1/2]": from_scipy(v, mean, s, levels, half=1.0),
         "the bins are shifted: v owns [v - 1/2, v + 1/2]": from_scipy(v, mean, s, levels, shift=0.5),
-        "this is the density at v, not the mass of the bin": lambda: torch.from_numpy(
+        "this is the density at v, not the mass of the bin": torch.from_numpy(
             logistic(mean.numpy(), s.numpy()).logpdf(v.numpy())
         ),
-        "the two edges are exchanged: 0 takes all that lies below": lambda: torch.where(
-            v == 0,
-            F.logsigmoid(-(v - 0.5 - mean) / s),
-            torch.where(v == levels - 1, F.logsigmoid((v + 0.5 - mean) / s), want),
+        "the two edges are exchanged: 0 takes all that lies below": torch.where(
+            first, above, torch.where(last, below, right)
         ),
-        "these are probabilities; their log is asked": want.exp(),
-    },
-)
+        "these are probabilities; their log is asked": right.exp(),
+    }
+
+
+# %% nbgrader={"grade_id": "discretised_logistic_check", "grade": true, "points": 3}
+# 7 grey levels, 3 pixels with different means and scales; one mean lies outside the range. The truth comes from
+# scipy's logistic distribution: differences of its cumulative distribution, with infinity beyond the edges.
+v = torch.arange(7, dtype=torch.float64)[:, None].expand(7, 3)
+mean = torch.tensor([2.3, 5.1, -1.4]).double().expand_as(v)
+log_scale = torch.tensor([-0.4, 0.3, 0.8]).double().expand_as(v)
+got = discretised_logistic(v, mean, log_scale, 7)
+want = from_scipy(v, mean, log_scale.exp(), 7)
+checks.close(got, want, "discretised_logistic", mistakes=logistic_mistakes(v, mean, log_scale, 7))
 checks.close(got.exp().sum(0), torch.ones(3), "the sum over the 7 grey levels")
 print("Each pixel's 7 probabilities sum to", [f"{p:.6f}" for p in got.exp().sum(0)])
 ### BEGIN HIDDEN TESTS
@@ -1675,8 +1679,8 @@ def is_autoregressive(logits: Callable[[Float[Tensor, "b n"]], Float[Tensor, "b 
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
-# Your test meets right models, which it must accept, and broken ones, which it must not.
+# %% nbgrader={"grade_id": "is_autoregressive_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
 def straight(mask: Tensor, seed: int = SEED) -> Callable[[Tensor], Tensor]:
     """An FVSBN with this mask and random weights, none of them small."""
     g = core.generator(seed)
@@ -1693,10 +1697,16 @@ def random_weights(model: nn.Module, std: float = 0.7, seed: int = SEED) -> Call
     return lambda x: model.logits(x.double().reshape(-1, *model.shape)).flatten(1)
 
 
-def judge(right: dict[str, Callable], broken: dict[str, Callable], sizes: dict[str, int], why: dict[str, str]) -> None:
+def judge(
+    answer: Callable,
+    right: dict[str, Callable],
+    broken: dict[str, Callable],
+    sizes: dict[str, int],
+    why: dict[str, str],
+) -> None:
     """Raise with the first wrong verdict."""
     for name, f in [*right.items(), *broken.items()]:
-        verdict = is_autoregressive(f, sizes[name])
+        verdict = answer(f, sizes[name])
         assert isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool, (
             f"is_autoregressive must return True or False, not {type(verdict).__name__}"
         )
@@ -1706,6 +1716,8 @@ def judge(right: dict[str, Callable], broken: dict[str, Callable], sizes: dict[s
             assert not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}"
 
 
+# %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
+# Your test meets right models, which it must accept, and broken ones, which it must not.
 past = torch.ones(6, 6).tril(-1)
 blind = past.clone()
 blind[4, 1] = 0
@@ -1723,7 +1735,13 @@ broken_models = {
     "nobody sees anything": straight(0 * past),
     "logit 4 never looks at pixel 1": straight(blind),
 }
-judge(right, broken_models, {name: 6 for name in broken_models} | {"an FVSBN": 6, "a NADE": 5, "a MADE": 7}, {})
+judge(
+    is_autoregressive,
+    right,
+    broken_models,
+    {name: 6 for name in broken_models} | {"an FVSBN": 6, "a NADE": 5, "a MADE": 7},
+    {},
+)
 print(f"{len(right)} right models accepted, {len(broken_models)} broken ones caught.")
 ### BEGIN HIDDEN TESTS
 W = straight(past)
@@ -1766,6 +1784,7 @@ broken_models = {
 }
 sizes = {name: 6 for name in [*right, *broken_models]} | {"a PixelCNN with its blind spot": 16}
 judge(
+    is_autoregressive,
     right,
     broken_models,
     sizes,
