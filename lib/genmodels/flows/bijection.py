@@ -1,0 +1,126 @@
+"""Invertible maps that know their log-determinant, and the distribution that one of them makes of a simple base."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from genmodels.core import require
+
+__all__ = ["Bijection", "Chain", "Flow", "Inverse"]
+
+
+class Bijection(nn.Module, ABC):
+    """An invertible map, data to latent: both ways return the result and log|det Jacobian| of that way, (b,).
+
+    ``context`` (b, c) is optional side information; maps without a use for it ignore it.
+    """
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b *d"], context: Tensor | None = None) -> tuple[Tensor, Float[Tensor, "b"]]:
+        """y = f(x) and log|det df/dx|."""
+
+    @abstractmethod
+    def inverse(self, y: Float[Tensor, "b *d"], context: Tensor | None = None) -> tuple[Tensor, Float[Tensor, "b"]]:
+        """x = f^-1(y) and log|det df^-1/dy|."""
+
+
+class Chain(Bijection):
+    """One map after the other: log-determinants add; the inverse runs the layers' inverses in reverse order."""
+
+    def __init__(self, *layers: Bijection):
+        super().__init__()
+        require(len(layers) > 0, "a chain needs at least one layer")
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """f_n(... f_1(x))."""
+        total = 0.0
+        for layer in self.layers:
+            x, logdet = layer(x, context)
+            total = total + logdet
+        return x, total
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """f_1^-1(... f_n^-1(y))."""
+        total = 0.0
+        for layer in reversed(self.layers):
+            y, logdet = layer.inverse(y, context)
+            total = total + logdet
+        return y, total
+
+
+class Inverse(Bijection):
+    """A map used the other way round: a masked autoregressive flow becomes an inverse autoregressive one."""
+
+    def __init__(self, of: Bijection):
+        super().__init__()
+        self.of = of
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The wrapped map's inverse."""
+        return self.of.inverse(x, context)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The wrapped map itself."""
+        return self.of(y, context)
+
+
+class Flow(nn.Module):
+    """The distribution of x = f^-1(z), z ~ base: log p(x) = log base(f(x)) + log|det df/dx| [Rezende & Mohamed 2015].
+
+    ``base`` is a latent shape, for a standard normal, or a function that makes a torch Distribution over latents.
+    The verbs are those of torch.distributions.
+    """
+
+    def __init__(self, bijection: Bijection, base: tuple[int, ...] | int | Callable[[], Distribution]):
+        super().__init__()
+        self.bijection = bijection
+        self._make = base if callable(base) else None
+        shape = () if callable(base) else (base,) if isinstance(base, int) else tuple(base)
+        self.register_buffer("loc", torch.zeros(shape), persistent=False)
+
+    @property
+    def base(self) -> Distribution:
+        """The distribution of latents."""
+        if self._make is not None:
+            return self._make()
+        normal = Normal(self.loc, torch.ones_like(self.loc), validate_args=False)
+        return Independent(normal, self.loc.ndim, validate_args=False)
+
+    def log_prob(self, x: Float[Tensor, "b *d"], context: Tensor | None = None) -> Float[Tensor, "b"]:
+        """Log-density in nats per sample."""
+        z, logdet = self.bijection(x, context)
+        return self.base.log_prob(z) + logdet
+
+    def rsample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n *d"]:
+        """n draws, differentiable in the flow's parameters. ``generator`` needs the standard normal base."""
+        return self.rsample_with_log_prob(n, context, generator=generator)[0]
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> Float[Tensor, "n *d"]:
+        """n draws without a gradient."""
+        return self.rsample(n, context, generator=generator)
+
+    def rsample_with_log_prob(
+        self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "n *d"], Float[Tensor, "n"]]:
+        """Draws and their log-density in one pass."""
+        base = self.base
+        if self._make is None:
+            shape = (n, *self.loc.shape)
+            z = torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
+        else:
+            require(generator is None, "a base given as a torch Distribution draws from torch's global random state")
+            z = base.rsample((n,))
+        x, logdet = self.bijection.inverse(z, context)
+        return x, base.log_prob(z) - logdet

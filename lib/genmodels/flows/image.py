@@ -1,0 +1,128 @@
+"""Flows of pictures: squeezing space into channels, factoring out halves, and giving whole numbers a density."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genmodels.core import require, sum_except_batch
+from genmodels.flows.bijection import Bijection, Flow
+
+__all__ = ["Logit", "MultiScale", "Squeeze", "dequantized_log_prob"]
+
+
+class Squeeze(Bijection):
+    """2x2 pixels become 4 channels: (b, c, h, w) -> (b, 4c, h/2, w/2); volume preserving [Dinh et al. 2017, fig. 3]."""
+
+    def forward(self, x: Float[Tensor, "b c h w"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Space to channels."""
+        require(x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0, f"height and width must be even, got {tuple(x.shape[2:])}")
+        return rearrange(x, "b c (h i) (w j) -> b (c i j) h w", i=2, j=2), x.new_zeros(len(x))
+
+    def inverse(self, y: Float[Tensor, "b c h w"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Channels to space."""
+        return rearrange(y, "b (c i j) h w -> b c (h i) (w j)", i=2, j=2), y.new_zeros(len(y))
+
+
+class Logit(Bijection):
+    """(0, 1) to the line: y = logit(margin + (1 - 2 margin) x), so that 0 and 1 stay finite [Dinh et al. 2017, sec.
+    4.1].
+    """
+
+    def __init__(self, margin: float = 0.05):
+        super().__init__()
+        require(0 < margin < 0.5, f"margin must lie in (0, 0.5), got {margin}")
+        self.margin = margin
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """To the line."""
+        y = torch.logit(self.margin + (1 - 2 * self.margin) * x)
+        return y, -self._log_slope(y)
+
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Back into the unit interval."""
+        return (torch.sigmoid(y) - self.margin) / (1 - 2 * self.margin), self._log_slope(y)
+
+    def _log_slope(self, y: Tensor) -> Tensor:
+        """log dx/dy of the inverse, summed: sigmoid'(y) / (1 - 2 margin)."""
+        return sum_except_batch(F.logsigmoid(y) + F.logsigmoid(-y) - math.log(1 - 2 * self.margin))
+
+
+class MultiScale(Bijection):
+    """After each level half of the channels leave for the latent, the rest go on [Dinh et al. 2017, sec. 3.6].
+
+    Takes a picture (b, c, h, w) of the given ``shape`` (c, h, w) to one latent vector (b, c h w). Each level is a
+    bijection that ends with an even number of channels; the last keeps all.
+    """
+
+    def __init__(self, levels: Sequence[Bijection], shape: tuple[int, int, int]):
+        super().__init__()
+        require(len(levels) > 0, "a multi-scale flow needs at least one level")
+        self.levels, self.shape = nn.ModuleList(levels), tuple(shape)
+
+    def forward(self, x: Float[Tensor, "b c h w"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Picture to latent; early halves come first."""
+        require(x.shape[1:] == self.shape, f"expected pictures of shape {self.shape}, got {tuple(x.shape[1:])}")
+        parts, total = [], 0.0
+        for i, level in enumerate(self.levels):
+            x, logdet = level(x, context)
+            total = total + logdet
+            if i < len(self.levels) - 1:
+                x, gone = x.chunk(2, 1)
+                parts.append(gone.flatten(1))
+        return torch.cat([*parts, x.flatten(1)], 1), total
+
+    def inverse(self, y: Float[Tensor, "b n"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Latent to picture."""
+        c, h, w = self.shape
+        sizes = []
+        for _ in self.levels[:-1]:
+            c, h, w = 2 * c, h // 2, w // 2
+            sizes.append((c, h, w))
+        sizes.append((4 * c, h // 2, w // 2))
+        *parts, x = y.split([math.prod(s) for s in sizes], 1)
+        x, total = x.unflatten(1, sizes[-1]), 0.0
+        for i in reversed(range(len(self.levels))):
+            if i < len(self.levels) - 1:
+                x = torch.cat([x, parts[i].unflatten(1, sizes[i])], 1)
+            x, logdet = self.levels[i].inverse(x, context)
+            total = total + logdet
+        return x, total
+
+
+def dequantized_log_prob(
+    flow: Flow,
+    x: Int[Tensor, "b *d"],
+    levels: int = 256,
+    *,
+    noise: Flow | None = None,
+    samples: int = 1,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "b"]:
+    """A lower bound on log P(x) of whole numbers 0..levels-1 from a density on [0, 1): E_q log p((x + u)/levels) -
+    log q(u|x).
+
+    u is uniform on the unit cube, log q = 0 [Theis et al. 2016, eq. 8], or comes from ``noise``, a flow onto (0, 1)
+    of the same shape with x / levels as context [variational dequantisation, Ho et al. 2019]. The volume d
+    log(levels) of the change of scale is included, so the value is in nats per sample of P. Averages over
+    ``samples`` draws of u.
+    """
+    require(samples >= 1, f"at least 1 draw of the noise is needed, got {samples}")
+    low, high = int(x.min()), int(x.max())
+    require(low >= 0 and high < levels, f"values must lie in 0..{levels - 1}, got {low}..{high}")
+    context = x.to(flow.loc.dtype) / levels
+    total = 0.0
+    for _ in range(samples):
+        if noise is None:
+            u = torch.rand(x.shape, generator=generator, dtype=context.dtype, device=x.device)
+            log_q = 0.0
+        else:
+            u, log_q = noise.rsample_with_log_prob(len(x), context, generator=generator)
+        total = total + flow.log_prob(context + u / levels) - log_q
+    return total / samples - x[0].numel() * math.log(levels)
