@@ -211,6 +211,13 @@ class Masking(Process):
         require(bool((alpha < 1).all()), "the weight is infinite where alpha(t) = 1: stay at t > 0")
         return -slope / (1 - alpha)
 
+    def posterior(
+        self, x_t: Int[Tensor, "b l"], p0: Float[Tensor, "b l v"], t: Time, s: Time
+    ) -> Float[Tensor, "b l v"]:
+        """As for every process; a visible token stays what it is, also a prompt's at t = 1, where noise leaves none."""
+        certain = F.one_hot(x_t, self.states).to(p0.dtype)
+        return torch.where((x_t == self.mask)[..., None], super().posterior(x_t, p0, t, s), certain)
+
     def nelbo_at(
         self, log_p0: Float[Tensor, "b l v"], x0: Int[Tensor, "b l"], x_t: Int[Tensor, "b l"], t: Time
     ) -> Float[Tensor, "b"]:

@@ -33,10 +33,10 @@ def restrict(
         return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
     logits = logits / temperature
     if top_k is not None and top_k < logits.shape[-1]:
-        order = logits.argsort(-1, descending=True, stable=True)
+        order = logits.argsort(dim=-1, descending=True, stable=True)
         logits = logits.scatter(-1, order[..., top_k:], -torch.inf)
     if top_p is not None and top_p < 1:
-        ranked, order = logits.sort(-1, descending=True, stable=True)
+        ranked, order = logits.sort(dim=-1, descending=True, stable=True)
         p = ranked.softmax(-1)
         before = p.cumsum(-1) - p  # a symbol stays while those above it hold less than top_p
         logits = torch.empty_like(logits).scatter(-1, order, ranked.masked_fill(before >= top_p, -torch.inf))

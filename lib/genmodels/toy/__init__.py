@@ -1,5 +1,6 @@
 """Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
 
+from .language import MarkovText, TinyLanguage, all_sequences
 from .mixture import EmpiricalDenoiser, GaussianMixture
 from .shapes import (
     SHAPES,
@@ -24,8 +25,11 @@ __all__ = [
     "Checkerboard",
     "EmpiricalDenoiser",
     "GaussianMixture",
+    "MarkovText",
     "Polar",
     "Shape",
+    "TinyLanguage",
+    "all_sequences",
     "checkerboard",
     "eight_gaussians",
     "gaussian_grid",
