@@ -614,6 +614,8 @@ def test_labels_are_dropped_one_by_one():
     assert (y == torch.arange(20000) % 7).all(), "the caller's labels are left alone"
     checks.unbiased((dropped == 7).double(), 0.1, "the share of dropped labels")
     assert (dropped[dropped != 7] == y[dropped != 7]).all()
+    several = drop_labels(torch.ones(500, 3).long(), -1, 0.5)
+    assert {tuple(row) for row in several.tolist()} == {(1, 1, 1), (-1, -1, -1)}, "a sample loses all or none"
     assert drop_labels(y, 7, 0.0).equal(y) and (drop_labels(y, 7, 1.0) == 7).all()
 
 

@@ -24,7 +24,7 @@ BLIND = 1e-6
 class Denoiser(nn.Module):
     """x_0 hat = c_skip x_t + c_out F(c_in x_t, c_noise), c_skip and c_out from the 2 x 2 solve  [Karras et al. 2022].
 
-    network    called as network(x, t) or network(x, t, y), t (b,); returns the shape of x
+    network    called as network(x, t) or network(x, t, y), t (b,), y the labels; returns the shape of x
     target     what the network predicts: a name of TARGETS, "edm", or a function of the path's point giving (a, b)
     data_std   if given, the network sees x_t / sqrt(Var x_t) and c_noise = log(sigma / alpha) / 4, as in EDM;
                otherwise x_t itself and t / t_max, in [0, 1]
@@ -48,7 +48,7 @@ class Denoiser(nn.Module):
         self.target = target if callable(target) else known[target]
 
     def predict(
-        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b"] | None = None
+        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b *k"] | None = None
     ) -> Float[Tensor, "b *d"]:
         """What the network returns: its estimate of a x_0 + b eps."""
         label = t / self.schedule.t_max
@@ -62,7 +62,7 @@ class Denoiser(nn.Module):
         return self.network(seen, time) if y is None else self.network(seen, time, y)
 
     def forward(
-        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b"] | None = None
+        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b *k"] | None = None
     ) -> Float[Tensor, "b *d"]:
         """Estimate of x_0 from x_t = x.
 
@@ -87,7 +87,7 @@ def loss(
     t: Float[Tensor, "b"],
     *,
     weight: str | Weight = "eps",
-    y: Int[Tensor, "b"] | None = None,
+    y: Int[Tensor, "b *k"] | None = None,
     eps: Float[Tensor, "b *d"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "b"]:
@@ -108,7 +108,7 @@ def loss(
     return w * (p.sigma / determinant(model.target, p)) ** 2 * sum_except_batch(error**2)
 
 
-def conditioned(model: Denoiser, y: Int[Tensor, "b"]) -> Denoise:
+def conditioned(model: Denoiser, y: Int[Tensor, "b *k"]) -> Denoise:
     """The denoiser of p(x_0 | y), labels fixed: the (x, t) interface that every sampler takes."""
     return lambda x, t: model(x, t, y)
 
@@ -123,13 +123,13 @@ def guided(conditional: Denoise, unconditional: Denoise, scale: float) -> Denois
 
 
 def drop_labels(
-    y: Int[Tensor, "b"], empty: int, probability: float, *, generator: torch.Generator | None = None
-) -> Int[Tensor, "b"]:
-    """A copy of the labels where each is replaced by ``empty`` with this probability, independently."""
+    y: Int[Tensor, "b *k"], empty: int, probability: float, *, generator: torch.Generator | None = None
+) -> Int[Tensor, "b *k"]:
+    """A copy where each sample's labels, all of them together, become ``empty`` with this probability."""
     require(0 <= probability <= 1, f"probability must lie in [0, 1], got {probability}")
     where = y.device if generator is None else generator.device
-    drop = torch.rand(y.shape, generator=generator, device=where).to(y.device) < probability
-    return y.masked_fill(drop, empty)
+    drop = torch.rand(len(y), generator=generator, device=where).to(y.device) < probability
+    return y.masked_fill(drop.reshape(-1, *[1] * (y.ndim - 1)), empty)
 
 
 def rescale(denoise: Denoise, source: Schedule, target: Schedule) -> Denoise:
