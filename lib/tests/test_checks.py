@@ -57,6 +57,11 @@ SLIPS = [
     (P.log(), P, "logs"),
     (V.exp(), V, "exp of"),
     (1 / V, V, "upside down"),
+    (V.sigmoid(), V, "sigmoid too many"),
+    ((P / 2).logit(), P / 2, "sigmoid is missing"),
+    (M.softmax(1), M, "a softmax over dimension 1"),
+    (M.log_softmax(0), M, "a log_softmax over dimension 0"),
+    (M.cumsum(1), M, "running sum along dimension 1"),
     (1 - V, V, "1 - the expected"),
     (V.abs(), V, "sign is lost"),
     (V / 7, V, "size 7"),
@@ -105,6 +110,11 @@ def test_close_names_the_slip(got, want, sentence):
     assert sentence in text.split("Likely mistake: ")[1]
 
 
+def test_close_does_not_call_every_mask_with_as_many_ones_a_permutation():
+    mask = torch.tensor([[1, 0, 0, 1], [0, 1, 0, 0], [1, 0, 1, 0]]).bool()
+    assert "Likely" not in message(checks.close, mask.flatten()[torch.randperm(12, generator=G)].reshape(3, 4), mask)
+
+
 def test_close_guesses_nothing_about_noise():
     wrong = V + torch.randn(5, generator=G, dtype=torch.float64)
     assert "Likely" not in message(checks.close, wrong, V)
@@ -143,6 +153,22 @@ def test_parts_and_dtype():
     assert "['a']" in message(checks.close, {"a": V}, {"a": V, "b": V}, "f")
     assert "wrong dtype" in message(checks.close, V.float(), V.float(), dtype=torch.float64)
     assert "first half" in message(checks.close, (V, 3 * M), (V, M), "f", mistakes={"first half": (V, 3 * M)})
+
+
+def test_answers_of_the_wrong_kind_are_named():
+    assert "an object of type dict" in message(checks.close, {"a": V}, V, "f")
+    assert "is not a tuple of 2" in message(checks.close, M, (V, M, V)[:2], "f")
+    assert "is not a dict" in message(checks.close, V, {"a": V}, "f")
+    assert "3 parts of different shapes" in message(checks.close, [V, M, V], V, "f")
+    assert "an object of type set" in message(checks.close, {1}, {"a": V}, "f")
+    assert "wrong shape" in message(checks.triangular, lambda x: x[:, :2], X, what="MADE")
+    frozen = torch.nn.Linear(2, 2).requires_grad_(False)
+    assert "no trainable parameter" in message(checks.gradient_reaches, frozen, torch.ones(1, 2))
+    assert "not reached  weight" in message(checks.gradient_reaches, torch.nn.Linear(2, 2), f=lambda: torch.ones(3))
+    big = torch.randn(99, 60, generator=G, dtype=torch.float64)
+    assert " at [" in message(checks.unbiased, big, big.mean(0) + 0.7 * torch.arange(60), "grad")
+    assert "dimension(s) is missing" in message(checks.shape, BIG, (7,))
+    assert "Likely" not in message(checks.close, torch.tensor([1j, 2.0]), torch.tensor([2.0, 1j]))
 
 
 def test_shape_and_finite():

@@ -96,6 +96,9 @@ def _value_slips(g: Tensor, w: Tensor, same: Same) -> Iterator[tuple[str, Tensor
         yield "the result is transposed.", w.mT
         if (g - w).diagonal(dim1=-2, dim2=-1).abs().sum() > 0 and same(_off_diagonal(g), _off_diagonal(w)):
             yield "only the diagonal is wrong: an entry meets itself (>= for >, or diagonal=0 for 1?).", g
+    yield "a sigmoid too many: these are sigmoid(expected).", w.sigmoid()
+    if ((w > 0) & (w < 1)).all():
+        yield "a sigmoid is missing: these are the logits of the expected probabilities.", w.logit()
     yield "fractions are cut off: an integer division or a cast to int.", w.trunc()
     yield "values are rounded.", w.round()
     yield from _moved(w, same, g)
@@ -112,6 +115,9 @@ def _moved(w: Tensor, same: Same, g: Tensor) -> Iterator[tuple[str, Tensor]]:
         if n < 2:
             continue
         yield f"reversed along dimension {dim}.", w.flip(dim)
+        yield f"a softmax over dimension {dim} too many.", w.softmax(dim)
+        yield f"a log_softmax over dimension {dim} too many.", w.log_softmax(dim)
+        yield f"a running sum along dimension {dim} instead of the entries.", w.cumsum(dim)
         if n < 3:
             continue
         if same(g.narrow(dim, 1, n - 1), w.narrow(dim, 0, n - 1)):
@@ -120,7 +126,7 @@ def _moved(w: Tensor, same: Same, g: Tensor) -> Iterator[tuple[str, Tensor]]:
             yield f"shifted by one along dimension {dim}: entry i holds what belongs to i + 1.", g
     if w.ndim and len(w) > 1 and not same(w[:1].expand_as(w), w):
         yield "every sample of the batch got the value of the first one.", w[:1].expand_as(w)
-    if w.numel() > 2 and same(g.flatten().sort().values, w.flatten().sort().values):
+    if len(w.unique()) > 2 and same(g.flatten().sort().values, w.flatten().sort().values):
         yield "right numbers in another order.", g
 
 
