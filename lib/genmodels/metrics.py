@@ -76,7 +76,8 @@ def _points(x: Tensor, features: Features | None = None, least: int = 2) -> Floa
     """Samples, or their features, as float64 rows."""
     require(len(x) >= least, f"{len(x)} samples are too few for this distance; give at least {least}")
     with torch.no_grad():
-        x = (x if features is None else features(x)).detach().reshape(len(x), -1).double()
+        x = (x if features is None else features(x)).detach().reshape(len(x), -1)
+    x = (x.cpu() if x.device.type == "mps" else x).double()  # Apple's GPU has no float64
     require(bool(x.isfinite().all()), "samples contain NaN or infinite values: the distance would be meaningless")
     return x
 
