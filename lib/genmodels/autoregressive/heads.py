@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ def _check_bins(x: Tensor, bins: int, what: str) -> None:
 class Bernoulli:
     """x in {0, 1} with P(x = 1) = sigmoid(logit): one number a dimension, so logits have the shape of x."""
 
-    size: int = 1
+    size: ClassVar[int] = 1
 
     def encode(self, x: Float[Tensor, "*d"]) -> Float[Tensor, "*d"]:
         """The network sees x as it is."""

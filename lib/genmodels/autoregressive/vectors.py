@@ -178,7 +178,7 @@ class MADEUnder(Autoregressive):
     def __init__(self, made: MADE, which: int) -> None:
         require(0 <= which < len(made.orders), f"this MADE knows orders 0..{len(made.orders) - 1}; got {which}")
         super().__init__(made.shape, made.orders[which].cpu(), made.head)
-        self.made, self.which = made, which
+        self.made, self.which, self.order = made, which, made.orders[which]  # on the MADE's device
 
     def logits(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b *d_and_size"]:
         """The MADE's conditionals under this order."""
