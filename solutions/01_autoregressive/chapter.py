@@ -65,6 +65,12 @@ def every_state(n: int) -> Tensor:
     return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * n).reshape(-1, n)
 
 
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
 # %% tags=["lab"]
 import functools
 import time
@@ -207,7 +213,7 @@ def from_table(joint: Tensor, asked: list[int]) -> Callable[[Tensor], Tensor]:
 
     def conditional(past: Tensor) -> Tensor:
         asked.append(past.shape[1])
-        assert past.shape[1] < joint.ndim, "the past of pixel i must stop before pixel i: x[:, :i]"
+        insist(past.shape[1] < joint.ndim, "the past of pixel i must stop before pixel i: x[:, :i]")
         given = joint.expand(len(past), *joint.shape)[(torch.arange(len(past)), *past.long().T)]
         zero, one = given.reshape(len(past), 2, -1).sum(-1).T
         return one.log() - zero.log()
@@ -237,8 +243,9 @@ checks.close(
         "the first pixel is missing: its past is empty, but it has a price": price[:, 1:].sum(1),
     },
 )
-assert sorted(set(asked)) == [0, 1, 2], (
-    f"`conditional` was asked about pasts of length {sorted(set(asked))}, not 0, 1, 2"
+insist(
+    sorted(set(asked)) == [0, 1, 2],
+    (f"`conditional` was asked about pasts of length {sorted(set(asked))}, not 0, 1, 2"),
 )
 print("The chain rule gives the table back: the 8 probabilities sum to", f"{want.exp().sum():.6f}")
 ### BEGIN HIDDEN TESTS
@@ -491,9 +498,12 @@ def check_masks(answer: Callable, *ranks: Tensor) -> None:
     ranks = list(ranks)
     masks, what = answer(ranks), f"made_masks of {' x '.join(str(len(r)) for r in ranks)} units"
     lost = "the mask of the output layer is missing; " if len(masks) == len(ranks) - 1 else ""
-    assert len(masks) == len(ranks), (
-        f"{what}: {len(ranks)} layers of weights need {len(ranks)} masks; {len(masks)} came back.\nLikely mistake: "
-        f"{lost}one mask between each two layers, and one to the outputs, for any number of layers."
+    insist(
+        len(masks) == len(ranks),
+        (
+            f"{what}: {len(ranks)} layers of weights need {len(ranks)} masks; {len(masks)} came back.\nLikely mistake: "
+            f"{lost}one mask between each two layers, and one to the outputs, for any number of layers."
+        ),
     )
     masks = [torch.as_tensor(m).int() for m in masks]
     checks.close(masks, allowed(ranks, le, lt), what, mistakes=made_mistakes(ranks))
@@ -501,7 +511,7 @@ def check_masks(answer: Callable, *ranks: Tensor) -> None:
     for mask in masks:
         paths = mask @ paths
     earlier = ranks[0][None, :] < ranks[0][:, None]
-    assert not paths[~earlier].any(), f"there is a path from a pixel to itself or to an earlier one:\n{paths}"
+    insist(not paths[~earlier].any(), f"there is a path from a pixel to itself or to an earlier one:\n{paths}")
 
 
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
@@ -734,7 +744,7 @@ def check_sampler(
     x = answer(model.logits, torch.tensor(order), count, clamp, core.generator(seed))
     checks.shape(x, (count, n), what)
     other = x[(x != 0) & (x != 1)]
-    assert not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}"
+    insist(not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}")
     free = torch.ones(n, dtype=torch.bool) if clamp is None else clamp.isnan()
     right, wrong = exactly(model, order), sampling_mistakes(model, order)
     if clamp is not None:
@@ -745,13 +755,16 @@ def check_sampler(
             if zeros_only
             else "the clamped pixel is drawn like the others; write its given value"
         )
-        assert kept.all(), f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}."
+        insist(kept.all(), f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}.")
         end = "the clamped values are written at the end; the pixels drawn in between never saw them"
         wrong = {end: late(right, clamp)} | {name: given(p, clamp) for name, p in wrong.items()}
         right = given(right, clamp)
-    assert len(x.unique(dim=0)) > 1, (
-        f"{what}: all {count} pictures are the same.\n"
-        "Likely mistake: p > 0.5 (the likelier value) instead of a toss, or one toss for the whole batch."
+    insist(
+        len(x.unique(dim=0)) > 1,
+        (
+            f"{what}: all {count} pictures are the same.\n"
+            "Likely mistake: p > 0.5 (the likelier value) instead of a toss, or one toss for the whole batch."
+        ),
     )
     checks.distributed(x, right, what, states=every_state(n), p_min=1e-6, mistakes=wrong)
 
@@ -765,7 +778,7 @@ check_sampler(
     ancestral_sample,
     [3, 0, 2, 1],
     SEED + 3,
-    torch.tensor([1.0, nan, nan, 1.0]),
+    torch.tensor([1.0, nan, nan, 0.0]),
     "ancestral_sample with pixels 0 and 3 clamped",
 )
 print("20,000 samples follow the exact probabilities, free and clamped.")
@@ -780,11 +793,13 @@ check_sampler(
 )
 model = small_nade([3, 0, 2, 1, 4], SEED + 13)
 draw = lambda seed: ancestral_sample(model.logits, model.order, 64, None, core.generator(seed))
-assert torch.equal(draw(5), draw(5)), (
-    "the same generator seed gave two different results: take every coin from `generator`"
+insist(
+    torch.equal(draw(5), draw(5)),
+    ("the same generator seed gave two different results: take every coin from `generator`"),
 )
-assert not torch.equal(draw(5), draw(6)), (
-    "two seeds gave the same pictures: take the coins from `generator`, not from a seed of your own"
+insist(
+    not torch.equal(draw(5), draw(6)),
+    ("two seeds gave the same pictures: take the coins from `generator`, not from a seed of your own"),
 )
 ### END HIDDEN TESTS
 
@@ -1707,13 +1722,14 @@ def judge(
     """Raise with the first wrong verdict."""
     for name, f in [*right.items(), *broken.items()]:
         verdict = answer(f, sizes[name])
-        assert isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool, (
-            f"is_autoregressive must return True or False, not {type(verdict).__name__}"
+        insist(
+            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+            (f"is_autoregressive must return True or False, not {type(verdict).__name__}"),
         )
         if name in right:
-            assert bool(verdict), f"your test rejects a right model: {name}{why.get(name, '')}"
+            insist(bool(verdict), f"your test rejects a right model: {name}{why.get(name, '')}")
         else:
-            assert not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}"
+            insist(not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}")
 
 
 # %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
