@@ -126,3 +126,30 @@ def analyse(chapter: Chapter, root: Root = None, as_json: Json = False) -> None:
         _emit(found)
     else:
         reports.show(found)
+
+
+@app.command(epilog="Example: autograde attack")
+def attack(
+    name: Annotated[list[str] | None, typer.Argument(metavar="[ATTACK]...", help="All if none.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Submissions at once.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Hand in the project's own hostile submissions: undeserved points must be 0, and nothing may be damaged."""
+    from autograde.grading.instructor.attack import attack as work
+
+    outcomes, damage = work(name, jobs, lambda _: None if as_json else print(".", end="", flush=True))
+    undeserved = sum(outcome.undeserved for outcome in outcomes)
+    if as_json:
+        rows = [
+            {"attack": o.attack.name, "kind": o.attack.kind, "undeserved": o.undeserved, "damage": o.damage}
+            for o in outcomes
+        ]
+        _emit({"attacks": rows, "undeserved": undeserved, "damage": damage})
+    else:
+        print()
+        for o in outcomes:
+            verdict = "ok" if not o.undeserved and not o.damage else f"{o.undeserved:g} UNDESERVED POINTS {o.damage}"
+            print(f"{o.attack.kind:<14} {o.attack.name:<24} {o.points:>4g} points {o.seconds:>6.1f} s  {verdict}")
+        print(*damage, sep="\n", end="\n" if damage else "")
+        print(f"{len(outcomes)} hostile submissions, {undeserved:g} undeserved points")
+    raise typer.Exit(1 if undeserved or damage or any(o.damage for o in outcomes) else 0)

@@ -108,7 +108,9 @@ class Run:
         return None
 
     def _passed(self, step: Step, outputs: list[dict]) -> None:
-        points = partial(outputs, step.points)
+        points, outputs = partial(outputs, step.points)
+        if points is None:
+            return self._lost_points(step, [*outputs, out.error("PartialCredit", "the test did not come to a number")])
         status = PASSED if points == step.points else FAILED
         self.result.tests.append(TestResult(step.grade_id, status, points, step.points, exercise=step.exercise))
         self._record(Grafted(step, step.source), step.source, outputs)

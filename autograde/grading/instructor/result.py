@@ -92,16 +92,26 @@ def say(kind: str, limits: Limits, report: dict | None) -> tuple[str, str]:
     return name, text.format(cell=limits.cell, total=limits.total, flood=limits.flood >> 20, why=why)
 
 
-def partial(outputs: list[dict], points: float) -> float:
-    """nbgrader's rule for partial credit: a number between 0 and the points as the value of the cell."""
-    for output in outputs:
-        if output["output_type"] == "execute_result":
-            try:
-                value = float(output["data"].get("text/plain", ""))
-            except ValueError:
-                return points
-            return value if 0 <= value <= points else points
-    return points
+def partial(outputs: list[dict], points: float) -> tuple[float | None, list[dict]]:
+    """nbgrader's rule for partial credit: the value of a test cell, where it is a number between 0 and its points.
+
+    Returns the points and the outputs as nbgrader must see them: a number that is too large was not meant as credit.
+    None stands for a number that cannot be credit at all.
+    """
+    for i, output in enumerate(outputs):
+        if output["output_type"] != "execute_result":
+            continue
+        try:
+            value = float(output["data"].get("text/plain", ""))
+        except ValueError:
+            return points, outputs
+        if 0 <= value <= points:
+            return value, outputs
+        if value > points:
+            shown = {k: v for k, v in output.items() if k != "execution_count"} | {"output_type": "display_data"}
+            return points, [*outputs[:i], shown, *outputs[i + 1 :]]
+        return None, outputs
+    return points, outputs
 
 
 def explained(outputs: list[dict], status: str, limits: Limits, report: dict | None) -> list[dict]:
