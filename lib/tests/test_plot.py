@@ -1,6 +1,7 @@
 """Every figure shows itself, says what it shows, and draws the numbers that it was given."""
 
 import base64
+import html
 import io
 import math
 
@@ -37,6 +38,7 @@ def test_figures_show_themselves_with_a_description_and_leave_no_trace(name):
     data, metadata = fig._repr_mimebundle_()
     picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
     assert picture.info["Description"] == fig.alt == metadata["image/png"]["alt"] == data["text/plain"]
+    assert f'alt="{html.escape(fig.alt)}"' in data["text/html"] and data["image/png"] in data["text/html"]
     assert len(fig.alt) > 20 and fig.alt.endswith(".")
     assert picture.width == pytest.approx(2 * metadata["image/png"]["width"], abs=2)
     assert metadata["image/png"]["width"] <= 8 * 90

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from genmodels.core import require
 from genmodels.plot.animation import rgb
-from genmodels.plot.style import PIXELS, png
+from genmodels.plot.style import PIXELS, image_bundle, png
 
 from .modes import static
 
@@ -125,8 +125,7 @@ class Scrubber:
     def static_bundle(self) -> tuple[dict[str, str], dict[str, Any]]:
         """One picture with its description, as notebook output."""
         png = self.png(self.start)
-        picture = {"image/png": base64.b64encode(png).decode(), "text/plain": self.alt}
-        return picture, {"image/png": {"alt": self.alt, "width": self.width}}
+        return image_bundle(png, self.alt, self.width)
 
     def widget(self) -> Any:
         """The live form: the page asks for pictures, the kernel draws them with the caller's function."""

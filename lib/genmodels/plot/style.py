@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import itertools
 import re
@@ -27,6 +28,7 @@ __all__ = [
     "bundle",
     "colour",
     "colours",
+    "image_bundle",
     "picture",
     "png",
     "sequential",
@@ -107,9 +109,15 @@ def png(fig: Figure, alt: str, dpi: float = 2 * PIXELS) -> bytes:
 
 def bundle(fig: Figure, alt: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """A figure as notebook output, with its text alternative, and its metadata."""
-    content = base64.b64encode(png(fig, alt)).decode()
-    size = {"alt": alt, "width": round(fig.get_figwidth() * PIXELS)}
-    return {"image/png": content, "text/plain": alt}, {"image/png": size}
+    return image_bundle(png(fig, alt), alt, round(fig.get_figwidth() * PIXELS))
+
+
+def image_bundle(content: bytes, alt: str, width: int) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    """A PNG as notebook output. HTML comes first because notebooks drop the description of a bare PNG."""
+    code = base64.b64encode(content).decode()
+    tag = f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto" src="data:image/png;base64,{code}">'
+    data = {"text/html": tag, "image/png": code, "text/plain": alt}
+    return data, {"image/png": {"alt": alt, "width": width}}
 
 
 @contextmanager
