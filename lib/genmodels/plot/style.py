@@ -115,7 +115,8 @@ def bundle(fig: Figure, alt: str) -> tuple[dict[str, str], dict[str, dict[str, A
 def image_bundle(content: bytes, alt: str, width: int) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
     """A PNG as notebook output. HTML comes first because notebooks drop the description of a bare PNG."""
     code = base64.b64encode(content).decode()
-    tag = f'<img alt="{html.escape(alt)}" width="{width}" style="max-width: 100%; height: auto" src="data:image/png;base64,{code}">'
+    look = f'width="{width}" style="max-width: 100%; height: auto"'
+    tag = f'<img alt="{html.escape(alt)}" {look} src="data:image/png;base64,{code}">'
     data = {"text/html": tag, "image/png": code, "text/plain": alt}
     return data, {"image/png": {"alt": alt, "width": width}}
 
