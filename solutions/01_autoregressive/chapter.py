@@ -78,6 +78,7 @@ import time
 import matplotlib.colors
 from genmodels import data, lab, plot, report, train
 from genmodels.plot.style import HEAT, SHADE, picture, style
+from IPython.display import display
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper
@@ -1239,7 +1240,7 @@ plot.show(fig)
 # ## 10 · Live lab: watch a digit being thought
 #
 # A small world first: 8 x 8 digits, made black and white, and your MADE. Here is **the training loop**, once and in full.
-# Every model of the course is trained by these five lines; from the next section on the library wraps them up.
+# Nearly every model of the course is trained by these lines; from section 11 on the library wraps them up.
 
 # %% tags=["lab"]
 small = {split: (data.digits(split).x.flatten(1) > 0.5).float() for split in ("train", "test")}
@@ -1263,8 +1264,8 @@ with torch.no_grad():
 # %% [markdown]
 # Now draw with **your own sampler**, one frame a pixel. Left, the digit so far: ink, paper, and for pixels that are not
 # drawn yet the odds. Right, the price of each pixel in nats. Move the slider (the arrow keys work too) and
-# watch where the model is *surprised*: almost never inside a stroke or on empty paper, nearly always where a stroke begins,
-# ends or turns.
+# watch where the model is *surprised*: hardly ever inside a stroke or on empty paper, but where a stroke begins, ends or
+# turns.
 
 
 # %% tags=["lab", "hide-input"]
@@ -1330,7 +1331,7 @@ lab.scrub(moment, step=range(65), digit=range(8), rows=range(9), seed=range(8))
 #
 # The masks depend on the order, the weights need not. `ar.MADE(..., orders=8)` trains one set of weights under eight
 # orders at once (*order-agnostic*). Each order gives a distribution of its own, and the average of the eight
-# *probabilities* is a distribution again, better than its average member.
+# *probabilities* is a distribution again. By Jensen's inequality it is never worse than its average member.
 
 # %% tags=["lab"]
 torch.manual_seed(SEED)
@@ -1352,8 +1353,9 @@ print(f"their mixture:    {-mixture.mean():.2f} nats")
 #
 # Now 784 pixels, and three models: an **FVSBN** (784 logistic regressions), **your MADE** with 1,000 hidden units, and a
 # **PixelCNN** with 6 residual blocks of masked 3 x 3 convolutions. The library's `train` is the loop above with a progress
-# bar, a warm-up and a learning rate that falls to zero. One detail is worth several nats: the *training* pictures stay grey, and each is
-# tossed into ink and paper anew every time it is drawn. The test set was tossed once and for all.
+# bar, a warm-up and a learning rate that falls to zero. One detail helps against
+# learning by heart: the *training* pictures stay grey, and each is tossed into ink and paper anew every time it is drawn.
+# The test set was tossed once and for all.
 
 # %% tags=["lab"]
 SETTINGS = {  # batch, peak learning rate, steps
@@ -1394,22 +1396,43 @@ def adamw(parameters, lr):
 @torch.no_grad()
 def draw(model: nn.Module, count: int, clamp: Tensor | None = None, seed: int = SEED) -> Tensor:
     """Digits, (count, 28, 28), in float: by your sampler, or for the library's models by its own, which keeps past work."""
-    generator = core.generator(seed)
+    generator = core.generator(seed, next(model.parameters()).device)
     if isinstance(model, ar.Autoregressive):
         clamp = None if clamp is None else clamp.reshape(model.shape)
         x = ar.sample(model, count, clamp=clamp, generator=generator)
     else:
         x = sampler(model.logits, model.order, count, None if clamp is None else clamp.flatten(), generator)
-    return x.reshape(count, 28, 28)
+    return x.reshape(count, 28, 28).cpu()
+
+
+# %% tags=["lab", "hide-input"]
+def strip(ax, pictures: Tensor, title: str = "", given: Tensor | bool = False) -> None:
+    """A row of pictures, (k, h, w), with a thin gap between them."""
+    shown = F.pad(paint(pictures, given), (0, 0, 1, 1, 1, 1), value=1.0)
+    ax.imshow(shown.movedim(0, 1).flatten(1, 2).clamp(0, 1).numpy())
+    ax.set(xticks=[], yticks=[])
+    ax.set_ylabel(title, rotation=0, ha="right", va="center")
+    ax.spines[:].set_visible(False)
+
+
+def samples_of(rows: dict[str, Tensor], title: str) -> plot.Picture:
+    """Labelled rows of drawn digits."""
+    with style():
+        fig = picture(8, 0.35 + 0.66 * len(rows), title)
+        for ax, (name, pictures) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
+            strip(ax, pictures, name)
+    fig.alt = f"{title}: rows of {len(pictures)} digits, {', '.join(rows)}; the longer a model has learned, the more they look like handwriting."
+    return fig
 
 
 # %% tags=["lab", "train"]
 models, curves, growing = new_models(), {}, {}
+canvas = display(display_id=True)  # a place on the page for the samples; the loop below fills it
 if TRAIN:
-    for name, model in models.items():
+    for name, model in list(models.items()):
         batch, lr, steps = SETTINGS[name]
         batches = train.minibatches(shaped(name, grey_digits), batch, seed=SEED, transform=toss)
-        curves[name], growing[name] = [], {}
+        curves[name] = []
         begin = time.perf_counter()
         for state in train.train(
             model,
@@ -1420,15 +1443,19 @@ if TRAIN:
             optimizer=adamw,
             schedule="cosine",
             warmup=steps // 20,
+            precision="bf16-mixed" if PROFILE == "gpu" else "32-true",
             seed=SEED,
         ):
             curves[name].append(state.loss)
-            if name == "PixelCNN" and state.step in (steps // 32, steps // 8, steps // 2, steps):
-                growing[name][state.step] = draw(model, 12)
+            if name == "PixelCNN" and state.step in (1, steps // 16, steps // 4, steps):
+                growing[f"step {state.step}"] = draw(model, 12)
+                canvas.update(samples_of(growing, "The PixelCNN's samples while it learns"))
+        models[name] = model.cpu().eval()
         print(f"{name}: {steps} steps of {batch} digits in {time.perf_counter() - begin:.0f} s")
 else:
     models |= {"MADE": train.load_pretrained("made"), "PixelCNN": train.load_pretrained("pixelcnn")}
     del models["FVSBN"]
+    canvas.update(samples_of({name: draw(model, 12) for name, model in models.items()}, "Samples"))
 
 # %% [markdown]
 # **Test likelihood**, beside what the papers report. The floor of the table is the model that a patient counter could
@@ -1480,35 +1507,13 @@ for name in models:
 
 # %% [markdown]
 # Read it with care. *Comparable, not identical*: the papers use Larochelle's fixed binarisation, ours is another draw
-# of the same coins with our own fixed rule. Published numbers are quoted as approximate. They come from days of
-# training and larger networks; ours from about a minute and a half on two cores. And the order of the models is the same: an exact
-# likelihood is an honest ruler. The PixelCNN has a twentieth of MADE's weights and wins, because it need not learn a
-# stroke again at each place.
+# of the same coins with our own fixed rule. Published numbers are quoted as approximate. They come from far
+# longer training of larger networks, ours from about a minute and a half on two cores. Yet the models come in the same
+# order: an exact likelihood is an honest ruler. The PixelCNN has a twentieth of MADE's weights and wins, because it need
+# not learn a stroke again at each place.
 
 
 # %% tags=["lab", "hide-input"]
-def strip(ax, pictures: Tensor, title: str = "", given: Tensor | bool = False) -> None:
-    """A row of pictures, (k, h, w), with a thin gap between them."""
-    shown = F.pad(paint(pictures, given), (0, 0, 1, 1, 1, 1), value=1.0)
-    ax.imshow(shown.movedim(0, 1).flatten(1, 2).clamp(0, 1).numpy())
-    ax.set(xticks=[], yticks=[])
-    ax.set_ylabel(title, rotation=0, ha="right", va="center")
-    ax.spines[:].set_visible(False)
-
-
-rows = growing["PixelCNN"] if TRAIN else {name: draw(model, 12) for name, model in models.items()}
-with style():
-    fig = picture(8, 0.3 + 0.66 * len(rows), "The PixelCNN's samples while it learns" if TRAIN else "Samples")
-    for ax, (name, pictures) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
-        strip(ax, pictures, f"step {name}" if TRAIN else name)
-fig.alt = (
-    "Rows of twelve samples: scattered dots at first, then strokes, then digits."
-    if TRAIN
-    else "A row of twelve samples for each model."
-)
-plot.show(fig)
-
-
 def smooth(curve: list[float]) -> tuple[Tensor, Tensor]:
     """Forty averages along a curve, over the share of the training that is done."""
     k = max(1, len(curve) // 40)
@@ -1539,7 +1544,7 @@ with style():
         endings = draw(models["PixelCNN"], 6, clamp=torch.where(half, whole, math.nan), seed=SEED + k)
         given = torch.stack([torch.ones_like(half), *[half] * 6])
         strip(ax, torch.cat([whole[None], endings]), given=given)
-fig.alt = "Eight test digits, each followed by six pictures with the same upper half in blue and a lower half drawn by the model in vermilion: mostly well-formed digits, some of them another digit."
+fig.alt = "Eight test digits, each followed by six pictures with the same upper half in blue and different lower halves, drawn by the model, in vermilion."
 plot.show(fig)
 
 # %% [markdown]
