@@ -267,11 +267,17 @@ def test_accumulation_oracle_catches(sabotage, monkeypatch):
 
 
 def bf16_is_active(**settings):
-    seen = set()
+    seen, data = set(), set()
     model = Net().float()
     model.body[0].register_forward_hook(lambda module, args, out: seen.add(out.dtype))
-    state = last(run(model, batch_fn=minibatches(DATA.float(), 4), steps=1, **settings))
+
+    def loss(model, x):
+        data.add(x.dtype)
+        return model.energy(x)
+
+    state = last(run(model, loss, minibatches(DATA.float(), 4), steps=1, **settings))
     assert seen == {torch.bfloat16}
+    assert data == {torch.float32}  # the data and what the loss compares with are not rounded
     assert {p.dtype for p in state.model.parameters()} == {torch.float32}
 
 
@@ -282,6 +288,14 @@ def test_bf16_is_active():
 def test_bf16_oracle_catches_autocast_that_does_nothing():
     with pytest.raises(AssertionError):
         bf16_is_active(precision="32-true")
+
+
+def test_bf16_oracle_catches_rounded_data(monkeypatch):
+    from lightning_fabric.plugins import MixedPrecision
+
+    monkeypatch.setattr(learner, "autocast", lambda device: MixedPrecision("bf16-mixed", device))
+    with pytest.raises(AssertionError, match="float32"):
+        bf16_is_active(precision="bf16-mixed")
 
 
 def test_double_precision_makes_the_model_double():

@@ -21,6 +21,7 @@ from genmodels.train.settings import Settings
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
 
 __all__ = ["Learner", "average_of", "decay_at", "launch"]
 
@@ -31,16 +32,30 @@ def launch(settings: Settings) -> Fabric:
     """Lightning Fabric for these settings, with its processes started; without its banners."""
     from lightning_fabric import Fabric  # its import sets its loggers' levels, so it comes before they are silenced
 
+    mixed = settings.precision == "bf16-mixed"
     with _quiet():
         fabric = Fabric(
             accelerator=settings.hardware,
             devices=settings.devices,
             num_nodes=settings.num_nodes,
             strategy=settings.strategy,
-            precision=settings.precision,
+            precision=None if mixed else settings.precision,
+            plugins=autocast(settings.hardware) if mixed else None,
         )
         fabric.launch()
     return fabric
+
+
+def autocast(device: str) -> MixedPrecision:
+    """bf16 for the layers only. Fabric's own plugin also rounds the batch to bf16: data, targets and all."""
+    from lightning_fabric.plugins import MixedPrecision
+
+    class Autocast(MixedPrecision):
+        def convert_input(self, data: Any) -> Any:
+            """The data stay as they are."""
+            return data
+
+    return Autocast("bf16-mixed", device)
 
 
 class Objective(nn.Module):
