@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import selectors
 import signal
 import sys
@@ -121,6 +120,8 @@ def _send(writer: int, event: Any) -> None:
 
 
 def _limits(seconds: float | None) -> None:
+    import resource  # not on Windows, where there is no fork either
+
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if seconds is not None:
         whole = max(1, round(seconds))

@@ -25,13 +25,17 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 # Runs last, in the kernel. VmHWM is the peak of this program alone; ru_maxrss would inherit the parent's.
 METER = f"""\
-import resource as _resource, sys as _sys, time as _time
+import sys as _sys, time as _time
 from IPython.display import display as _display
-try:
+if _sys.platform == "linux":
     with open("/proc/self/status") as _file:
         _peak = next(int(_line.split()[1]) / 1e3 for _line in _file if _line.startswith("VmHWM"))
-except OSError:
-    _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss / (1e6 if _sys.platform == "darwin" else 1e3)
+elif _sys.platform == "darwin":
+    import resource as _resource
+    _peak = _resource.getrusage(_resource.RUSAGE_SELF).ru_maxrss / 1e6
+else:
+    import psutil as _psutil
+    _peak = _psutil.Process().memory_info().peak_wset / 1e6
 _torch = _sys.modules.get("torch")
 _display({{{MIME!r}: {{
     "name": {COST!r}, "memory_mb": round(_peak), "cpu_seconds": _time.process_time(),
