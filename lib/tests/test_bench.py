@@ -86,6 +86,17 @@ def test_the_unet_benchmark_compares_like_with_like(monkeypatch):
             assert float(unet.flow_loss(predict, x0, t, eps)) < 0.97 * before
 
 
+def test_the_unet_benchmark_reports_speed_and_loss(monkeypatch):
+    pytest.importorskip("diffusers")
+    from genmodels.bench import unet
+
+    monkeypatch.setattr(unet, "BATCH", 4)
+    monkeypatch.setattr(unet, "SECONDS", 0.3)
+    speed, loss = unet.run()
+    assert speed.more_is_better and speed.ours > 0 and speed.rivals > 0
+    assert not loss.more_is_better and 0.3 < loss.ours < 3 and 0.3 < loss.rivals < 3  # both barely trained
+
+
 def test_the_flow_loss_is_zero_for_the_exact_velocity_of_one_picture():
     from genmodels.bench.unet import flow_loss
 
