@@ -196,7 +196,7 @@ def chain_log_prob(
     ``conditional(past)`` gets the first i pixels, (b, i), and returns the logit of x_i = 1, (b,).
     """
     # TODO      walk through the pixels and add up their log-probabilities
-    # APPROACH  ask `conditional` for the logit, then take log sigmoid(logit) where x_i is 1, log sigmoid(-logit) where 0
+    # APPROACH  ask `conditional` for the logit; a 1 costs log sigmoid(logit), a 0 log sigmoid(-logit)
     # HINT      F.logsigmoid
     ### BEGIN SOLUTION
     total = torch.zeros(len(x), dtype=x.dtype)
@@ -222,33 +222,35 @@ def from_table(joint: Tensor, asked: list[int]) -> Callable[[Tensor], Tensor]:
     return conditional
 
 
-# %% nbgrader={"grade_id": "chain_log_prob_check", "grade": true, "points": 2}
-# A table small enough to know everything: 3 pixels, 8 states, and their true probabilities. The conditionals come
-# from the table by summing; the chain rule must give the table back.
-asked: list[int] = []
-joint = torch.softmax(torch.randn(8, generator=core.generator(SEED), dtype=torch.float64), 0).reshape(2, 2, 2)
-want, states = joint.flatten().log(), every_state(3)
-upto = [joint.reshape(2 ** (i + 1), -1).sum(1).log().repeat_interleave(4 >> i) for i in range(3)]  # log p(x_1 .. x_i)
-price = torch.stack([upto[0], upto[1] - upto[0], upto[2] - upto[1]], 1)  # log p(x_i | x_<i)
-checks.close(
-    chain_log_prob(from_table(joint, asked), states),
-    want,
-    "log p of the 8 states",
-    mistakes={
-        "you averaged over the pixels; log-probabilities of a product add up": want / 3,
-        "the sign is that of a loss; the log of a probability is negative": -want,
-        "these are bits (log2); nats are asked (the natural log)": want / math.log(2),
-        "this is one number for the batch; give one for each picture": want.sum(),
-        "these are the probabilities themselves; their log is asked": want.exp(),
+def table_mistakes(joint: Tensor, states: Tensor) -> dict[str, Tensor]:
+    """What comes out for the states of three pixels when something is forgotten."""
+    right = joint.flatten().log()
+    upto = [joint.reshape(2 ** (i + 1), -1).sum(1).log().repeat_interleave(4 >> i) for i in range(3)]
+    price = torch.stack([upto[0], upto[1] - upto[0], upto[2] - upto[1]], 1)  # log p(x_i | x_<i)
+    return {
+        "you averaged over the pixels; log-probabilities of a product add up": right / 3,
+        "the sign is that of a loss; the log of a probability is negative": -right,
+        "these are bits (log2); nats are asked (the natural log)": right / math.log(2),
+        "this is one number for the batch; give one for each picture": right.sum(),
+        "these are the probabilities themselves; their log is asked": right.exp(),
         "only the ones are counted; a 0 has a price too, log sigmoid(-logit)": (price * states).sum(1),
         "the first pixel is missing: its past is empty, but it has a price": price[:, 1:].sum(1),
-    },
-)
+    }
+
+
+# %% nbgrader={"grade_id": "chain_log_prob_check", "grade": true, "points": 2}
+# A table small enough to know everything: 3 pixels, 8 states, and their true probabilities. The
+# conditionals come from the table by summing; the chain rule must give the table back.
+asked: list[int] = []
+joint = torch.rand(2, 2, 2, generator=core.generator(SEED), dtype=torch.float64) + 0.1
+joint, states = joint / joint.sum(), every_state(3)
+got = chain_log_prob(from_table(joint, asked), states)
+checks.close(got, joint.flatten().log(), "log p of the 8 states", mistakes=table_mistakes(joint, states))
 insist(
     sorted(set(asked)) == [0, 1, 2],
     (f"`conditional` was asked about pasts of length {sorted(set(asked))}, not 0, 1, 2"),
 )
-print("The chain rule gives the table back: the 8 probabilities sum to", f"{want.exp().sum():.6f}")
+print("The chain rule gives the table back: the 8 probabilities sum to", f"{got.exp().sum():.6f}")
 ### BEGIN HIDDEN TESTS
 sure = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
 checks.close(
@@ -339,7 +341,7 @@ def nade_logits(
     V: Float[Tensor, "n d"],
     b: Float[Tensor, "n"],
 ) -> Float[Tensor, "batch n"]:
-    """The logits of p(x_i = 1 | x_<i) for every i, in O(n d) [Larochelle and Murray 2011; equation 5]."""
+    """The logits of p(x_i = 1 | x_<i) for every i, in O(n d) [Larochelle, Murray 2011; equation 5]."""
     # TODO      carry the activation a from pixel to pixel
     # APPROACH  a = c; for each i: answer with sigmoid(a), then add the column of pixel i
     # HINT      collect the answers in a list and torch.stack(..., 1) them
@@ -386,14 +388,12 @@ def nade_mistakes(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor) -> dict
 
 
 # %% nbgrader={"grade_id": "nade_logits_check", "grade": true, "points": 3}
-# 5 pixels, 3 hidden units, random weights, no zero biases: the logits, then the two things that make a model
-# autoregressive: a strictly triangular Jacobian, and 32 probabilities that sum to 1.
+# 5 pixels, 3 hidden units, random weights, no zero biases: the logits, then the two things that
+# make a model autoregressive: a strictly triangular Jacobian, and 32 probabilities that sum to 1.
 params, states = random_nade(5, 3, SEED), every_state(5)
-got = nade_logits(states, *params)
-checks.close(
-    got, unrolled(states, *params), "nade_logits on the 32 states of 5 pixels", mistakes=nade_mistakes(states, *params)
-)
-checks.triangular(lambda x: nade_logits(x, *params), states[19:21], range(5), "the Jacobian of nade_logits")
+got, want = nade_logits(states, *params), unrolled(states, *params)
+checks.close(got, want, "nade_logits on the 32 states of 5 pixels", mistakes=nade_mistakes(states, *params))
+checks.triangular(lambda x: nade_logits(x, *params), states[19:21], what="the Jacobian of nade_logits")
 log_p = -F.binary_cross_entropy_with_logits(got, states, reduction="none").sum(1)
 checks.close(log_p.exp().sum(), 1.0, "the sum of the probabilities of all 32 states")
 print("NADE is a distribution: the 32 probabilities sum to", f"{log_p.exp().sum():.6f}")
@@ -449,11 +449,11 @@ checks.close(nade_logits(x7[:1], *params7), unrolled(x7[:1], *params7), "nade_lo
 
 # %% nbgrader={"grade_id": "made_masks", "solution": true} autograde={"library": ["genmodels.autoregressive.made_masks"]}
 def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after before"]]:
-    """One boolean mask for each weight matrix of a MADE [Germain et al. 2015, equations 8 and 9; equation 6 here].
+    """One boolean mask for each weight matrix of a MADE [Germain et al. 2015, eqs. 8, 9; (6) here].
 
-    ``ranks[0]`` is the place of each pixel in the sequence, ``ranks[1:]`` the rank of each hidden unit, layer by layer.
+    ``ranks[0]``: the place of each pixel in the sequence; ``ranks[1:]``: the ranks of the hidden units.
     """
-    # TODO      a mask between each two neighbouring layers, and one from the last of them to the outputs
+    # TODO      a mask between each two neighbouring layers, and one from the last to the outputs
     # APPROACH  hidden: rank after >= rank before; output: rank of the pixel > rank before
     # HINT      zip(ranks, ranks[1:]) walks through neighbouring layers
     ### BEGIN SOLUTION
@@ -516,9 +516,10 @@ def check_masks(answer: Callable, *ranks: Tensor) -> None:
 
 
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
-# First the masks themselves, for 4 pixels in the shuffled order 2, 0, 3, 1 and hidden layers of 5 and 3 units, written
-# out from the sentence "a unit of rank m knows ranks up to m". Then what they are for: entry (i, j) of their product
-# counts the paths from pixel j to output i, and there must be none unless j comes strictly before i.
+# First the masks themselves, for 4 pixels in the shuffled order 2, 0, 3, 1 and hidden layers of 5
+# and 3 units, written out from the sentence "a unit of rank m knows ranks up to m". Then what
+# they are for: entry (i, j) of their product counts the paths from pixel j to output i, and there
+# must be none unless j comes strictly before i.
 check_masks(made_masks, torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0]))
 print("No path leads from a pixel to itself or to an earlier one.")
 ### BEGIN HIDDEN TESTS
@@ -771,8 +772,9 @@ def check_sampler(
 
 
 # %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
-# A random NADE of 4 pixels with the order 3, 0, 2, 1: 16 states, whose probabilities we know exactly. 20,000 samples are
-# compared with them by a chi-square test, first free, then with pixels 3 and 0 clamped.
+# A random NADE of 4 pixels with the order 3, 0, 2, 1: 16 states, whose probabilities we know
+# exactly. 20,000 samples are compared with them by a chi-square test, first free, then with
+# pixels 3 and 0 clamped.
 nan = math.nan
 check_sampler(ancestral_sample, [3, 0, 2, 1], SEED + 3, None, "ancestral_sample")
 check_sampler(
@@ -945,7 +947,7 @@ for name, order in {
 
 # %% nbgrader={"grade_id": "pixel_mask", "solution": true} autograde={"library": ["genmodels.nets.causal_mask", "genmodels.nets.masked.causal_mask"]}
 def pixel_mask(kind: str, height: int, width: int) -> Bool[Tensor, "height width"]:
-    """What a kernel may see in raster order: kind "A" without its centre, "B" with it [van den Oord et al. 2016]."""
+    """What a kernel may see in raster order: "A" without its centre, "B" with it [van den Oord 2016]."""
     # TODO      ones for the past of the centre, zeros for its future
     # APPROACH  start from zeros; fill the rows above; fill the centre's row up to the centre
     # HINT      slices: mask[:a] = 1 and mask[a, :b] = 1
@@ -983,8 +985,8 @@ def mask_mistakes(kind: str) -> dict[str, Tensor]:
 
 
 # %% nbgrader={"grade_id": "pixel_mask_check", "grade": true, "points": 2}
-# The two masks of the picture above; then a convolution under your mask A must have a strictly triangular Jacobian in
-# raster order: no pixel sees itself or its future.
+# The two masks of the picture above; then a convolution under your mask A must have a strictly
+# triangular Jacobian in raster order: no pixel sees itself or its future.
 for kind, want in [("A", A), ("B", B)]:
     got = torch.as_tensor(pixel_mask(kind, 3, 5)).int()
     checks.close(got, want.int(), f'pixel_mask("{kind}", 3, 5)', mistakes=mask_mistakes(kind))
@@ -1119,7 +1121,7 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 def discretised_logistic(
     v: Float[Tensor, "*shape"], mean: Float[Tensor, "*shape"], log_scale: Float[Tensor, "*shape"], levels: int
 ) -> Float[Tensor, "*shape"]:
-    """log P(v), in nats, of a logistic cut into ``levels`` bins of width 1 [Salimans et al. 2017, eq. 2; (10) here]."""
+    """log P(v), in nats, of a logistic cut into ``levels`` bins of width 1 [Salimans 2017, eq. 2; (10) here]."""
     # TODO      log P(v) for v in 0 .. levels - 1, edge bins included
     # APPROACH  a, b as in (10); three log-factors as in (11); at the edges only one of them
     # HINT      torch.where(v == 0, ..., torch.where(v == levels - 1, ..., ...))
@@ -1172,8 +1174,9 @@ def logistic_mistakes(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
 
 
 # %% nbgrader={"grade_id": "discretised_logistic_check", "grade": true, "points": 3}
-# 7 grey levels, 3 pixels with different means and scales; one mean lies outside the range. The truth comes from
-# scipy's logistic distribution: differences of its cumulative distribution, with infinity beyond the edges.
+# 7 grey levels, 3 pixels with different means and scales; one mean lies outside the range. The
+# truth comes from scipy's logistic distribution: differences of its cumulative distribution, with
+# infinity beyond the edges.
 v = torch.arange(7, dtype=torch.float64)[:, None].expand(7, 3)
 mean = torch.tensor([2.3, 5.1, -1.4]).double().expand_as(v)
 log_scale = torch.tensor([-0.4, 0.3, 0.8]).double().expand_as(v)
