@@ -285,6 +285,13 @@ def test_every_smoke_profile_trains(name, tmp_path):
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in states[-1].model.parameters() if p.requires_grad)
 
 
+@pytest.mark.parametrize("name", sorted(all_recipes()))
+def test_every_recipe_runs_in_bf16(name):
+    recipe = find_recipe(name)
+    settings = replace(recipe.profile("smoke").settings, steps=2, warmup=0, accelerator="cpu", precision="bf16-mixed")
+    assert all(math.isfinite(state.loss) for state in recipe.start("smoke", Run(settings, progress=False)))
+
+
 def test_a_recipe_with_two_players_needs_both():
     with pytest.raises(ValueError, match="needs critic_loss"):
         GanRecipe("x", "", rows, None, None, "", {})
