@@ -1265,8 +1265,8 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# Now draw with **your own sampler**, one frame a pixel. Left, the digit so far: ink, paper, and for pixels that are not
-# drawn yet the odds. Right, the price of each pixel in nats. Move the slider (the arrow keys work too) and
+# Now draw with **your own sampler**, one frame a pixel. Left, the digit so far: given in blue, drawn in orange, and in
+# grey the odds of the pixels to come (as if all between were paper; for the next one they are exact). Right, the price of each pixel in nats. Move the slider (the arrow keys work too) and
 # watch where the model is *surprised*: hardly ever inside a stroke or on empty paper, but where a stroke begins, ends or
 # turns.
 
@@ -1320,7 +1320,7 @@ def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot
     return fig
 
 
-lab.scrub(moment, step=range(65))
+lab.scrub(moment, step=range(8, 65))
 
 # %% [markdown]
 # The same with more to choose: another digit, more or fewer rows given, another seed. (Needs a running kernel: each picture
@@ -1655,10 +1655,11 @@ for bug in BUGS:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# The first two are treacherous: the loss becomes *better*, far below what honest models reach, and the samples are noise. **A
-# likelihood that is too good to be true is a leak.** The last two leave the loss as it was, since they break only the sampler.
+# The first two are treacherous: the loss becomes *better* and falls to almost nothing, as if the model knew each digit
+# beforehand. It does: it is shown the answers. When it has to draw there are none, and what comes out is scraps. **A
+# likelihood that is too good to be true is a leak.** The last two leave the loss alone and break only the sampler.
 #
-# A picture of the Jacobian showed it at once. Now write that down as a test that never tires.
+# The Jacobian showed the leaks at a glance. Now write that glance down as a test that never tires.
 
 # %% [markdown] exercise={"id": "is_autoregressive", "difficulty": 4, "importance": 5, "minutes": 15}
 # ### Exercise · The test that catches them all
