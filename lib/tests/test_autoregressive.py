@@ -249,6 +249,34 @@ def test_the_sampler_asks_only_for_logits_and_order():
     distributed(drawn, probs, states=states)
 
 
+# Precision and compilation
+
+ON_IMAGES = {"MADE": lambda: MADE(784, (50,)), "PixelCNN": lambda: PixelCNN((1, 28, 28), 8, 1)}
+
+
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_bfloat16_networks_still_add_up_in_float32(name):
+    """784 terms added in bfloat16 would be wrong by whole nats."""
+    torch.manual_seed(0)
+    model = ON_IMAGES[name]()
+    x = (torch.rand(4, *model.shape, generator=generator(0)) < 0.5).float()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        logits, got = model.logits(x), model.log_prob(x)
+    assert logits.dtype == torch.bfloat16 and got.dtype == torch.float32
+    exact = model.head.log_prob(logits.double(), x.double()).reshape(4, -1).sum(1)
+    close(got, exact, "log_prob under autocast", atol=1e-2)
+    rounded = model.head.log_prob(logits, x).to(torch.bfloat16).reshape(4, -1).sum(1)
+    assert float((rounded.double() - exact).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_one_compiled_graph_equals_eager(name):
+    model = ON_IMAGES[name]()
+    x = (torch.rand(2, *model.shape, generator=generator(0)) < 0.5).float()
+    compiled = torch.compile(model.log_prob, backend="aot_eager", fullgraph=True)
+    close(compiled(x), model.log_prob(x), "compiled log_prob", atol=1e-3)
+
+
 # Refusals
 
 

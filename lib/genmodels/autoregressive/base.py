@@ -57,7 +57,12 @@ class Autoregressive(nn.Module):
     def log_prob(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
         """log p(x) of each sample in nats: the sum of the log-conditionals."""
         self.check(x)
-        return sum_except_batch(self.head.log_prob(self.logits(x), x))
+        return self.total(self.logits(x), x)
+
+    def total(self, logits: Float[Tensor, "b *d_and_size"], x: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
+        """log p(x) from the conditionals; summed in float32 at least, whatever precision the network ran in."""
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return sum_except_batch(self.head.log_prob(logits, x))
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless x is a batch of this model's samples. (Skipped inside a compiled graph.)"""

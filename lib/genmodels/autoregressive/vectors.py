@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from genmodels.autoregressive.base import Autoregressive, Head
 from genmodels.core import generator as seeded
-from genmodels.core import log_mean_exp, require, sum_except_batch
+from genmodels.core import log_mean_exp, require
 from genmodels.nets import MaskedLinear, made_masks
 
 __all__ = ["FVSBN", "MADE", "NADE", "made_masks"]
@@ -139,7 +139,7 @@ class MADE(Autoregressive):
     def log_prob(self, x: Float[Tensor, "b d"], which: int = 0) -> Float[Tensor, "b"]:
         """log p(x) in nats under order number ``which``: each order is a distribution of its own."""
         self.check(x)
-        return sum_except_batch(self.head.log_prob(self.logits(x, which), x))
+        return self.total(self.logits(x, which), x)
 
     def any_order_log_prob(self, x: Float[Tensor, "b d"]) -> Float[Tensor, "b"]:
         """log p(x), with the batch dealt out to the orders: the objective of order-agnostic training."""
