@@ -129,6 +129,8 @@ def show(reports: list[Report]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("chapter", "profile", "seconds", "training", "CPU s", "peak MB"):
         table.add_column(name, justify="left" if name in ("chapter", "profile") else "right", no_wrap=True)
