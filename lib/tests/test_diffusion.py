@@ -147,6 +147,15 @@ def circle_velocity_is_v():
     )
 
 
+def lipmans_time_runs_the_other_way():
+    """Their psi_tau = (1 - tau) noise + tau data has velocity data - noise; tau = 1 - t turns its sign."""
+    p, data, noise, tau = rectified(), randn(5), randn(5, seed=1), 0.3
+    q = p.at(1 - tau)
+    checks.close(q.alpha * data + q.sigma * noise, (1 - tau) * noise + tau * data, "x_t", atol=1e-12)
+    a, b = TARGETS["velocity"](q)
+    checks.close(a * data + b * noise, -(data - noise), "velocity", atol=1e-12)
+
+
 def express_is_tweedie():
     m, x = plane_mixture(), randn(5, 2)
     for make in PATHS.values():
@@ -403,6 +412,7 @@ ORACLES = [
     solve_undoes_the_table,
     targets_are_what_they_are_called,
     circle_velocity_is_v,
+    lipmans_time_runs_the_other_way,
     express_is_tweedie,
     denoiser_returns_x0_whatever_the_target,
     network_sees_unit_variance,
@@ -438,7 +448,7 @@ def text(function, old, new):
 
 
 SABOTAGE = {
-    "det's sign": (solve_undoes_the_table, text(determinant, "b - p.sigma", "b + p.sigma")),
+    "det's sign": (solve_undoes_the_table, text(inverse, "b - p.sigma", "b + p.sigma")),
     "x_0 with eps's row": (solve_undoes_the_table, text(inverse, "b / det, -p.sigma / det", "-a / det, p.alpha / det")),
     "noise not divided": (solve_undoes_the_table, text(noise_in, "p.noisy / p.sigma", "p.noisy")),
     "v's sign": (targets_are_what_they_are_called, one_for_all("v", lambda p: (p.sigma, -p.alpha))),
@@ -453,6 +463,7 @@ SABOTAGE = {
         circle_velocity_is_v,
         text(Schedule.rates, "torch.ones_like(t)", "2 / math.pi * torch.ones_like(t)"),
     ),
+    "t for 1 - t": (lipmans_time_runs_the_other_way, one_for_all("velocity", lambda p: (-p.rates[0], -p.rates[1]))),
     "data for noise": (express_is_tweedie, text(express, "noise_in(x, x0, p)", "x0")),
     "network gets log t": (
         denoiser_returns_x0_whatever_the_target,

@@ -395,6 +395,21 @@ def straight_only_for_the_optimal_pairs():
     checks.close(straightness(curve, fine), torch.full((1,), 1 / 3, dtype=F64), "straightness of a parabola", atol=1e-5)
 
 
+def reflow_uncrosses_paths():
+    """On the line two straight paths cross iff their ends are in opposite order: the flow's pairs never do."""
+    column = torch.tensor([[-1.5], [1.0]], dtype=F64)
+    m, p, n = GaussianMixture(torch.ones(2, dtype=F64), column, torch.tensor([0.3, 0.5], dtype=F64)), rectified(), 60
+    noise, (data, _) = randn(n, 1), m.sample(n, generator=generator(1))
+    flowed = last(sample(heun(m.denoiser(p), p), noise, uniform(p, 60)))
+
+    def crossings(x0):
+        return ((noise > noise.T) & (x0 < x0.T)).sum()
+
+    assert crossings(data) > n, "independent pairs cross"
+    assert crossings(flowed) == 0
+    checks.close(flowed, m.flow(noise, p, 1.0, 0.0), "the flow's pairs", atol=5e-3)
+
+
 def reflow_cannot_raise_the_cost():
     """E|x_0 - x_1|^2 under the flow's pairs is at most the independent pairs'; both marginals are kept."""
     m, p, n = plane_mixture(), rectified(), 4000
@@ -428,6 +443,7 @@ ORACLES = [
     likelihood_is_the_mixtures,
     noise_comes_back,
     straight_only_for_the_optimal_pairs,
+    reflow_uncrosses_paths,
     reflow_cannot_raise_the_cost,
 ]
 
@@ -498,6 +514,7 @@ SABOTAGE = {
         "states[-1] - states[0]",
     ),
     "not weighted by time": (straight_only_for_the_optimal_pairs, straightness, "(t - s) * sum", "sum"),
+    "Heun goes back to noise": (reflow_uncrosses_paths, heun, "x0 + x0_ahead", "x0 - 2 * x0_ahead"),
     "the flow stops early": (
         reflow_cannot_raise_the_cost,
         heun,

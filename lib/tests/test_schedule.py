@@ -292,10 +292,11 @@ def test_bad_input_is_named():
 
 
 def test_a_grid_is_computed_once(monkeypatch):
-    p = linear_vp()
+    p, calls, jvp = linear_vp(), [], torch.func.jvp
+    monkeypatch.setattr(torch.func, "jvp", lambda *a: calls.append(a) or jvp(*a))
     grid = uniform_grid(p, 20)
-    monkeypatch.setattr(torch.func, "jvp", lambda *_: pytest.fail("a sampler would differentiate in its loop"))
-    assert all(p.at(t).rates[1] > 0 for t in grid)
+    assert all(p.at(t).sigma > 0 for t in grid) and not calls, "no rates unless they are asked for"
+    assert all(p.at(t).rates[1] > 0 for t in grid) and len(calls) == 1, "one differentiation for the grid"
     assert all(s < t for t, s in pairwise(grid))
 
 

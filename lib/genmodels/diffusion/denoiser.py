@@ -17,8 +17,8 @@ from .targets import TARGETS, WEIGHTS, Denoise, Target, Weight, determinant, edm
 
 __all__ = ["Denoiser", "conditioned", "drop_labels", "guided", "loss", "rescale"]
 
-# Smallest |det| / (sigma |(a, b)|) at which a prediction still tells x_0: below, its errors grow a millionfold.
-BLIND = 1e-6
+# A prediction tells x_0 no more where an error of it, relative to |(a, b)|, makes one in x_0 a million times as large.
+BLIND = 1e6
 
 
 class Denoiser(nn.Module):
@@ -70,13 +70,12 @@ class Denoiser(nn.Module):
         not looked at, which would synchronise the device: there the answer is finite but huge.
         """
         p = self.schedule.at(t)
-        if not isinstance(t, Tensor):
-            require(
-                abs(determinant(self.target, p)) > BLIND * p.sigma * math.hypot(*self.target(p)),
-                f"at t = {t:g} the path {self.schedule.name} has alpha = {p.alpha:.1g}, where this target does not "
-                "tell x_0: start the grid a little below, or predict v, velocity or x0",
-            )
         (skip, out), _ = inverse(self.target, p)
+        if not isinstance(t, Tensor) and abs(out) * math.hypot(*self.target(p)) > BLIND:
+            raise ValueError(  # not by require, which would format the message at every step
+                f"at t = {t:g} the path {self.schedule.name} has alpha = {p.alpha:.1g}, where this target does not "
+                "tell x_0: start the grid a little below, or predict v, velocity or x0"
+            )
         x0 = scaled(skip, x) * x + scaled(out, x) * self.predict(x, t, y)
         return x0 if self.clip is None else x0.clamp(-self.clip, self.clip)
 

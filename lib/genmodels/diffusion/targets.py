@@ -70,7 +70,8 @@ def scaled(v: Tensor | float, x: Float[Tensor, "b *d"]) -> Tensor | float:
 
 def inverse(target: Target, p: Point) -> tuple[tuple, tuple]:
     """Rows of the inverse 2 x 2 system, by Cramer's rule: x_0 and eps as combinations of (x_t, F)."""
-    (a, b), det = target(p), determinant(target, p)
+    a, b = target(p)
+    det = p.alpha * b - p.sigma * a
     return (b / det, -p.sigma / det), (-a / det, p.alpha / det)
 
 

@@ -24,7 +24,7 @@ def sample(step: Step, x: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
     Ascending times run a deterministic step backwards, from data to noise (DDIM inversion).
     No gradient is recorded; call the step yourself to differentiate through it.
     """
-    require(len(times) >= 2, f"a grid needs at least two times, got {list(times)}")
+    require(len(times) >= 2, f"a grid needs at least two times, got {len(times)}")
     for t, s in pairwise(times):
         x = step(x, t, s)
         yield x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import torch
 from jaxtyping import Float
@@ -79,14 +79,18 @@ class Schedule:
         return self._table[t]
 
     def tabulate(self, times: Iterable[float]) -> list[float]:
-        """Compute a whole grid at once, rates included, so that no sampler differentiates in its loop; returns it."""
+        """Compute a whole grid at once, so that a sampler's loop is left with floats; returns the grid.
+
+        The rates, which few samplers need, are computed for the whole grid when one of them is first asked for.
+        """
         times = [float(t) for t in times]
         outside = [t for t in times if not 0 <= t <= self.t_max]
         require(not outside, f"times of the path {self.name} lie in [0, {self.t_max:g}]; got {outside}")
         t = torch.tensor(times, dtype=torch.float64)
-        columns = [self.alpha(t).clamp_min(TINY), self.sigma(t).clamp_min(TINY), *self.rates(t)]
-        for key, a, s, *rates in zip(times, *(c.tolist() for c in columns), strict=True):
-            self._table[key] = Point(a, s, lambda rates=tuple(rates): rates)
+        alphas, sigmas = self.alpha(t).clamp_min(TINY).tolist(), self.sigma(t).clamp_min(TINY).tolist()
+        rates = cache(lambda: list(zip(*(r.tolist() for r in self.rates(t)), strict=True)))
+        for i, time in enumerate(times):
+            self._table[time] = Point(alphas[i], sigmas[i], lambda i=i: rates()[i])
         return times
 
     def rates(self, t: Float[Tensor, "*b"]) -> tuple[Tensor, Tensor]:
@@ -176,7 +180,7 @@ def from_betas(betas: Float[Tensor, "T"]) -> Schedule:
     def log_abar(t: Tensor) -> Tensor:
         knots = table.to(t)
         left = (t * steps).long().clamp(0, steps - 1)
-        return torch.lerp(knots[left], knots[left + 1], t * steps - left)
+        return knots[left] + (t * steps - left) * (knots[left + 1] - knots[left])
 
     return _vp(f"from_betas(T={steps})", log_abar)
 
