@@ -184,10 +184,10 @@ DYNAMIC = {
 def test_out_of_reach_while_it_runs(how):
     def trial():
         import torch
-        from genmodels import core
-        from genmodels.nets import MLP
 
         from autograde import trials
+        from genmodels import core
+        from genmodels.nets import MLP
 
         names = {"kept": core.expand, "Kept": MLP}
         banned = ["genmodels.core.expand", "genmodels.nets.MLP"]

@@ -4,6 +4,8 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.autoregressive import (
     FVSBN,
     MADE,
@@ -19,7 +21,6 @@ from genmodels.autoregressive import (
 )
 from genmodels.checks import CheckFailed, close, depends_on, distributed, gradient_reaches, normalised, triangular
 from genmodels.core import generator
-from torch import nn
 
 F64 = torch.float64
 ORDER = torch.tensor([3, 1, 0, 5, 4, 2])

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from genmodels.autoregressive import FVSBN, MADE, NADE
 from genmodels.checks import close
 from genmodels.core import generator
-from torch import nn
 
 F64 = torch.float64
 STATES = torch.tensor(list(product((0.0, 1.0), repeat=6)), dtype=F64)

@@ -5,6 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.distributions import AffineTransform, SigmoidTransform, TransformedDistribution, Uniform
+
 from genmodels.autoregressive import (
     Bernoulli,
     Categorical,
@@ -13,7 +15,6 @@ from genmodels.autoregressive import (
 )
 from genmodels.checks import CheckFailed, close, distributed, finite, normalised
 from genmodels.core import generator
-from torch.distributions import AffineTransform, SigmoidTransform, TransformedDistribution, Uniform
 
 F64 = torch.float64
 

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.autoregressive import GatedPixelCNN, PixelCNN
 from genmodels.checks import CheckFailed, triangular
-from torch import nn
 
 F64 = torch.float64
 

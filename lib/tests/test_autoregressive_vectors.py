@@ -4,11 +4,12 @@ from itertools import product
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.autoregressive import MADE, NADE, conditionals, made_masks, sample
 from genmodels.checks import CheckFailed, close, distributed, normalised, triangular
 from genmodels.core import generator
 from genmodels.nets import MaskedLinear
-from torch import nn
 
 F64 = torch.float64
 STATES = torch.tensor(list(product((0.0, 1.0), repeat=6)), dtype=F64)

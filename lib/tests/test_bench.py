@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+
 from genmodels import bench
 from genmodels.bench import Row, __main__, compare_times, table
 from genmodels.core import generator, parameter_count

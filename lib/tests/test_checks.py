@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from genmodels import checks
 from genmodels.checks import CheckFailed
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from genmodels import checks
 from genmodels.checks import CheckFailed
 
@@ -194,8 +195,9 @@ def test_distributed_over_states():
 
 
 def test_chi_square_agrees_with_scipy_and_rejects_as_often_as_it_says():
-    from genmodels.checks.statistics import chi_square
     from scipy.stats import chisquare
+
+    from genmodels.checks.statistics import chi_square
 
     counts = torch.bincount(draw(Q), minlength=16).double()
     want = chisquare(counts.numpy(), (N * Q).numpy())

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from genmodels import data
 from genmodels.data import counter, files, images, texts
 

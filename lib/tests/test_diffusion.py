@@ -11,6 +11,9 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.distributions import Normal, kl_divergence
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.diffusion import (
@@ -37,8 +40,6 @@ from genmodels.diffusion import (
 )
 from genmodels.schedule import Schedule, cosine, edm, from_betas, linear_betas, linear_vp, log_snr_grid, rectified
 from genmodels.toy import EmpiricalDenoiser, GaussianMixture
-from torch import nn
-from torch.distributions import Normal, kl_divergence
 
 PATHS = {"rectified": rectified, "cosine": cosine, "vp": linear_vp, "edm": lambda: edm(5.0)}
 F64 = torch.float64

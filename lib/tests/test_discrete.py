@@ -6,6 +6,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad_vec
+from scipy.linalg import expm
+
 from genmodels import checks
 from genmodels.core import generator, gumbel, sample_categorical
 from genmodels.discrete import (
@@ -24,8 +27,6 @@ from genmodels.discrete import (
 )
 from genmodels.schedule import cosine, linear_vp, rectified, uniform_times
 from genmodels.toy.language import TinyLanguage
-from scipy.integrate import quad_vec
-from scipy.linalg import expm
 
 
 class Power:

@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.discrete import Masking, Uniform, at_random, by_margin, subs

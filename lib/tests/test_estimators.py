@@ -6,9 +6,10 @@ import pytest
 import scipy.integrate
 import scipy.stats
 import torch
+from torch.distributions import Bernoulli, Beta, Categorical, Gamma, Normal
+
 from genmodels import estimators as est
 from genmodels.core import generator
-from torch.distributions import Bernoulli, Beta, Categorical, Gamma, Normal
 
 F64 = torch.float64
 PAYOFF = torch.tensor([1.0, -2.0, 0.5, 4.0, 0.0], dtype=F64)

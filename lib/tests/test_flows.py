@@ -5,11 +5,12 @@ import math
 import pytest
 import scipy.stats
 import torch
+from torch import nn
+from torch.distributions import Gamma, Independent, MultivariateNormal, StudentT, kl_divergence
+
 from genmodels import flows
 from genmodels.core import generator
 from genmodels.nets import MLP
-from torch import nn
-from torch.distributions import Gamma, Independent, MultivariateNormal, StudentT, kl_divergence
 
 F64 = torch.float64
 

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from genmodels import gan
-from genmodels.core import generator
 from torch import nn
 from torch.distributions import Normal
+
+from genmodels import gan
+from genmodels.core import generator
 
 F64 = torch.float64
 GRID = torch.linspace(-14, 14, 40_001, dtype=F64)

@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import genmodels
 import pytest
+
+import genmodels
 
 TESTS = Path(__file__).parent
 HEAVY = {"matplotlib", "lightning", "lightning_fabric", "scipy", "sklearn", "ot", "IPython", "ipywidgets", "anywidget"}

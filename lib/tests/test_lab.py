@@ -7,10 +7,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from genmodels import lab, plot
 from genmodels.lab import modes
 from genmodels.lab.scrub import HERE, Scrubber
-from PIL import Image
 
 FRAMES = [torch.full((1, 4, 6), k * 40 / 255) for k in range(7)]
 

@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from genmodels import likelihoods as lik
 from torch.distributions import Bernoulli, Normal, TransformedDistribution
 from torch.distributions.transforms import AffineTransform, SigmoidTransform
 from torch.distributions.uniform import Uniform
+
+from genmodels import likelihoods as lik
 
 F64 = torch.float64
 RNG = torch.Generator().manual_seed(0)

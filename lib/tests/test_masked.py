@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
+
 from genmodels.checks import CheckFailed, close, gradient_reaches, jacobian, triangular
 from genmodels.nets import CAUSAL_KINDS, MaskedConv2d, MaskedLinear, causal_mask
-from torch import nn
 
 F64 = torch.float64
 

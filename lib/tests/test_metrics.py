@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from genmodels import checks, metrics
 
 G = torch.Generator().manual_seed(11)

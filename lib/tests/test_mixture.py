@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.schedule import cosine, edm, linear_vp, rectified
 from genmodels.toy import EmpiricalDenoiser, GaussianMixture
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 PATHS = (rectified, cosine, linear_vp, edm)
 

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.checks import CheckFailed, close, gradient_reaches
 from genmodels.core import parameter_count
 from genmodels.nets import MLP
-from torch import nn
 
 F64 = torch.float64
 

@@ -9,9 +9,10 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from genmodels import plot, toy
 from matplotlib.collections import PathCollection
 from PIL import Image
+
+from genmodels import plot, toy
 
 G = torch.Generator().manual_seed(3)
 PICTURES = torch.rand(5, 1, 7, 9, generator=G)

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+
 from genmodels import quantize as vq
 from genmodels.core import generator
 

@@ -6,6 +6,7 @@ from unittest import mock
 
 import pytest
 import torch
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.diffusion import express, rescale

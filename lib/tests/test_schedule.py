@@ -6,6 +6,8 @@ from itertools import pairwise
 
 import pytest
 import torch
+from scipy import integrate, stats
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.schedule import (
@@ -27,7 +29,6 @@ from genmodels.schedule import (
     uniform_times,
     ve,
 )
-from scipy import integrate, stats
 
 VP = {
     "cosine": cosine,

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from genmodels import checks, toy
 from genmodels.toy import shapes
 

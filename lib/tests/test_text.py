@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.discrete import Masking, exact_masked_nelbo, subs

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from genmodels.train import learner, loop, minibatches, train
 from genmodels.train.checkpoint import Streams
 from genmodels.train.learner import Learner, decay_at
 from genmodels.train.settings import OPTIMIZERS, Settings
-from torch import nn
 
 DATA = torch.randn(23, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

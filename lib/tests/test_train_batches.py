@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from genmodels.train import batches as module
 from genmodels.train import minibatches, with_device
 

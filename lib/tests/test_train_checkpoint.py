@@ -7,9 +7,10 @@ import sys
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.train import checkpoint, minibatches, restore_weights, train
 from genmodels.train.checkpoint import Streams, load_checkpoint, save_checkpoint, seed_everything
-from torch import nn
 
 X = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
 

@@ -12,6 +12,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.train import batches
 from genmodels.train.__main__ import main
 from genmodels.train.checkpoint import load_checkpoint
@@ -20,7 +22,6 @@ from genmodels.train.pretrained import load_pretrained, pretrained_names, save_p
 from genmodels.train.recipe import GanRecipe, Profile, Recipe
 from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
-from torch import nn
 
 SIZES = {"laptop": 7, "gpu": 9}
 
@@ -75,15 +76,19 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {here!r})
 import test_train_cli as tests
+import torch
+from unittest.mock import patch
 from genmodels.train.__main__ import main
 from genmodels.train.recipes import add_recipe
 add_recipe(tests.tiny())
 for line in {lines!r}:
     edit, *words = line.split()
-    with tests.EDITS[edit]():
+    # One group of processes serves all lines: making it anew would race with its predecessor's last messages.
+    with tests.EDITS[edit](), patch("torch.distributed.destroy_process_group"):
         status = main(["tiny", "--devices", "2", *words])
     if status:
         sys.exit(status)
+torch.distributed.destroy_process_group()
 """
 
 

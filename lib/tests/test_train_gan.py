@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from genmodels.train import gan, minibatches, train_gan
-from genmodels.train.learner import Learner
 from torch import nn
 from torch.nn import functional as F
+
+from genmodels.train import gan, minibatches, train_gan
+from genmodels.train.learner import Learner
 
 X = torch.randn(23, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 0.3 + 2
 

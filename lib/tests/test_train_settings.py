@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+
 from genmodels.train import Settings, minibatches, train
 
 

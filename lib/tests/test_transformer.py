@@ -5,6 +5,8 @@ from functools import partial
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from genmodels import checks
 from genmodels.core import generator, parameter_count
 from genmodels.nets import positions as pos
@@ -13,7 +15,6 @@ from genmodels.nets.dit import DiT
 from genmodels.nets.transformer import AdaBlock, Attention, Transformer
 from genmodels.text import choose, generate, log_prob
 from genmodels.toy.language import MarkovText, all_sequences
-from torch.nn import functional as F
 
 SCHEMES = list(pos.POSITIONS)
 

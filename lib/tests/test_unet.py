@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
+
 from genmodels.checks import CheckFailed, close, depends_on, gradient_reaches
 from genmodels.core import parameter_count
 from genmodels.nets import UNet
 from genmodels.nets.unet import LabelEmbedding, PixelAttention, TimeEmbedding
-from torch import nn
 
 F64 = torch.float64
 

@@ -4,11 +4,12 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
 from genmodels import vae
 from genmodels.core import generator
 from genmodels.likelihoods import bernoulli_log_prob, gaussian_log_prob
-from torch import nn
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 F64 = torch.float64
 

@@ -8,6 +8,7 @@ TRAIN = True
 
 # %%
 import torch
+
 from genmodels import checks
 
 SEED = 0
