@@ -41,7 +41,7 @@
 # </details>
 
 # %% tags=["parameters"]
-PROFILE = "laptop"  # "smoke": seconds, to see that all runs; "laptop": two cores; "gpu": the size of the papers
+PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (the size of the papers)
 TRAIN = True  # False: skip the training and load the ready checkpoints
 
 # %% nbgrader={"grade_id": "setup", "locked": true}
@@ -91,7 +91,8 @@ from IPython.display import display
 # $k\times k$ patch of each digit, and ask how many patches of the test set have *ever* been seen in training.
 
 # %% tags=["lab"]
-digits, held_out = data.mnist("train", binary=True, limit=20_000).x[:, 0], data.mnist("test", binary=True).x[:, 0]
+digits = data.mnist("train", binary=True, limit=20_000).x[:, 0]
+held_out = data.mnist("test", binary=True).x[:, 0]
 
 
 def central_codes(x: Tensor, k: int) -> Tensor:
@@ -102,12 +103,20 @@ def central_codes(x: Tensor, k: int) -> Tensor:
 
 
 sides = range(1, 8)
-seen = [torch.isin(central_codes(held_out, k), central_codes(digits, k)).double().mean().item() for k in sides]
+seen = []
+for k in sides:
+    known = torch.isin(central_codes(held_out, k), central_codes(digits, k))
+    seen.append(known.double().mean().item())
 for k, share in zip(sides, seen):
-    print(f"{k} x {k}: {2 ** (k * k):>19,d} cells   {share:6.1%} of the test patches have been seen before")
+    print(
+        f"{k} x {k}: {2 ** (k * k):>19,d} cells   {share:6.1%} of the test patches have been seen before"
+    )
 
 # %% tags=["lab", "hide-input"]
-plot.show(plot.images(held_out[:32, None], title="Our data: 28 x 28 pixels, ink or paper", columns=16))
+# Folded: the code of the picture.
+plot.show(
+    plot.images(held_out[:32, None], title="Our data: 28 x 28 pixels, ink or paper", columns=16)
+)
 plot.show(
     plot.curves(
         {"test patches whose cell of the table is not empty": ([k * k for k in sides], seen)},
@@ -136,17 +145,25 @@ plot.show(
 # forward.
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 with style():
     fig = picture(8, 2.7)
     ax = fig.subplots()
     for i in range(5):
         for j in range(i):
-            arc = {"arrowstyle": "-|>", "color": plot.MODEL, "lw": 1.2, "connectionstyle": "arc3,rad=-0.33"}
+            arc = {
+                "arrowstyle": "-|>",
+                "color": plot.MODEL,
+                "lw": 1.2,
+                "connectionstyle": "arc3,rad=-0.33",
+            }
             ax.annotate("", (i - 0.15, 0.13), (j + 0.13, 0.15), arrowprops=arc)
         ax.scatter(i, 0, s=800, color="white", edgecolor=plot.EXACT, zorder=3)
         ax.text(i, 0, f"$x_{i + 1}$", ha="center", va="center", fontsize=13, zorder=4)
         past = ["", r"\mid x_1", r"\mid x_1,x_2", r"\mid x_1,\dots,x_3", r"\mid x_1,\dots,x_4"][i]
-        ax.text(i, -0.5, f"$p(x_{i + 1}{past})$\n{2**i} number{'s' * (i > 0)}", ha="center", va="top")
+        ax.text(
+            i, -0.5, f"$p(x_{i + 1}{past})$\n{2**i} number{'s' * (i > 0)}", ha="center", va="top"
+        )
     ax.set(xlim=(-0.5, 4.5), ylim=(-1.2, 1.55))
     ax.axis("off")
 fig.alt = "A Bayes net of five pixels with an arrow from each to every later one. As tables, the conditionals need 1, 2, 4, 8 and 16 numbers."
@@ -225,7 +242,9 @@ def from_table(joint: Tensor, asked: list[int]) -> Callable[[Tensor], Tensor]:
 def table_mistakes(joint: Tensor, states: Tensor) -> dict[str, Tensor]:
     """What comes out for the states of three pixels when something is forgotten."""
     right = joint.flatten().log()
-    upto = [joint.reshape(2 ** (i + 1), -1).sum(1).log().repeat_interleave(4 >> i) for i in range(3)]
+    upto = [
+        joint.reshape(2 ** (i + 1), -1).sum(1).log().repeat_interleave(4 >> i) for i in range(3)
+    ]
     price = torch.stack([upto[0], upto[1] - upto[0], upto[2] - upto[1]], 1)  # log p(x_i | x_<i)
     return {
         "you averaged over the pixels; log-probabilities of a product add up": right / 3,
@@ -233,7 +252,9 @@ def table_mistakes(joint: Tensor, states: Tensor) -> dict[str, Tensor]:
         "these are bits (log2); nats are asked (the natural log)": right / math.log(2),
         "this is one number for the batch; give one for each picture": right.sum(),
         "these are the probabilities themselves; their log is asked": right.exp(),
-        "only the ones are counted; a 0 has a price too, log sigmoid(-logit)": (price * states).sum(1),
+        "only the ones are counted; a 0 has a price too, log sigmoid(-logit)": (price * states).sum(
+            1
+        ),
         "the first pixel is missing: its past is empty, but it has a price": price[:, 1:].sum(1),
     }
 
@@ -245,7 +266,9 @@ asked: list[int] = []
 joint = torch.rand(2, 2, 2, generator=core.generator(SEED), dtype=torch.float64) + 0.1
 joint, states = joint / joint.sum(), every_state(3)
 got = chain_log_prob(from_table(joint, asked), states)
-checks.close(got, joint.flatten().log(), "log p of the 8 states", mistakes=table_mistakes(joint, states))
+checks.close(
+    got, joint.flatten().log(), "log p of the 8 states", mistakes=table_mistakes(joint, states)
+)
 insist(
     sorted(set(asked)) == [0, 1, 2],
     (f"`conditional` was asked about pasts of length {sorted(set(asked))}, not 0, 1, 2"),
@@ -263,7 +286,9 @@ checks.close(
         )
     },
 )
-joint5 = torch.softmax(2 * torch.randn(32, generator=core.generator(SEED + 1), dtype=torch.float64), 0).reshape([2] * 5)
+joint5 = torch.softmax(
+    2 * torch.randn(32, generator=core.generator(SEED + 1), dtype=torch.float64), 0
+).reshape([2] * 5)
 some = every_state(5)[[3, 30, 0, 17, 12, 9, 21]]
 checks.close(
     chain_log_prob(from_table(joint5, []), some),
@@ -288,9 +313,15 @@ checks.close(
 n = 8
 W, b = 1.5 * torch.randn(n, n, dtype=torch.float64), torch.randn(n, dtype=torch.float64)
 states = every_state(n)
-for name, matrix in {"strictly triangular": W.tril(-1), "diagonal kept": W.tril(0), "full matrix": W}.items():
+for name, matrix in {
+    "strictly triangular": W.tril(-1),
+    "diagonal kept": W.tril(0),
+    "full matrix": W,
+}.items():
     logits = states @ matrix.T + b
-    log_p = -F.binary_cross_entropy_with_logits(logits, states, reduction="none").sum(1)  # equation (3), all at once
+    log_p = -F.binary_cross_entropy_with_logits(logits, states, reduction="none").sum(
+        1
+    )  # equation (3), all at once
     print(f"{name:20s} the {len(states)} probabilities sum to {log_p.exp().sum():.6f}")
 
 # %% [markdown]
@@ -359,7 +390,9 @@ def nade_logits(
 # Folded: how the check below knows the truth.
 def random_nade(n: int, d: int, seed: int) -> tuple[Tensor, ...]:
     g = core.generator(seed)
-    return tuple(torch.randn(*s, generator=g, dtype=torch.float64) for s in [(d, n), (d,), (n, d), (n,)])
+    return tuple(
+        torch.randn(*s, generator=g, dtype=torch.float64) for s in [(d, n), (d,), (n, d), (n,)]
+    )
 
 
 def unrolled(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor, own: bool = False) -> Tensor:
@@ -378,12 +411,21 @@ def nade_mistakes(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor) -> dict
             x, W, c, V, b, own=True
         ),
         "the output must be logits: the sigmoid of the output belongs to the loss": right.sigmoid(),
-        "the sigmoid of the hidden layer is missing: without it NADE is a straight line": ((inputs + c) * V).sum(-1)
+        "the sigmoid of the hidden layer is missing: without it NADE is a straight line": (
+            (inputs + c) * V
+        ).sum(-1)
         + b,
         "a must start at c, not at 0": unrolled(x, W, 0 * c, V, b),
-        "c is added again at every step; it belongs to the start only": ((inputs + piled).sigmoid() * V).sum(-1) + b,
+        "c is added again at every step; it belongs to the start only": (
+            (inputs + piled).sigmoid() * V
+        ).sum(-1)
+        + b,
         "the bias b_i is missing": right - b,
-        "each pixel sees the whole picture; only the earlier ones are allowed": (x @ W.T + c).sigmoid() @ V.T + b,
+        "each pixel sees the whole picture; only the earlier ones are allowed": (
+            x @ W.T + c
+        ).sigmoid()
+        @ V.T
+        + b,
     }
 
 
@@ -392,18 +434,32 @@ def nade_mistakes(x: Tensor, W: Tensor, c: Tensor, V: Tensor, b: Tensor) -> dict
 # make a model autoregressive: a strictly triangular Jacobian, and 32 probabilities that sum to 1.
 params, states = random_nade(5, 3, SEED), every_state(5)
 got, want = nade_logits(states, *params), unrolled(states, *params)
-checks.close(got, want, "nade_logits on the 32 states of 5 pixels", mistakes=nade_mistakes(states, *params))
-checks.triangular(lambda x: nade_logits(x, *params), states[19:21], what="the Jacobian of nade_logits")
+checks.close(
+    got, want, "nade_logits on the 32 states of 5 pixels", mistakes=nade_mistakes(states, *params)
+)
+checks.triangular(
+    lambda x: nade_logits(x, *params), states[19:21], what="the Jacobian of nade_logits"
+)
 log_p = -F.binary_cross_entropy_with_logits(got, states, reduction="none").sum(1)
 checks.close(log_p.exp().sum(), 1.0, "the sum of the probabilities of all 32 states")
 print("NADE is a distribution: the 32 probabilities sum to", f"{log_p.exp().sum():.6f}")
 ### BEGIN HIDDEN TESTS
 params7 = random_nade(7, 4, SEED + 1)
 x7 = every_state(7)[[0, 5, 77, 127, 64, 90, 33, 18, 101]]
-checks.close(nade_logits(x7, *params7), unrolled(x7, *params7), "nade_logits on 9 pictures of 7 pixels")
+checks.close(
+    nade_logits(x7, *params7), unrolled(x7, *params7), "nade_logits on 9 pictures of 7 pixels"
+)
 one = random_nade(1, 2, SEED + 2)
-checks.close(nade_logits(every_state(1), *one), unrolled(every_state(1), *one), "nade_logits on pictures of 1 pixel")
-checks.close(nade_logits(x7[:1], *params7), unrolled(x7[:1], *params7), "nade_logits on a batch of one picture")
+checks.close(
+    nade_logits(every_state(1), *one),
+    unrolled(every_state(1), *one),
+    "nade_logits on pictures of 1 pixel",
+)
+checks.close(
+    nade_logits(x7[:1], *params7),
+    unrolled(x7[:1], *params7),
+    "nade_logits on a batch of one picture",
+)
 ### END HIDDEN TESTS
 
 # %% [markdown]
@@ -479,18 +535,31 @@ def allowed(ranks: list[Tensor], hidden: Callable, output: Callable) -> list[Ten
 
 def made_mistakes(ranks: list[Tensor]) -> dict[str, list[Tensor]]:
     """The masks that other comparisons give."""
-    natural, places = [torch.arange(len(ranks[0])), *ranks[1:]], [torch.arange(len(r)) for r in ranks]
+    natural, places = (
+        [torch.arange(len(ranks[0])), *ranks[1:]],
+        [torch.arange(len(r)) for r in ranks],
+    )
     right = allowed(ranks, le, lt)
     return {
-        "a pixel sees itself: the output layer may look at strictly smaller ranks only": allowed(ranks, le, le),
-        "a strict > between hidden layers cuts wires that are allowed; there it is >=": allowed(ranks, lt, lt),
-        "the mask is transposed: a row for each unit that receives, (units after, units before)": [m.T for m in right],
-        "the comparison points the wrong way: early pixels look at late ones": allowed(ranks, ge, gt),
+        "a pixel sees itself: the output layer may look at strictly smaller ranks only": allowed(
+            ranks, le, le
+        ),
+        "a strict > between hidden layers cuts wires that are allowed; there it is >=": allowed(
+            ranks, lt, lt
+        ),
+        "the mask is transposed: a row for each unit that receives, (units after, units before)": [
+            m.T for m in right
+        ],
+        "the comparison points the wrong way: early pixels look at late ones": allowed(
+            ranks, ge, gt
+        ),
         "the outputs must have the ranks of the pixels, ranks[0], not 0, 1, 2, ...": [
             *right[:-1],
             allowed(natural, le, lt)[-1],
         ],
-        "compare the ranks, not positions: unit number 3 need not have rank 3": allowed(places, le, lt),
+        "compare the ranks, not positions: unit number 3 need not have rank 3": allowed(
+            places, le, lt
+        ),
     }
 
 
@@ -512,7 +581,10 @@ def check_masks(answer: Callable, *ranks: Tensor) -> None:
     for mask in masks:
         paths = mask @ paths
     earlier = ranks[0][None, :] < ranks[0][:, None]
-    insist(not paths[~earlier].any(), f"there is a path from a pixel to itself or to an earlier one:\n{paths}")
+    insist(
+        not paths[~earlier].any(),
+        f"there is a path from a pixel to itself or to an earlier one:\n{paths}",
+    )
 
 
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
@@ -520,24 +592,29 @@ def check_masks(answer: Callable, *ranks: Tensor) -> None:
 # and 3 units, written out from the sentence "a unit of rank m knows ranks up to m". Then what
 # they are for: entry (i, j) of their product counts the paths from pixel j to output i, and there
 # must be none unless j comes strictly before i.
-check_masks(made_masks, torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0]))
+check_masks(
+    made_masks, torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0])
+)
 print("No path leads from a pixel to itself or to an earlier one.")
 ### BEGIN HIDDEN TESTS
 g = core.generator(SEED)
 for n, widths in [(7, (5, 9, 6)), (3, (4,)), (6, (11, 8)), (5, ())]:
     check_masks(
-        made_masks, torch.randperm(n, generator=g), *[torch.randint(0, n - 1, (w,), generator=g) for w in widths]
+        made_masks,
+        torch.randperm(n, generator=g),
+        *[torch.randint(0, n - 1, (w,), generator=g) for w in widths],
     )
 ### END HIDDEN TESTS
 
+
 # %%
-masks_of = checks.fallback(
-    made_masks,
-    ar.made_masks,
-    works=lambda f: (
-        [m.tolist() for m in f([torch.tensor([1, 0]), torch.tensor([0])])] == [[[False, True]], [[True], [False]]]
-    ),
-)
+def two_pixels_right(f) -> bool:
+    """Two pixels in the order 1, 0 and one hidden unit."""
+    masks = f([torch.tensor([1, 0]), torch.tensor([0])])
+    return [m.tolist() for m in masks] == [[[0, 1]], [[1], [0]]]
+
+
+masks_of = checks.fallback(made_masks, ar.made_masks, works=two_pixels_right)
 
 
 class MaskedLinear(nn.Linear):
@@ -546,7 +623,9 @@ class MaskedLinear(nn.Linear):
     def __init__(self, mask: Bool[Tensor, "after before"]):
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask.to(self.weight.dtype))
-        wires = self.mask.sum(1, keepdim=True).clamp_min(1)  # start from the number of wires that are left
+        wires = self.mask.sum(1, keepdim=True).clamp_min(
+            1
+        )  # start from the number of wires that are left
         self.weight.data.uniform_(-1, 1).div_(wires.sqrt())
         self.bias.data.zero_()
 
@@ -563,7 +642,9 @@ class MADE(nn.Module):
         n, self.order = len(order), order
         ranks = [order.argsort(), *[torch.arange(width) * (n - 1) // width for width in hidden]]
         self.layers = nn.ModuleList(MaskedLinear(mask) for mask in masks_of(ranks))
-        self.direct = MaskedLinear(masks_of(ranks[:1])[0])  # no hidden layer: an FVSBN, from pixels straight to logits
+        self.direct = MaskedLinear(
+            masks_of(ranks[:1])[0]
+        )  # no hidden layer: an FVSBN, from pixels straight to logits
         nn.init.zeros_(self.direct.weight)
 
     def logits(self, x: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
@@ -587,12 +668,15 @@ class MADE(nn.Module):
 
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 def show_masks() -> plot.Picture:
     """Masks, path counts and Jacobian of two small MADEs."""
     x = torch.rand(16, 8, dtype=torch.float64)
     with style():
         fig = picture(8, 4.6)
-        for row, order in zip(fig.subplots(2, 4), [torch.arange(8), torch.tensor([5, 2, 7, 0, 3, 6, 1, 4])]):
+        for row, order in zip(
+            fig.subplots(2, 4), [torch.arange(8), torch.tensor([5, 2, 7, 0, 3, 6, 1, 4])]
+        ):
             torch.manual_seed(SEED)
             made = MADE(order, (12,)).double()
             nn.init.normal_(made.direct.weight, std=0.3)
@@ -602,7 +686,11 @@ def show_masks() -> plot.Picture:
                 "input mask": (first, "pixel", "hidden unit"),
                 "output mask": (last, "hidden unit", "logit"),
                 "paths (product)": (last @ first, "pixel", "logit"),
-                "Jacobian, sorted": (size[order[:, None], order[None]], "pixel, by rank", "logit, by rank"),
+                "Jacobian, sorted": (
+                    size[order[:, None], order[None]],
+                    "pixel, by rank",
+                    "logit, by rank",
+                ),
             }
             for ax, (title, (matrix, below, left)) in zip(row, panels.items()):
                 ax.imshow(matrix, cmap=SHADE if "mask" in title else HEAT, vmin=0)
@@ -693,7 +781,11 @@ def small_nade(order: list[int], seed: int) -> ar.NADE:
 
 
 def exactly(
-    model: ar.NADE, order: list[int], blind: bool = False, flipped: bool = False, twice: bool = False
+    model: ar.NADE,
+    order: list[int],
+    blind: bool = False,
+    flipped: bool = False,
+    twice: bool = False,
 ) -> Tensor:
     """Probability of each state when the pixels are drawn in ``order``, by the right coin or by a wrong one."""
     states = every_state(len(order)).float()
@@ -725,8 +817,12 @@ def late(p: Tensor, clamp: Tensor) -> Tensor:
 def sampling_mistakes(model: ar.NADE, order: list[int]) -> dict[str, Tensor]:
     """The distributions that wrong samplers draw from."""
     return {
-        "all pixels are drawn in one pass; each must see those drawn before it": exactly(model, order, blind=True),
-        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": exactly(model, sorted(order)),
+        "all pixels are drawn in one pass; each must see those drawn before it": exactly(
+            model, order, blind=True
+        ),
+        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": exactly(
+            model, sorted(order)
+        ),
         "the pixels are drawn in the reverse order": exactly(model, order[::-1]),
         "`order[k]` is the pixel, not its rank: take i = order[k]": exactly(
             model, torch.tensor(order).argsort().tolist()
@@ -739,14 +835,21 @@ def sampling_mistakes(model: ar.NADE, order: list[int]) -> dict[str, Tensor]:
 
 
 def check_sampler(
-    answer: Callable, order: list[int], seed: int, clamp: Tensor | None, what: str, count: int = 20_000
+    answer: Callable,
+    order: list[int],
+    seed: int,
+    clamp: Tensor | None,
+    what: str,
+    count: int = 20_000,
 ) -> None:
     """20,000 samples of an answer against the exact probabilities."""
     model, n = small_nade(order, seed), len(order)
     x = answer(model.logits, torch.tensor(order), count, clamp, core.generator(seed))
     checks.shape(x, (count, n), what)
     other = x[(x != 0) & (x != 1)]
-    insist(not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}")
+    insist(
+        not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}"
+    )
     free = torch.ones(n, dtype=torch.bool) if clamp is None else clamp.isnan()
     right, wrong = exactly(model, order), sampling_mistakes(model, order)
     if clamp is not None:
@@ -758,7 +861,9 @@ def check_sampler(
             else "the clamped pixel is drawn like the others; write its given value"
         )
         insist(kept.all(), f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}.")
-        end = "the clamped values are written at the end; the pixels drawn in between never saw them"
+        end = (
+            "the clamped values are written at the end; the pixels drawn in between never saw them"
+        )
         wrong = {end: late(right, clamp)} | {name: given(p, clamp) for name, p in wrong.items()}
         right = given(right, clamp)
     insist(
@@ -802,7 +907,9 @@ insist(
 )
 insist(
     not torch.equal(draw(5), draw(6)),
-    ("two seeds gave the same pictures: take the coins from `generator`, not from a seed of your own"),
+    (
+        "two seeds gave the same pictures: take the coins from `generator`, not from a seed of your own"
+    ),
 )
 ### END HIDDEN TESTS
 
@@ -812,14 +919,21 @@ def library_sample(logits, order, count, clamp=None, generator=None):
     """The library's sampler, called like yours."""
     from types import SimpleNamespace
 
-    return ar.sample(SimpleNamespace(logits=logits, order=order), count, clamp=clamp, generator=generator)
+    return ar.sample(
+        SimpleNamespace(logits=logits, order=order), count, clamp=clamp, generator=generator
+    )
 
 
 sampler = checks.fallback(
     ancestral_sample,
     library_sample,
     works=lambda f: (
-        f(lambda x: 99 - 198 * x[:, [0, 0]], torch.tensor([0, 1]), 3, torch.tensor([0.0, math.nan])).tolist()
+        f(
+            lambda x: 99 - 198 * x[:, [0, 0]],
+            torch.tensor([0, 1]),
+            3,
+            torch.tensor([0.0, math.nan]),
+        ).tolist()
         == [[0, 1]] * 3
     ),
 )
@@ -836,7 +950,9 @@ sampler = checks.fallback(
 # %% tags=["lab"]
 world = every_state(10)
 xor = (world[:, 1:-1] + world[:, :-2]) % 2
-true_log_p = 2 * math.log(0.5) + torch.where(world[:, 2:] == xor, math.log(0.9), math.log(0.1)).sum(1)
+true_log_p = 2 * math.log(0.5) + torch.where(world[:, 2:] == xor, math.log(0.9), math.log(0.1)).sum(
+    1
+)
 entropy = -(true_log_p.exp() * true_log_p).sum()
 
 
@@ -868,7 +984,17 @@ for name, model in rivals.items():
     )
 
 # %% tags=["lab", "hide-input"]
-plot.show(plot.curves(gaps, "step", "KL(p || q) in nats", title="A straight line cannot say XOR", log="y", height=2.6))
+# Folded: the code of the picture.
+plot.show(
+    plot.curves(
+        gaps,
+        "step",
+        "KL(p || q) in nats",
+        title="A straight line cannot say XOR",
+        log="y",
+        height=2.6,
+    )
+)
 
 # %% [markdown]
 # The FVSBN stops about a nat too high: XOR is not a straight line. (It does find a shortcut. Which earlier bit
@@ -890,11 +1016,17 @@ def clamping_error(order: Tensor) -> tuple[float, float]:
     with torch.no_grad():
         exact = model.log_prob(world).exp() * (world[:, :5] == clamp[:5]).all(1)
         exact /= exact.sum()
-        drawn = sampler(lambda x: model.logits(x.double()), order, 4000, clamp, core.generator(SEED))
+        drawn = sampler(
+            lambda x: model.logits(x.double()), order, 4000, clamp, core.generator(SEED)
+        )
     powers = 2 ** torch.arange(9, -1, -1)
     share = lambda codes: torch.bincount(codes, minlength=1024) / 4000
-    floor = share(torch.multinomial(exact, 4000, replacement=True, generator=core.generator(SEED + 1)))
-    return tuple(0.5 * (p - exact).abs().sum().item() for p in (share((drawn.long() * powers).sum(1)), floor))
+    floor = share(
+        torch.multinomial(exact, 4000, replacement=True, generator=core.generator(SEED + 1))
+    )
+    return tuple(
+        0.5 * (p - exact).abs().sum().item() for p in (share((drawn.long() * powers).sum(1)), floor)
+    )
 
 
 for name, order in {
@@ -971,9 +1103,13 @@ def mask_mistakes(kind: str) -> dict[str, Tensor]:
     above, centre, below = want
     exchanged = "A and B are exchanged: A leaves out the centre"
     return {
-        exchanged if kind == "A" else "this is type A everywhere; B keeps the centre": B if kind == "A" else A,
+        exchanged if kind == "A" else "this is type A everywhere; B keeps the centre": B
+        if kind == "A"
+        else A,
         "left and right are exchanged: in raster order the past lies to the left": want.flip(1),
-        "rows below the centre have not been read yet; they must be 0": torch.stack([above, centre, above]),
+        "rows below the centre have not been read yet; they must be 0": torch.stack(
+            [above, centre, above]
+        ),
         "the rows above are missing": torch.stack([below, centre, below]),
         "the rows above belong to the past in full, to the right of the centre too": torch.stack(
             [centre, centre, below]
@@ -993,12 +1129,17 @@ for kind, want in [("A", A), ("B", B)]:
 M = torch.as_tensor(pixel_mask("A", 3, 5)).double()
 W = torch.randn(1, 1, 3, 5, generator=core.generator(SEED), dtype=torch.float64)
 x = torch.rand(2, 1, 4, 6, generator=core.generator(SEED), dtype=torch.float64)
-checks.triangular(lambda x: F.conv2d(x, M * W, padding=(1, 2)), x, what="a convolution under mask A")
+checks.triangular(
+    lambda x: F.conv2d(x, M * W, padding=(1, 2)), x, what="a convolution under mask A"
+)
 print("Mask A lets no pixel see itself or its future.")
 ### BEGIN HIDDEN TESTS
 for height, width in [(5, 3), (1, 7), (7, 1), (1, 1), (7, 7)]:
     for kind in "AB":
-        past = [[(r, c) < (height // 2, width // 2 + (kind == "B")) for c in range(width)] for r in range(height)]
+        past = [
+            [(r, c) < (height // 2, width // 2 + (kind == "B")) for c in range(width)]
+            for r in range(height)
+        ]
         checks.close(
             torch.as_tensor(pixel_mask(kind, height, width)).int(),
             torch.tensor(past).int(),
@@ -1010,7 +1151,9 @@ for height, width in [(5, 3), (1, 7), (7, 1), (1, 1), (7, 7)]:
 mask_of = checks.fallback(
     pixel_mask,
     lambda kind, height, width: causal_mask(height, kind),
-    works=lambda f: torch.as_tensor(f("B", 3, 3)).int().tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]],
+    works=lambda f: (
+        torch.as_tensor(f("B", 3, 3)).int().tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
+    ),
 )
 
 
@@ -1052,15 +1195,24 @@ def sight(logits: Callable, at: tuple[int, int], size: int = 15, tries: int = 16
 
 at, size = (8, 7), 15
 torch.manual_seed(SEED)
-views = {f"plain, {1 + later} layers": sight(plain_stack(later).double(), at) for later in (2, 5, 12)}
-views["gated, 12 layers"] = sight(ar.GatedPixelCNN((1, size, size), channels=8, layers=12, first=3).double().logits, at)
+views = {
+    f"plain, {1 + later} layers": sight(plain_stack(later).double(), at) for later in (2, 5, 12)
+}
+views["gated, 12 layers"] = sight(
+    ar.GatedPixelCNN((1, size, size), channels=8, layers=12, first=3).double().logits, at
+)
 
 past = torch.tensor([[(r, c) < at for c in range(size)] for r in range(size)])
 for name, g in views.items():
-    print(f"{name:18s} blind to {int((past & (g == 0)).sum()):3d} of {int(past.sum())} earlier pixels")
+    print(
+        f"{name:18s} blind to {int((past & (g == 0)).sum()):3d} of {int(past.sum())} earlier pixels"
+    )
 
 # %% tags=["lab", "hide-input"]
-deepest = {name: views[name] / views[name].max() for name in ("plain, 13 layers", "gated, 12 layers")}
+# Folded: the code of the picture.
+deepest = {
+    name: views[name] / views[name].max() for name in ("plain, 13 layers", "gated, 12 layers")
+}
 plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 
 # %% [markdown]
@@ -1119,7 +1271,10 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 
 # %% nbgrader={"grade_id": "discretised_logistic", "solution": true} autograde={"library": ["genmodels.autoregressive.discretized_logistic_mixture_log_prob"]}
 def discretised_logistic(
-    v: Float[Tensor, "*shape"], mean: Float[Tensor, "*shape"], log_scale: Float[Tensor, "*shape"], levels: int
+    v: Float[Tensor, "*shape"],
+    mean: Float[Tensor, "*shape"],
+    log_scale: Float[Tensor, "*shape"],
+    levels: int,
 ) -> Float[Tensor, "*shape"]:
     """log P(v), in nats, of a logistic cut into ``levels`` bins of width 1 [Salimans 2017, eq. 2; (10) here]."""
     # TODO      log P(v) for v in 0 .. levels - 1, edge bins included
@@ -1140,7 +1295,13 @@ from scipy.stats import logistic
 
 
 def from_scipy(
-    v: Tensor, mean: Tensor, scale: Tensor, levels: int, half: float = 0.5, edges: bool = True, shift: float = 0
+    v: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    levels: int,
+    half: float = 0.5,
+    edges: bool = True,
+    shift: float = 0,
 ) -> Tensor:
     """The log of a difference of scipy's cumulative distribution, over bins of width 2 half."""
     low, high = (v - half + shift).numpy(), (v + half + shift).numpy()
@@ -1159,10 +1320,16 @@ def logistic_mistakes(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -
         "the edge bins are missing: 0 and levels - 1 take all that lies beyond": from_scipy(
             v, mean, s, levels, edges=False
         ),
-        "the scale is exp(log_scale), not log_scale itself": from_scipy(v, mean, log_scale.abs(), levels),
+        "the scale is exp(log_scale), not log_scale itself": from_scipy(
+            v, mean, log_scale.abs(), levels
+        ),
         "log_scale is log s, not log s^2": from_scipy(v, mean, s.sqrt(), levels),
-        "the bins are two wide: v owns [v - 1/2, v + 1/2]": from_scipy(v, mean, s, levels, half=1.0),
-        "the bins are shifted: v owns [v - 1/2, v + 1/2]": from_scipy(v, mean, s, levels, shift=0.5),
+        "the bins are two wide: v owns [v - 1/2, v + 1/2]": from_scipy(
+            v, mean, s, levels, half=1.0
+        ),
+        "the bins are shifted: v owns [v - 1/2, v + 1/2]": from_scipy(
+            v, mean, s, levels, shift=0.5
+        ),
         "this is the density at v, not the mass of the bin": torch.from_numpy(
             logistic(mean.numpy(), s.numpy()).logpdf(v.numpy())
         ),
@@ -1193,7 +1360,9 @@ far = discretised_logistic(
     256,
 )
 checks.finite(far, "discretised_logistic far from the mean (take the three factors of equation 11)")
-a = (torch.tensor([40.5, 41.5, 3.5]).double() - 200) / torch.tensor([-1.0, 0.0, -3.0]).double().exp()
+a = (torch.tensor([40.5, 41.5, 3.5]).double() - 200) / torch.tensor(
+    [-1.0, 0.0, -3.0]
+).double().exp()
 checks.close(
     far,
     a + torch.log(-torch.expm1(-torch.tensor([1.0, 0.0, 3.0]).double().exp())),
@@ -1206,6 +1375,7 @@ checks.close(discretised_logistic(v2, *some, 256).exp().sum(), 1.0, "the sum ove
 
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 def library_logistic(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) -> Tensor:
     """The library's mixture with one component; its axis runs from -1 to 1."""
     unit = 2 / (levels - 1)
@@ -1217,7 +1387,9 @@ def library_logistic(v: Tensor, mean: Tensor, log_scale: Tensor, levels: int) ->
 grey = checks.fallback(
     discretised_logistic,
     library_logistic,
-    works=lambda f: abs(f(*torch.tensor([[0.0, 1], [0.3, 0.3], [0.2, 0.2]]), 2).exp().sum() - 1) < 1e-5,
+    works=lambda f: (
+        abs(f(*torch.tensor([[0.0, 1], [0.3, 0.3], [0.2, 0.2]]), 2).exp().sum() - 1) < 1e-5
+    ),
 )
 values, fine = torch.arange(16.0), torch.linspace(-4, 15.5, 400)
 with style():
@@ -1228,13 +1400,21 @@ with style():
         z = (fine - mean) / math.exp(0.3)
         ax.bar(values, p, width=0.9, color=plot.MODEL, alpha=0.75, label="mass of the bin")
         ax.plot(
-            fine, (F.logsigmoid(z) + F.logsigmoid(-z) - 0.3).exp(), color=plot.EXACT, lw=1, label="logistic density"
+            fine,
+            (F.logsigmoid(z) + F.logsigmoid(-z) - 0.3).exp(),
+            color=plot.EXACT,
+            lw=1,
+            label="logistic density",
         )
         ax.set(xlabel="grey level", title=f"mean {mean}")
     axes[0].set_ylabel("probability")
     axes[0].legend(loc="upper left")
     axes[1].annotate(
-        "edge bin: all of the tail", (0.4, float(p[0])), (4, 0.3), va="center", arrowprops={"arrowstyle": "->"}
+        "edge bin: all of the tail",
+        (0.4, float(p[0])),
+        (4, 0.3),
+        va="center",
+        arrowprops={"arrowstyle": "->"},
     )
 fig.alt = "Two bar charts over 16 grey levels with the logistic density drawn over them. Near the edge the first bar rises above the density."
 plot.show(fig)
@@ -1259,7 +1439,11 @@ for step in range({"smoke": 100}.get(PROFILE, 1000)):
 
 with torch.no_grad():
     ink = small["train"].mean(0).clamp(0.002, 0.998)
-    floor = F.binary_cross_entropy(ink.expand_as(small["test"]), small["test"], reduction="none").sum(1).mean()
+    floor = (
+        F.binary_cross_entropy(ink.expand_as(small["test"]), small["test"], reduction="none")
+        .sum(1)
+        .mean()
+    )
     print(
         f"test: {-made.log_prob(small['test']).mean():.2f} nats a digit;  independent pixels: {floor:.2f};  64 fair coins: {64 * math.log(2):.2f}"
     )
@@ -1272,7 +1456,10 @@ with torch.no_grad():
 
 
 # %% tags=["lab", "hide-input"]
-INK = {name: torch.tensor(matplotlib.colors.to_rgb(plot.colour(name))) for name in ("data", "model")}
+# Folded: the code of the picture.
+INK = {
+    name: torch.tensor(matplotlib.colors.to_rgb(plot.colour(name))) for name in ("data", "model")
+}
 
 
 def paint(x: Tensor, given: Tensor | bool = False) -> Tensor:
@@ -1300,7 +1487,10 @@ def watched(digit: int, rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot.Picture:
     """The drawing after ``step`` pixels, the first ``rows`` rows given."""
     x, odds, price = watched(digit, rows, seed)
-    done, given = (torch.arange(64) < step).reshape(8, 8), (torch.arange(64) < 8 * rows).reshape(8, 8)
+    done, given = (
+        (torch.arange(64) < step).reshape(8, 8),
+        (torch.arange(64) < 8 * rows).reshape(8, 8),
+    )
     doubt = (1 - 0.75 * odds[step]).reshape(8, 8, 1).expand(8, 8, 3)
     with style():
         fig = picture(8, 2.7)
@@ -1309,12 +1499,20 @@ def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot
         left.set(xticks=[], yticks=[], title="finished")
         if step < 64:
             place = (step % 8 - 0.5, step // 8 - 0.5)
-            left.add_patch(matplotlib.patches.Rectangle(place, 1, 1, fill=False, lw=2.5, ec=plot.GRADIENT))
+            left.add_patch(
+                matplotlib.patches.Rectangle(place, 1, 1, fill=False, lw=2.5, ec=plot.GRADIENT)
+            )
             left.set_title(f"next: ink with probability {odds[step, step]:.2f}")
-        right.bar(range(step), price[:step], color=[plot.DATA if g else plot.MODEL for g in given.flatten()[:step]])
+        right.bar(
+            range(step),
+            price[:step],
+            color=[plot.DATA if g else plot.MODEL for g in given.flatten()[:step]],
+        )
         right.axhline(math.log(2), color=plot.NOISE, lw=0.8, ls="--")
         right.text(63.5, math.log(2) + 0.06, "a fair coin", ha="right", fontsize=9)
-        right.set(xlim=(-0.7, 63.7), ylim=(0, 4), xlabel="pixel, in raster order", ylabel="price in nats")
+        right.set(
+            xlim=(-0.7, 63.7), ylim=(0, 4), xlabel="pixel, in raster order", ylabel="price in nats"
+        )
         right.set_title(f"so far {price[:step].sum():.1f} nats")
     fig.alt = f"Left, a digit after {step} of 64 pixels, {rows} rows of it given. Right, the price of each pixel in nats, high only at a few pixels."
     return fig
@@ -1341,12 +1539,16 @@ torch.manual_seed(SEED)
 agnostic = ar.MADE(64, (256,), orders=8, seed=SEED)
 optimiser = torch.optim.Adam(agnostic.parameters(), lr=3e-3, weight_decay=1e-4)
 for step in range({"smoke": 60}.get(PROFILE, 1200)):
-    loss = -agnostic.any_order_log_prob(small["train"][torch.randint(len(small["train"]), (104,))]).mean()
+    loss = -agnostic.any_order_log_prob(
+        small["train"][torch.randint(len(small["train"]), (104,))]
+    ).mean()
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
 with torch.no_grad():
-    each = torch.stack([agnostic.log_prob(small["test"], which) for which in range(8)])  # (order, digit)
+    each = torch.stack(
+        [agnostic.log_prob(small["test"], which) for which in range(8)]
+    )  # (order, digit)
     mixture = core.log_mean_exp(each, 0)
 print("each order alone:", "  ".join(f"{-v:.2f}" for v in each.mean(1)), "nats")
 print(f"their mixture:    {-mixture.mean():.2f} nats")
@@ -1364,10 +1566,17 @@ print(f"their mixture:    {-mixture.mean():.2f} nats")
 SETTINGS = {  # batch, peak learning rate, steps
     "smoke": {"FVSBN": (50, 1e-2, 10), "MADE": (50, 2e-3, 10), "PixelCNN": (4, 3e-3, 3)},
     "laptop": {"FVSBN": (100, 3e-3, 500), "MADE": (100, 2e-3, 2200), "PixelCNN": (16, 3e-3, 900)},
-    "gpu": {"FVSBN": (100, 3e-3, 20_000), "MADE": (100, 1e-3, 100_000), "PixelCNN": (64, 1e-3, 60_000)},
+    "gpu": {
+        "FVSBN": (100, 3e-3, 20_000),
+        "MADE": (100, 1e-3, 100_000),
+        "PixelCNN": (64, 1e-3, 60_000),
+    },
 }[PROFILE]
 few = 100 if PROFILE == "smoke" else None
-grey_digits, test_digits = data.mnist("train", limit=few).x, data.mnist("test", binary=True, limit=few).x
+grey_digits, test_digits = (
+    data.mnist("train", limit=few).x,
+    data.mnist("test", binary=True, limit=few).x,
+)
 
 
 def new_models() -> dict[str, nn.Module]:
@@ -1377,7 +1586,9 @@ def new_models() -> dict[str, nn.Module]:
     return {
         "FVSBN": ar.FVSBN(784),
         "MADE": MADE(torch.arange(784), (100,) if PROFILE == "smoke" else (1000,)),
-        "PixelCNN": ar.PixelCNN((1, 28, 28), channels, blocks).to(memory_format=torch.channels_last),
+        "PixelCNN": ar.PixelCNN((1, 28, 28), channels, blocks).to(
+            memory_format=torch.channels_last
+        ),
     }
 
 
@@ -1404,11 +1615,14 @@ def draw(model: nn.Module, count: int, clamp: Tensor | None = None, seed: int = 
         clamp = None if clamp is None else clamp.reshape(model.shape)
         x = ar.sample(model, count, clamp=clamp, generator=generator)
     else:
-        x = sampler(model.logits, model.order, count, None if clamp is None else clamp.flatten(), generator)
+        x = sampler(
+            model.logits, model.order, count, None if clamp is None else clamp.flatten(), generator
+        )
     return x.reshape(count, 28, 28).cpu()
 
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 def strip(ax, pictures: Tensor, title: str = "", given: Tensor | bool = False) -> None:
     """A row of pictures, (k, h, w), with a thin gap between them."""
     shown = F.pad(paint(pictures, given), (0, 0, 1, 1, 1, 1), value=1.0)
@@ -1422,7 +1636,9 @@ def samples_of(rows: dict[str, Tensor], title: str) -> plot.Picture:
     """Labelled rows of drawn digits."""
     with style():
         fig = picture(8, 0.35 + 0.66 * len(rows), title)
-        for ax, (name, pictures) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
+        for ax, (name, pictures) in zip(
+            fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()
+        ):
             strip(ax, pictures, name)
     fig.alt = f"{title}: rows of {len(pictures)} digits, {', '.join(rows)}; the longer a model has learned, the more they look like handwriting."
     return fig
@@ -1475,7 +1691,9 @@ def test_nats(name: str, model: nn.Module) -> tuple[float, float, int]:
 
 
 ink = grey_digits.mean(0).flatten().clamp(1e-4, 1 - 1e-4)
-alone = F.binary_cross_entropy(ink.expand(len(test_digits), 784), test_digits.flatten(1), reduction="none").sum(1)
+alone = F.binary_cross_entropy(
+    ink.expand(len(test_digits), 784), test_digits.flatten(1), reduction="none"
+).sum(1)
 FLOOR = "independent pixels"
 ours = {FLOOR: (alone.mean().item(), alone.std().item() / len(alone) ** 0.5, len(alone))}
 ours |= {name: test_nats(name, model) for name, model in models.items()}
@@ -1489,10 +1707,14 @@ PUBLISHED = {  # nats on Larochelle's binarisation of MNIST, quoted from the pap
     "PixelCNN": (81.30, "van den Oord et al. 2016"),
     "PixelRNN": (79.20, "van den Oord et al. 2016"),
 }
-rows = [{"model": n, "test nats": f"≈ {v:.2f}", "measured by": who} for n, (v, who) in PUBLISHED.items()]
+rows = [
+    {"model": n, "test nats": f"≈ {v:.2f}", "measured by": who} for n, (v, who) in PUBLISHED.items()
+]
 for name, (mean, error, count) in ours.items():
     who = f"this notebook, on {count:,} test digits"
-    rows.append({"model": name, "test nats": f"{mean:.2f} ± {error:.2f}", "measured by": f"**{who}**"})
+    rows.append(
+        {"model": name, "test nats": f"{mean:.2f} ± {error:.2f}", "measured by": f"**{who}**"}
+    )
 rows.sort(key=lambda row: -float(row["test nats"].strip("≈ ").split()[0]))
 plot.show(plot.table(rows, title="Binarised MNIST, smaller is better"))
 plot.show(
@@ -1505,7 +1727,10 @@ plot.show(
 for name in models:
     mean, error, count = ours[name]
     report.metric(
-        f"{name} test likelihood", mean, "nats", note=f"± {error:.2f} on {count} digits; {FLOOR} {ours[FLOOR][0]:.1f}"
+        f"{name} test likelihood",
+        mean,
+        "nats",
+        note=f"± {error:.2f} on {count} digits; {FLOOR} {ours[FLOOR][0]:.1f}",
     )
 
 # %% [markdown]
@@ -1517,6 +1742,7 @@ for name in models:
 
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 def smooth(curve: list[float]) -> tuple[Tensor, Tensor]:
     """Forty averages along a curve, over the share of the training that is done."""
     k = max(1, len(curve) // 40)
@@ -1527,7 +1753,16 @@ def smooth(curve: list[float]) -> tuple[Tensor, Tensor]:
 if TRAIN:
     levels = {"independent pixels": ours[FLOOR][0]}
     lines = {name: smooth(curve) for name, curve in curves.items()}
-    plot.show(plot.curves(lines, "share of the training", "nats a digit", "Training loss", levels=levels, height=2.6))
+    plot.show(
+        plot.curves(
+            lines,
+            "share of the training",
+            "nats a digit",
+            "Training loss",
+            levels=levels,
+            height=2.6,
+        )
+    )
 
 # %% [markdown]
 # ### Repair: six endings for each digit
@@ -1537,6 +1772,7 @@ if TRAIN:
 # what a distribution looks like.
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 half = torch.zeros(28, 28, dtype=torch.bool)
 half[:14] = True
 chosen = (1, 2, 4, 7, 8, 11, 15, 18)
@@ -1544,7 +1780,9 @@ with style():
     fig = picture(8, 3.6, "Left of each row the test digit, then six endings drawn by the PixelCNN")
     for ax, k in zip(fig.subplots(4, 2).flat, chosen):
         whole = test_digits[k, 0]
-        endings = draw(models["PixelCNN"], 6, clamp=torch.where(half, whole, math.nan), seed=SEED + k)
+        endings = draw(
+            models["PixelCNN"], 6, clamp=torch.where(half, whole, math.nan), seed=SEED + k
+        )
         given = torch.stack([torch.ones_like(half), *[half] * 6])
         strip(ax, torch.cat([whole[None], endings]), given=given)
 fig.alt = "Eight test digits, each followed by six pictures with the same upper half in blue and different lower halves, drawn by the model, in vermilion."
@@ -1616,7 +1854,9 @@ def with_bug(bug: str) -> tuple[list[float], Tensor, Tensor]:
         losses.append(loss.item())
     with torch.no_grad():
         x = draw_with(model.logits, model.order, 10, None, core.generator(SEED))
-    jacobian = torch.func.vmap(torch.func.jacrev(lambda z: model.logits(z[None])[0]))(small["test"][:20])
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda z: model.logits(z[None])[0]))(
+        small["test"][:20]
+    )
     return losses, x.reshape(-1, 8, 8), jacobian.abs().mean(0).detach()
 
 
@@ -1624,6 +1864,7 @@ broken = {bug: with_bug(bug) for bug in BUGS}
 
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 def symptom(bug: str) -> plot.Picture:
     """One row: loss curve, Jacobian, samples."""
     losses, samples, jacobian = broken[bug]
@@ -1633,7 +1874,12 @@ def symptom(bug: str) -> plot.Picture:
         left, middle, right = fig.subplots(1, 3, width_ratios=[1.6, 1, 2.6])
         left.plot(broken["no bug"][0], color=plot.NOISE, lw=0.8, label="no bug")
         left.plot(losses, color=plot.MODEL, lw=1.2, label="with it")
-        left.set(ylim=(0, 46), xlabel="step", ylabel="nats", title=f"training loss: {sum(tail) / len(tail):.1f} nats")
+        left.set(
+            ylim=(0, 46),
+            xlabel="step",
+            ylabel="nats",
+            title=f"training loss: {sum(tail) / len(tail):.1f} nats",
+        )
         middle.imshow(jacobian, cmap=HEAT, vmin=0, vmax=float(jacobian.quantile(0.98)))
         middle.set(xticks=[], yticks=[], title="Jacobian", xlabel="pixel", ylabel="logit")
         sheet = F.pad(samples, (1, 1, 1, 1)).reshape(2, 5, 10, 10).movedim(2, 1).reshape(20, 50)
@@ -1651,6 +1897,7 @@ lab.scrub(symptom, fps=1, bug=list(BUGS))
 # All five side by side, when you have made your predictions:
 
 # %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
 for bug in BUGS:
     plot.show(symptom(bug))
 
@@ -1685,7 +1932,9 @@ for bug in BUGS:
 
 
 # %% nbgrader={"grade_id": "is_autoregressive", "solution": true}
-def is_autoregressive(logits: Callable[[Float[Tensor, "b n"]], Float[Tensor, "b n"]], n: int) -> bool:
+def is_autoregressive(
+    logits: Callable[[Float[Tensor, "b n"]], Float[Tensor, "b n"]], n: int
+) -> bool:
     """Whether logit i depends on every pixel before i and on no other."""
     # TODO      True for a right model, False for one that leaks or is blind
     # APPROACH  64 random pictures; flip pixel j in all of them; see which logits move by more than 1e-6
@@ -1713,7 +1962,9 @@ def straight(mask: Tensor, seed: int = SEED) -> Callable[[Tensor], Tensor]:
     return lambda x: x.double() @ W.T + b
 
 
-def random_weights(model: nn.Module, std: float = 0.7, seed: int = SEED) -> Callable[[Tensor], Tensor]:
+def random_weights(
+    model: nn.Module, std: float = 0.7, seed: int = SEED
+) -> Callable[[Tensor], Tensor]:
     """The logits of a model of the library, flat, with random parameters in float64."""
     model = model.double().requires_grad_(False)
     for k, p in enumerate(model.parameters()):
@@ -1738,7 +1989,9 @@ def judge(
         if name in right:
             insist(bool(verdict), f"your test rejects a right model: {name}{why.get(name, '')}")
         else:
-            insist(not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}")
+            insist(
+                not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}"
+            )
 
 
 # %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
@@ -1783,7 +2036,11 @@ class PlainPixelCNN(nn.Module):
 
         self.shape = (1, 4, 4)
         self.layers = nn.Sequential(
-            MaskedConv2d(1, 6, 3, "A"), nn.Tanh(), MaskedConv2d(6, 6, 3, "B"), nn.Tanh(), MaskedConv2d(6, 1, 3, "B")
+            MaskedConv2d(1, 6, 3, "A"),
+            nn.Tanh(),
+            MaskedConv2d(6, 6, 3, "B"),
+            nn.Tanh(),
+            MaskedConv2d(6, 1, 3, "B"),
         )
 
     def logits(self, x: Tensor) -> Tensor:
@@ -1791,11 +2048,15 @@ class PlainPixelCNN(nn.Module):
 
 
 right = {
-    "a GatedPixelCNN": random_weights(ar.GatedPixelCNN((1, 2, 3), channels=16, layers=2, first=3), std=0.3),
+    "a GatedPixelCNN": random_weights(
+        ar.GatedPixelCNN((1, 2, 3), channels=16, layers=2, first=3), std=0.3
+    ),
     "a network whose gate x_0 must be open before pixel 2 matters": lambda x: W(
         torch.cat([x[:, :2], x[:, 2:] * (1 - x[:, :1])], 1)
     ),
-    "a model with rounding errors in the last digit": lambda x: W(x) + 1e-9 * x.double().sum(1, keepdim=True),
+    "a model with rounding errors in the last digit": lambda x: (
+        W(x) + 1e-9 * x.double().sum(1, keepdim=True)
+    ),
 }
 broken_models = {
     "a weak leak, 0.01 from pixel 4 to logit 2": lambda x: W(x) + x.double() @ weak.double().T,
@@ -1835,7 +2096,11 @@ def milliseconds(model: nn.Module) -> float:
 
 
 board = {
-    name: {"test nats": ours[name][0], "ms a digit": milliseconds(model), "parameters": core.parameter_count(model)}
+    name: {
+        "test nats": ours[name][0],
+        "ms a digit": milliseconds(model),
+        "parameters": core.parameter_count(model),
+    }
     for name, model in models.items()
 }
 for name, row in board.items():

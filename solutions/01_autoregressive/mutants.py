@@ -4,7 +4,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-
 from autograde.mutants import alternative, mutant
 
 # ---------------------------------------------------------------- chain_log_prob
@@ -213,14 +212,19 @@ def with_loops(ranks):
 
 @alternative("made_masks")
 def as_floats(ranks):
-    hidden = [torch.ge(a.unsqueeze(1), b.unsqueeze(0)).float() for b, a in zip(ranks[:-1], ranks[1:])]
+    hidden = [
+        torch.ge(a.unsqueeze(1), b.unsqueeze(0)).float() for b, a in zip(ranks[:-1], ranks[1:])
+    ]
     return hidden + [torch.gt(ranks[0].unsqueeze(-1), ranks[-1].unsqueeze(0)).float()]
 
 
 @alternative("made_masks")
 def shifted_outputs(ranks):
     layers = list(ranks) + [ranks[0] - 1]
-    return tuple((before[None] <= after[:, None]).to(torch.uint8) for before, after in zip(layers, layers[1:]))
+    return tuple(
+        (before[None] <= after[:, None]).to(torch.uint8)
+        for before, after in zip(layers, layers[1:])
+    )
 
 
 @mutant("made_masks", says="the output layer may look at strictly smaller ranks only")
@@ -457,7 +461,9 @@ def remove_the_future(kind, height, width):
 
 @alternative("pixel_mask")
 def four_dimensional_style(kind, height, width):
-    r, c = torch.meshgrid(torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij")
+    r, c = torch.meshgrid(
+        torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij"
+    )
     return (r < 0) | ((r == 0) & ((c < 0) if kind == "A" else (c <= 0)))
 
 
@@ -713,7 +719,9 @@ def always_satisfied(logits, n):
 @mutant("is_autoregressive", says="accepts a broken model: the order is reversed")
 def sums_to_one(logits, n):
     states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * n)
-    log_p = -F.binary_cross_entropy_with_logits(logits(states), states.to(logits(states)), reduction="none").sum(1)
+    log_p = -F.binary_cross_entropy_with_logits(
+        logits(states), states.to(logits(states)), reduction="none"
+    ).sum(1)
     return bool(abs(log_p.exp().sum() - 1) < 1e-4)
 
 
