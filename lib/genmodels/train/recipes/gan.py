@@ -90,9 +90,8 @@ def _adam(parameters, lr: float) -> torch.optim.Optimizer:
 _HOW = {
     "smoke": Settings(steps=30, lr=1e-3, optimizer=_adam, ema=0.9),
     "laptop": Settings(steps=2500, lr=5e-4, optimizer=_adam, ema=0.995),
-    "gpu": Settings(
-        steps=100_000, lr=2e-4, optimizer=_adam, ema=0.999
-    ),  # single precision: the penalties differentiate twice
+    # Single precision: the penalties differentiate twice.
+    "gpu": Settings(steps=100_000, lr=2e-4, optimizer=_adam, ema=0.999),
 }
 _SIZE = {"smoke": (8, 4, 12), "laptop": (64, 24, 48), "gpu": (128, 128, 256)}  # latent, width, batch
 
