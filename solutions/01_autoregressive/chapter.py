@@ -364,7 +364,7 @@ for name, matrix in {
 # </details>
 
 
-# %% nbgrader={"grade_id": "nade_logits", "solution": true}
+# %% nbgrader={"grade_id": "nade_logits", "solution": true} autograde={"library": ["genmodels.autoregressive.NADE"]}
 def nade_logits(
     x: Float[Tensor, "batch n"],
     W: Float[Tensor, "d n"],
@@ -503,7 +503,7 @@ checks.close(
 # </details>
 
 
-# %% nbgrader={"grade_id": "made_masks", "solution": true} autograde={"library": ["genmodels.autoregressive.made_masks"]}
+# %% nbgrader={"grade_id": "made_masks", "solution": true} autograde={"library": ["genmodels.autoregressive.made_masks", "genmodels.nets.made_masks"]}
 def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after before"]]:
     """One boolean mask for each weight matrix of a MADE [Germain et al. 2015, eqs. 8, 9; (6) here].
 
