@@ -16,11 +16,13 @@
 # ![Handwritten digits whose upper half is given, in blue, and whose lower half the model of this chapter drew, in
 # orange: six different endings for each.](../assets/01_autoregressive.png)
 #
-# Cover the lower half of a handwritten digit. You cannot know what is hidden, but for the next pixel you can name the
-# odds. Toss a coin with those odds, write the pixel down, go on to the one after it. After 392 tosses there is a digit.
+# Cover the lower half of a handwritten digit. You cannot know what is hidden, but for the next pixel you
+# can name the odds. Toss a coin with those odds, write the pixel down, go on to the one after it. After 392
+# tosses there is a digit.
 #
-# **The one idea.** A picture is a sequence of yes/no questions, and we know how to answer those: with a classifier.
-# What you get is rare among generative models: the *exact* probability of any picture, and exact samples.
+# **The one idea.** A picture is a sequence of yes/no questions, and we know how to answer those: with a
+# classifier. What you get is rare among generative models: the *exact* probability of any picture, and
+# exact samples.
 #
 # | | |
 # |---|---|
@@ -83,12 +85,14 @@ from IPython.display import display
 # %% [markdown]
 # ## 1 · Pretend you have read no paper
 #
-# Our pictures are binary: $x\in\{0,1\}^n$, with $n = 28\cdot 28 = 784$ for MNIST. Each grey pixel was turned into ink or
-# paper once, by a coin with a fixed seed, so that everybody who takes this course has the same data.
+# Our pictures are binary: $x\in\{0,1\}^n$, with $n = 28\cdot 28 = 784$ for MNIST. Each grey pixel was
+# turned into ink or paper once, by a coin with a fixed seed, so that everybody who takes this course has
+# the same data.
 #
-# A probability for each picture: why not *count*? Make a table with one cell for each of the $2^n$ pictures, and put
-# into it how often that picture was seen. It works for tiny pictures. Let us see where it stops: take the central
-# $k\times k$ patch of each digit, and ask how many patches of the test set have *ever* been seen in training.
+# A probability for each picture: why not *count*? Make a table with one cell for each of the $2^n$
+# pictures, and put into it how often that picture was seen. It works for tiny pictures. Let us see where it
+# stops: take the central $k\times k$ patch of each digit, and ask how many patches of the test set have
+# *ever* been seen in training.
 
 # %% tags=["lab"]
 digits = data.mnist("train", binary=True, limit=20_000).x[:, 0]
@@ -129,9 +133,9 @@ plot.show(
 )
 
 # %% [markdown]
-# At $7\times7$ the table has 562,949,953,421,312 cells, our 20,000 training digits fill at most 20,000 of them, and most test
-# patches get probability **zero**. At $28\times28$ every test picture would. Counting cannot generalise: two pictures
-# that differ in one pixel share nothing.
+# At $7\times7$ the table has 562,949,953,421,312 cells, our 20,000 training digits fill at most 20,000 of
+# them, and most test patches get probability **zero**. At $28\times28$ every test picture would. Counting
+# cannot generalise: two pictures that differ in one pixel share nothing.
 #
 # ## 2 · The chain rule: one hard question becomes $n$ easy ones
 #
@@ -139,10 +143,10 @@ plot.show(
 #
 # $$p(x)\;=\;\prod_{i=1}^{n} p(x_i\mid x_{<i}) \tag{1}$$
 #
-# *Check it with a pencil:* $p(x_i\mid x_{<i}) = p(x_{\le i})/p(x_{<i})$, and the product telescopes. Nothing was assumed,
-# so nothing was saved: as tables, the conditionals need $1+2+4+\dots+2^{n-1}=2^n-1$ numbers, and the last one
-# alone needs $2^{n-1}$, one for each possible past. Drawn as a Bayes net it has *every* arrow that points
-# forward.
+# *Check it with a pencil:* $p(x_i\mid x_{<i}) = p(x_{\le i})/p(x_{<i})$, and the product telescopes.
+# Nothing was assumed, so nothing was saved: as tables, the conditionals need $1+2+4+\dots+2^{n-1}=2^n-1$
+# numbers, and the last one alone needs $2^{n-1}$, one for each possible past. Drawn as a Bayes net it has
+# *every* arrow that points forward.
 
 # %% tags=["lab", "hide-input"]
 # Folded: the code of the picture.
@@ -170,8 +174,9 @@ fig.alt = "A Bayes net of five pixels with an arrow from each to every later one
 plot.show(fig)
 
 # %% [markdown]
-# What the chain rule gives us is a *form*. Each factor asks: given the pixels so far, is the next one ink? That is binary
-# classification, and we replace the table by a function with few parameters, which gives the logit $\ell_i$:
+# What the chain rule gives us is a *form*. Each factor asks: given the pixels so far, is the next one ink?
+# That is binary classification, and we replace the table by a function with few parameters, which gives the
+# logit $\ell_i$:
 #
 # $$p(x_i=1\mid x_{<i}) = \sigma(\ell_i),\qquad \ell_i=f_i(x_{<i}),\qquad \sigma(\ell)=\frac{1}{1+e^{-\ell}} \tag{2}$$
 #
@@ -180,19 +185,19 @@ plot.show(fig)
 # $$\log p(x)=\sum_{i=1}^n \log p(x_i\mid x_{<i}),\qquad
 # \log p(x_i\mid x_{<i})=\begin{cases}\log\sigma(\ell_i) & x_i=1\\ \log\sigma(-\ell_i) & x_i=0\end{cases} \tag{3}$$
 #
-# This sum is the **density evaluation**, and its negative mean over the data is the training loss. It is measured in
-# *nats*: a fair coin costs $\log 2=0.69$ nats a pixel.
+# This sum is the **density evaluation**, and its negative mean over the data is the training loss. It is
+# measured in *nats*: a fair coin costs $\log 2=0.69$ nats a pixel.
 
 # %% [markdown] exercise={"id": "chain_log_prob", "difficulty": 1, "importance": 5, "minutes": 8}
 # ### Exercise · Weigh a picture
 #
-# `conditional` is any model at all: you hand it the pixels *before* $i$, it answers with the logit of $x_i=1$. Add up
-# equation (3). Every model of this chapter is weighed by these few lines.
+# `conditional` is any model at all: you hand it the pixels *before* $i$, it answers with the logit of
+# $x_i=1$. Add up equation (3). Every model of this chapter is weighed by these few lines.
 #
 # <details><summary>Hint: I do not know how to begin</summary>
 #
-# Start from `total = torch.zeros(b)` and loop over `i`. The past of pixel `i` is `x[:, :i]`; for `i = 0` it is empty, and
-# `conditional` knows what to do with it.
+# Start from `total = torch.zeros(b)` and loop over `i`. The past of pixel `i` is `x[:, :i]`; for `i = 0` it
+# is empty, and `conditional` knows what to do with it.
 # </details>
 # <details><summary>Hint: I get <code>-inf</code> or <code>nan</code></summary>
 #
@@ -305,9 +310,9 @@ checks.close(
 # $$\ell_i = b_i+\sum_{j<i} W_{ij}\,x_j \qquad\text{in code}\qquad \texttt{logits = x @ W.tril(-1).T + b} \tag{4}$$
 #
 # This is the *fully visible sigmoid belief network* (FVSBN): $n(n-1)/2$ weights instead of $2^n$. Note
-# `tril(-1)`: row $i$ of the matrix sees the columns before $i$, so it is **strictly** lower triangular, and one matrix
-# product asks all $n$ questions at once. How much does "strictly" matter? We can find out exactly: with $n=8$ there are
-# only 256 states, and their probabilities must sum to 1.
+# `tril(-1)`: row $i$ of the matrix sees the columns before $i$, so it is **strictly** lower triangular, and
+# one matrix product asks all $n$ questions at once. How much does "strictly" matter? We can find out
+# exactly: with $n=8$ there are only 256 states, and their probabilities must sum to 1.
 
 # %% tags=["lab"]
 n = 8
@@ -325,15 +330,17 @@ for name, matrix in {
     print(f"{name:20s} the {len(states)} probabilities sum to {log_p.exp().sum():.6f}")
 
 # %% [markdown]
-# Only the first is a distribution. In the others a pixel helps to predict *itself*: easy to get right, and meaningless.
-# Keep that picture: **an autoregressive model is a function whose Jacobian** $\partial\ell_i/\partial x_j$ **is strictly
-# lower triangular.** Everything that follows is a cleverer way to make one.
+# Only the first is a distribution. In the others a pixel helps to predict *itself*: easy to get right, and
+# meaningless. Keep that picture: **an autoregressive model is a function whose Jacobian**
+# $\partial\ell_i/\partial x_j$ **is strictly lower triangular.** Everything that follows is a cleverer way
+# to make one.
 #
 # ## 4 · NADE: one hidden layer, paid for once
 #
-# A straight line cannot say "ink if exactly one of these two pixels is ink". Give each question a hidden layer of $d$
-# units. Done naively that is $n$ separate networks: $O(n^2d)$ work for one picture. NADE shares *one* matrix, and then
-# the hidden activation of pixel $i+1$ is that of pixel $i$ plus a single column:
+# A straight line cannot say "ink if exactly one of these two pixels is ink". Give each question a hidden
+# layer of $d$ units. Done naively that is $n$ separate networks: $O(n^2d)$ work for one picture. NADE
+# shares *one* matrix, and then the hidden activation of pixel $i+1$ is that of pixel $i$ plus a single
+# column:
 #
 # $$a_1=c,\qquad h_i=\sigma(a_i),\qquad \ell_i=b_i+V_{i}\cdot h_i,\qquad a_{i+1}=a_i+W_{:,i}\,x_i \tag{5}$$
 #
@@ -347,8 +354,8 @@ for name, matrix in {
 # %% [markdown] exercise={"id": "nade_logits", "difficulty": 2, "importance": 4, "minutes": 12}
 # ### Exercise · NADE's recursion
 #
-# Return all $n$ logits of equation (5). The same idea, "keep a running summary of the past", returns in chapter 02 as
-# the key-value cache of a Transformer.
+# Return all $n$ logits of equation (5). The same idea, "keep a running summary of the past", returns in
+# chapter 02 as the key-value cache of a Transformer.
 #
 # <details><summary>Hint: the Jacobian has entries on its diagonal</summary>
 #
@@ -465,13 +472,14 @@ checks.close(
 # %% [markdown]
 # ## 5 · MADE: hide the answers, ask everything at once
 #
-# NADE walks from pixel to pixel. A GPU would rather do one big matrix product. So take an ordinary autoencoder, a network
-# from $n$ pixels to $n$ logits. As it stands it is useless, since output $i$ can copy pixel $i$. MADE's answer is
-# charming: **cut the wires that carry the answer.** Multiply every weight matrix by a mask of zeros and ones, and the
-# network cannot cheat, whatever its weights.
+# NADE walks from pixel to pixel. A GPU would rather do one big matrix product. So take an ordinary
+# autoencoder, a network from $n$ pixels to $n$ logits. As it stands it is useless, since output $i$ can
+# copy pixel $i$. MADE's answer is charming: **cut the wires that carry the answer.** Multiply every weight
+# matrix by a mask of zeros and ones, and the network cannot cheat, whatever its weights.
 #
-# Which wires? Give each unit a *rank*. The rank of a pixel is its place in the sequence, $0,\dots,n-1$. A hidden unit
-# gets any number $m\in\{0,\dots,n-2\}$, which means: "I know only pixels up to rank $m$". Then wire
+# Which wires? Give each unit a *rank*. The rank of a pixel is its place in the sequence, $0,\dots,n-1$. A
+# hidden unit gets any number $m\in\{0,\dots,n-2\}$, which means: "I know only pixels up to rank $m$". Then
+# wire
 #
 # $$\text{hidden layers: } M_{kj}=[\,m_k \ge m_j\,]\qquad\qquad \text{output layer: } M_{ik}=[\,m_i > m_k\,] \tag{6}$$
 #
@@ -481,12 +489,12 @@ checks.close(
 # %% [markdown] exercise={"id": "made_masks", "difficulty": 3, "importance": 5, "minutes": 12}
 # ### Exercise · MADE's masks
 #
-# `ranks` holds one vector for each layer of units: the pixels first, then every hidden layer. The outputs have the ranks
-# of the pixels: output $i$ is the logit of pixel $i$. Return one mask for each weight matrix, shaped as `nn.Linear` keeps
-# it: (units after, units before).
+# `ranks` holds one vector for each layer of units: the pixels first, then every hidden layer. The outputs
+# have the ranks of the pixels: output $i$ is the logit of pixel $i$. Return one mask for each weight
+# matrix, shaped as `nn.Linear` keeps it: (units after, units before).
 #
-# The ranks of the pixels need not be $0,1,2,\dots$: any permutation is a valid sequence of questions. A network trained
-# under many of them is called *order-agnostic*.
+# The ranks of the pixels need not be $0,1,2,\dots$: any permutation is a valid sequence of questions. A
+# network trained under many of them is called *order-agnostic*.
 #
 # <details><summary>Hint: my mask has the wrong shape</summary>
 #
@@ -495,7 +503,8 @@ checks.close(
 # </details>
 # <details><summary>Hint: a pixel sees itself</summary>
 #
-# `>=` belongs in every layer but the last. A hidden unit of rank $m$ may know pixel $m$, so output $m$ must not listen to it.
+# `>=` belongs in every layer but the last. A hidden unit of rank $m$ may know pixel $m$, so output $m$ must
+# not listen to it.
 # </details>
 # <details><summary>Hint: right for ranks 0, 1, 2, ... and wrong for a shuffled order</summary>
 #
@@ -661,10 +670,10 @@ class MADE(nn.Module):
 
 
 # %% [markdown]
-# There it is: a complete generative model in twenty lines. **The surprise is what you do not see: any loop over pixels.**
-# The network answers all $n$ questions in one pass, as if it had been shown $n$ different pasts. Below: your
-# masks, the number of paths they leave, and the Jacobian of a random MADE. In the second row the same for a shuffled order:
-# sort rows and columns by rank and the triangle is back.
+# There it is: a complete generative model in twenty lines. **The surprise is what you do not see: any loop
+# over pixels.** The network answers all $n$ questions in one pass, as if it had been shown $n$ different
+# pasts. Below: your masks, the number of paths they leave, and the Jacobian of a random MADE. In the second
+# row the same for a shuffled order: sort rows and columns by rank and the triangle is back.
 
 
 # %% tags=["lab", "hide-input"]
@@ -708,31 +717,35 @@ plot.show(show_masks())
 # %% [markdown]
 # ## 6 · Sampling: one pixel after the other, and some of them given
 #
-# Weighing a picture takes one pass; *drawing* one takes $n$, since pixel $i$ needs the pixels before it. This is
-# **ancestral sampling**: for $k=0,1,\dots$ take the pixel $i=\texttt{order[}k\texttt{]}$, toss a coin with
+# Weighing a picture takes one pass; *drawing* one takes $n$, since pixel $i$ needs the pixels before it.
+# This is **ancestral sampling**: for $k=0,1,\dots$ take the pixel $i=\texttt{order[}k\texttt{]}$, toss a
+# coin with
 #
 # $$x_i\sim\mathrm{Bernoulli}\bigl(\sigma(\ell_i(x))\bigr)\qquad\text{in code}\qquad
 # \texttt{x[:, i] = (torch.rand(count) < logits(x)[:, i].sigmoid())} \tag{7}$$
 #
 # write it down, ask again. Pixels not drawn yet may hold anything, zeros for instance: nobody looks at them.
 #
-# **Inpainting** is the same loop with some pixels *clamped*: where the value is given, write it down instead of tossing.
-# If the given pixels come first in the order, that is the exact conditional distribution:
-# $p(x_{\text{free}}\mid x_{\text{given}})$ is just the rest of the product in (1).
+# **Inpainting** is the same loop with some pixels *clamped*: where the value is given, write it down
+# instead of tossing. If the given pixels come first in the order, that is the exact conditional
+# distribution: $p(x_{\text{free}}\mid x_{\text{given}})$ is just the rest of the product in (1).
 
 # %% [markdown] exercise={"id": "ancestral_sample", "difficulty": 3, "importance": 5, "minutes": 15}
 # ### Exercise · Draw, and repair
 #
-# One sampler for every model of this chapter: all it needs is a function `logits` from pictures (count, n) to logits
-# (count, n), and the order. With it you will draw digits, finish half a digit, and drive the live lab.
+# One sampler for every model of this chapter: all it needs is a function `logits` from pictures (count, n)
+# to logits (count, n), and the order. With it you will draw digits, finish half a digit, and drive the live
+# lab.
 #
 # <details><summary>Hint: each pixel alone looks right, but together they are noise</summary>
 #
-# You called `logits` once, or not after each pixel. A pixel drawn in the same pass as its neighbour cannot know it.
+# You called `logits` once, or not after each pixel. A pixel drawn in the same pass as its neighbour cannot
+# know it.
 # </details>
 # <details><summary>Hint: all pictures of the batch are the same</summary>
 #
-# Toss one coin for each picture, `torch.rand(count, generator=generator)`, and compare `u < p`; `p > 0.5` is not a toss.
+# Toss one coin for each picture, `torch.rand(count, generator=generator)`, and compare `u < p`; `p > 0.5`
+# is not a toss.
 # </details>
 # <details><summary>Hint: the clamped pixels are right but the rest does not fit them</summary>
 #
@@ -941,11 +954,11 @@ sampler = checks.fallback(
 # %% [markdown]
 # ## 7 · Exact lab: a world of 1,024 pictures
 #
-# Before real data, a world in which everything is known. Ten bits: the first two are fair coins, and each next one
-# is the XOR of the two before it, with probability 0.9. By the chain rule its entropy is a sum of ten terms,
-# $H = 2\log 2 + 8\,\bigl(-0.9\log 0.9-0.1\log 0.1\bigr)=3.987$ nats, and **no model can go below**: the expected
-# $-\log q(x)$ is $H+\mathrm{KL}(p\,\|\,q)$ (chapter 00). We fit an FVSBN and your MADE to it, with the exact expectation over all
-# 1,024 states instead of samples.
+# Before real data, a world in which everything is known. Ten bits: the first two are fair coins, and each
+# next one is the XOR of the two before it, with probability 0.9. By the chain rule its entropy is a sum of
+# ten terms, $H = 2\log 2 + 8\,\bigl(-0.9\log 0.9-0.1\log 0.1\bigr)=3.987$ nats, and **no model can go
+# below**: the expected $-\log q(x)$ is $H+\mathrm{KL}(p\,\|\,q)$ (chapter 00). We fit an FVSBN and your
+# MADE to it, with the exact expectation over all 1,024 states instead of samples.
 
 # %% tags=["lab"]
 world = every_state(10)
@@ -1000,9 +1013,9 @@ plot.show(
 # The FVSBN stops about a nat too high: XOR is not a straight line. (It does find a shortcut. Which earlier bit
 # predicts $x_i$ *linearly*? XOR twice and you will see $x_{i-3}$.)
 #
-# **Now clamp.** Give five of the ten bits and draw the rest with your sampler. Once the given bits are the first five of
-# the order, once the last five. The exact conditional is known, so we can measure the total variation distance
-# between what was drawn and what should have been drawn.
+# **Now clamp.** Give five of the ten bits and draw the rest with your sampler. Once the given bits are the
+# first five of the order, once the last five. The exact conditional is known, so we can measure the total
+# variation distance between what was drawn and what should have been drawn.
 
 
 # %% tags=["lab"]
@@ -1037,16 +1050,17 @@ for name, order in {
     print(f"{name:30s} total variation {error:.3f}   (exact samples would give {floor:.3f})")
 
 # %% [markdown]
-# When the given bits come first, clamping *is* the conditional, up to the noise of 4,000 draws. When they come last, it is badly
-# wrong: the free bits were drawn before anybody had looked at the evidence. So to repair a picture, choose an order
-# that reads the evidence first. This is why order-agnostic MADEs are worth having, and it is the door through
-# which masked diffusion (chapter 14) will come in.
+# When the given bits come first, clamping *is* the conditional, up to the noise of 4,000 draws. When they
+# come last, it is badly wrong: the free bits were drawn before anybody had looked at the evidence. So to
+# repair a picture, choose an order that reads the evidence first. This is why order-agnostic MADEs are
+# worth having, and it is the door through which masked diffusion (chapter 14) will come in.
 #
 # ## 8 · PixelCNN: the same question everywhere
 #
-# MADE does not know that a picture is a picture: shuffle the pixels and it does not mind. It learns each stroke
-# anew at each place. A convolution asks the same question everywhere, with the same few weights. The pixels are read as you
-# read a page, row by row (*raster order*), and the kernel $W$ is masked so that it sees only what has been read:
+# MADE does not know that a picture is a picture: shuffle the pixels and it does not mind. It learns each
+# stroke anew at each place. A convolution asks the same question everywhere, with the same few weights. The
+# pixels are read as you read a page, row by row (*raster order*), and the kernel $W$ is masked so that it
+# sees only what has been read:
 #
 # $$\ell_{r,c} = b+\sum_{\Delta r,\,\Delta c} M_{\Delta r,\Delta c}\,W_{\Delta r,\Delta c}\;x_{r+\Delta r,\,c+\Delta c}
 # \qquad\text{in code}\qquad \texttt{F.conv2d(x, M * W, b, padding=...)} \tag{8}$$
@@ -1069,7 +1083,8 @@ for name, order in {
 #
 # <details><summary>Hint: how does <code>F.conv2d</code> place a kernel?</summary>
 #
-# It does not flip it: `W[0, 0]` looks at the pixel up and to the left of the centre. So "above" is the smaller row index.
+# It does not flip it: `W[0, 0]` looks at the pixel up and to the left of the centre. So "above" is the
+# smaller row index.
 # </details>
 # <details><summary>Hint: only non-square kernels fail</summary>
 #
@@ -1180,9 +1195,9 @@ def plain_stack(later_layers: int, channels: int = 8) -> nn.Sequential:
 # %% [markdown]
 # ### How far does it see? The receptive field, and a blind spot
 #
-# *With a pencil:* each 3 x 3 layer adds one pixel in each direction, so one A and $L$ B layers see $1+L$ rows up. Stack enough and
-# the whole past is in view. Or is it? Let us not guess but differentiate: the **gradient** of one logit with respect to
-# the picture is non-zero exactly where the network looks.
+# *With a pencil:* each 3 x 3 layer adds one pixel in each direction, so one A and $L$ B layers see $1+L$
+# rows up. Stack enough and the whole past is in view. Or is it? Let us not guess but differentiate: the
+# **gradient** of one logit with respect to the picture is non-zero exactly where the network looks.
 
 
 # %% tags=["lab"]
@@ -1218,13 +1233,14 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 # %% [markdown]
 # There it is: the **blind spot**. A plain stack never sees a triangle to the upper right, *however deep it is*.
 #
-# *With a pencil:* walk back from the centre, one kernel tap a step. To the right you get only on steps that also go
-# *up*, one column a row. So a pixel $u$ rows up and more than $u$ columns to the right is out of reach. Depth does
-# not help, and on a large page a quarter of the past is lost.
+# *With a pencil:* walk back from the centre, one kernel tap a step. To the right you get only on steps that
+# also go *up*, one column a row. So a pixel $u$ rows up and more than $u$ columns to the right is out of
+# reach. Depth does not help, and on a large page a quarter of the past is lost.
 #
-# **The gated fix** [van den Oord et al., 1606.05328] walks with two stacks. A *vertical* one sees all rows above,
-# without any mask within them; a *horizontal* one sees its own row to the left and listens to the vertical one. Never the other way
-# round: that would open the present. The nonlinearity is a gate, which can shut a feature off:
+# **The gated fix** [van den Oord et al., 1606.05328] walks with two stacks. A *vertical* one sees all rows
+# above, without any mask within them; a *horizontal* one sees its own row to the left and listens to the
+# vertical one. Never the other way round: that would open the present. The nonlinearity is a gate, which
+# can shut a feature off:
 #
 # $$h = \tanh(W_f * x)\odot\sigma(W_g * x)\qquad\text{in code}\qquad \texttt{torch.tanh(value) * torch.sigmoid(switch)} \tag{9}$$
 #
@@ -1232,17 +1248,19 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 #
 # ## 9 · More than two colours: discretised logistics
 #
-# Ink or paper is a coin. A grey pixel is one of 256 values. A softmax over 256 logits can do it, but it does not know that
-# 100 lies next to 101. PixelCNN++ takes a smooth density, the logistic, whose cumulative distribution is our friend $\sigma$, and cuts it
-# into bins: the value $v$ owns the interval $[v-\frac12, v+\frac12]$,
+# Ink or paper is a coin. A grey pixel is one of 256 values. A softmax over 256 logits can do it, but it
+# does not know that 100 lies next to 101. PixelCNN++ takes a smooth density, the logistic, whose cumulative
+# distribution is our friend $\sigma$, and cuts it into bins: the value $v$ owns the interval
+# $[v-\frac12, v+\frac12]$,
 #
 # $$P(v) = \sigma(a)-\sigma(b),\qquad a=\frac{v+\frac12-\mu}{s},\quad b=\frac{v-\frac12-\mu}{s}, \tag{10}$$
 #
-# and the two **edge bins** own everything beyond: $P(0)=\sigma(a)$ and $P(255)=1-\sigma(b)$. Without that the probabilities would
-# not sum to 1.
+# and the two **edge bins** own everything beyond: $P(0)=\sigma(a)$ and $P(255)=1-\sigma(b)$. Without that
+# the probabilities would not sum to 1.
 #
-# The naive attempt, `log(sigmoid(a) - sigmoid(b))`, fails far from the mean: both sigmoids round to the same number, and
-# the log is $-\infty$. *With a pencil:* put $\sigma(a)-\sigma(b)$ over one denominator and find
+# The naive attempt, `log(sigmoid(a) - sigmoid(b))`, fails far from the mean: both sigmoids round to the
+# same number, and the log is $-\infty$. *With a pencil:* put $\sigma(a)-\sigma(b)$ over one denominator and
+# find
 #
 # $$\sigma(a)-\sigma(b)=\sigma(a)\,\sigma(-b)\,\bigl(1-e^{-1/s}\bigr),\qquad\text{since } a-b=\tfrac1s \tag{11}$$
 #
@@ -1252,8 +1270,9 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 # %% [markdown] exercise={"id": "discretised_logistic", "difficulty": 3, "importance": 3, "minutes": 12}
 # ### Exercise · A grey pixel
 #
-# Return $\log P(v)$ for values $0,\dots,\texttt{levels}-1$. The mean is on the same axis as $v$; `log_scale` is $\log s$. The result
-# must stay finite however far the mean is away. Chapters 04, 08 and 09 use this likelihood for grey pictures.
+# Return $\log P(v)$ for values $0,\dots,\texttt{levels}-1$. The mean is on the same axis as $v$;
+# `log_scale` is $\log s$. The result must stay finite however far the mean is away. Chapters 04, 08 and 09
+# use this likelihood for grey pictures.
 #
 # <details><summary>Hint: the probabilities sum to less than 1</summary>
 #
@@ -1265,7 +1284,8 @@ plot.show(plot.receptive_field(deepest, at, title="Where one logit looks"))
 # </details>
 # <details><summary>Hint: at an edge, which factors stay?</summary>
 #
-# $P(0)=\sigma(a)$: the first alone. $P(\text{last})=1-\sigma(b)=\sigma(-b)$: the second alone. `torch.where` chooses.
+# $P(0)=\sigma(a)$: the first alone. $P(\text{last})=1-\sigma(b)=\sigma(-b)$: the second alone.
+# `torch.where` chooses.
 # </details>
 
 
@@ -1422,8 +1442,9 @@ plot.show(fig)
 # %% [markdown]
 # ## 10 · Live lab: watch a digit being thought
 #
-# A small world first: 8 x 8 digits, made black and white, and your MADE. Here is **the training loop**, once and in full.
-# Nearly every model of the course is trained by these lines; from section 11 on the library wraps them up.
+# A small world first: 8 x 8 digits, made black and white, and your MADE. Here is **the training loop**,
+# once and in full. Nearly every model of the course is trained by these lines; from section 11 on the
+# library wraps them up.
 
 # %% tags=["lab"]
 small = {split: (data.digits(split).x.flatten(1) > 0.5).float() for split in ("train", "test")}
@@ -1449,10 +1470,11 @@ with torch.no_grad():
     )
 
 # %% [markdown]
-# Now draw with **your own sampler**, one frame a pixel. Left, the digit so far: given in blue, drawn in orange, and in
-# grey the odds of the pixels to come (as if all between were paper; for the next one they are exact). Right, the price of each pixel in nats. Move the slider (the arrow keys work too) and
-# watch where the model is *surprised*: hardly ever inside a stroke or on empty paper, but where a stroke begins, ends or
-# turns.
+# Now draw with **your own sampler**, one frame a pixel. Left, the digit so far: given in blue, drawn in
+# orange, and in grey the odds of the pixels to come (as if all between were paper; for the next one they
+# are exact). Right, the price of each pixel in nats. Move the slider (the arrow keys work too) and watch
+# where the model is *surprised*: hardly ever inside a stroke or on empty paper, but where a stroke begins,
+# ends or turns.
 
 
 # %% tags=["lab", "hide-input"]
@@ -1521,8 +1543,8 @@ def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot
 lab.scrub(moment, step=range(8, 65))
 
 # %% [markdown]
-# The same with more to choose: another digit, more or fewer rows given, another seed. (Needs a running kernel: each picture
-# is drawn by your code when you ask for it.)
+# The same with more to choose: another digit, more or fewer rows given, another seed. (Needs a running
+# kernel: each picture is drawn by your code when you ask for it.)
 
 # %% tags=["lab"]
 lab.scrub(moment, step=range(65), digit=range(8), rows=range(9), seed=range(8))
@@ -1530,9 +1552,10 @@ lab.scrub(moment, step=range(65), digit=range(8), rows=range(9), seed=range(8))
 # %% [markdown]
 # ### Several orders in one network
 #
-# The masks depend on the order, the weights need not. `ar.MADE(..., orders=8)` trains one set of weights under eight
-# orders at once (*order-agnostic*). Each order gives a distribution of its own, and the average of the eight
-# *probabilities* is a distribution again. By Jensen's inequality it is never worse than its average member.
+# The masks depend on the order, the weights need not. `ar.MADE(..., orders=8)` trains one set of weights
+# under eight orders at once (*order-agnostic*). Each order gives a distribution of its own, and the average
+# of the eight *probabilities* is a distribution again. By Jensen's inequality it is never worse than its
+# average member.
 
 # %% tags=["lab"]
 torch.manual_seed(SEED)
@@ -1556,11 +1579,11 @@ print(f"their mixture:    {-mixture.mean():.2f} nats")
 # %% [markdown]
 # ## 11 · Train it: binarised MNIST
 #
-# Now 784 pixels, and three models: an **FVSBN** (784 logistic regressions), **your MADE** with 1,000 hidden units, and a
-# **PixelCNN** with 6 residual blocks of masked 3 x 3 convolutions. The library's `train` is the loop above with a progress
-# bar, a warm-up and a learning rate that falls to zero. One detail helps against
-# learning by heart: the *training* pictures stay grey, and each is tossed into ink and paper anew every time it is drawn.
-# The test set was tossed once and for all.
+# Now 784 pixels, and three models: an **FVSBN** (784 logistic regressions), **your MADE** with 1,000 hidden
+# units, and a **PixelCNN** with 6 residual blocks of masked 3 x 3 convolutions. The library's `train` is
+# the loop above with a progress bar, a warm-up and a learning rate that falls to zero. One detail helps
+# against learning by heart: the *training* pictures stay grey, and each is tossed into ink and paper anew
+# every time it is drawn. The test set was tossed once and for all.
 
 # %% tags=["lab"]
 SETTINGS = {  # batch, peak learning rate, steps
@@ -1677,8 +1700,8 @@ else:
     canvas.update(samples_of({name: draw(model, 12) for name, model in models.items()}, "Samples"))
 
 # %% [markdown]
-# **Test likelihood**, beside what the papers report. The floor of the table is the model that a patient counter could
-# make: every pixel independent, with the training set's own frequencies.
+# **Test likelihood**, beside what the papers report. The floor of the table is the model that a patient
+# counter could make: every pixel independent, with the training set's own frequencies.
 
 
 # %% tags=["lab"]
@@ -1734,11 +1757,11 @@ for name in models:
     )
 
 # %% [markdown]
-# Read it with care. *Comparable, not identical*: the papers use Larochelle's fixed binarisation, ours is another draw
-# of the same coins with our own fixed rule. Published numbers are quoted as approximate. They come from far
-# longer training of larger networks, ours from about a minute and a half on two cores. Yet the models come in the same
-# order: an exact likelihood is an honest ruler. The PixelCNN has a twentieth of MADE's weights and wins, because it need
-# not learn a stroke again at each place.
+# Read it with care. *Comparable, not identical*: the papers use Larochelle's fixed binarisation, ours is
+# another draw of the same coins with our own fixed rule. Published numbers are quoted as approximate. They
+# come from far longer training of larger networks, ours from about a minute and a half on two cores. Yet
+# the models come in the same order: an exact likelihood is an honest ruler. The PixelCNN has a twentieth of
+# MADE's weights and wins, because it need not learn a stroke again at each place.
 
 
 # %% tags=["lab", "hide-input"]
@@ -1767,9 +1790,9 @@ if TRAIN:
 # %% [markdown]
 # ### Repair: six endings for each digit
 #
-# The upper half of a *test* digit is clamped, and the rest is drawn. Rows are read from the top, so the given pixels come first in the order
-# and this is the exact conditional. Where the upper half leaves a doubt, the endings differ. That is not a defect: it is
-# what a distribution looks like.
+# The upper half of a *test* digit is clamped, and the rest is drawn. Rows are read from the top, so the
+# given pixels come first in the order and this is the exact conditional. Where the upper half leaves a
+# doubt, the endings differ. That is not a defect: it is what a distribution looks like.
 
 # %% tags=["lab", "hide-input"]
 # Folded: the code of the picture.
@@ -1791,8 +1814,8 @@ plot.show(fig)
 # %% [markdown]
 # ## 12 · Break it
 #
-# Four bugs that people really make. Before you run the next cells, **predict**: for each one, does the training loss become better,
-# worse, or stay as it is? And what do the samples look like?
+# Four bugs that people really make. Before you run the next cells, **predict**: for each one, does the
+# training loss become better, worse, or stay as it is? And what do the samples look like?
 #
 # 1. the output mask uses `>=` instead of `>`
 # 2. the masks are multiplied into the weights once, at the start, and not at every pass
@@ -1902,32 +1925,35 @@ for bug in BUGS:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# The first two are treacherous: the loss becomes *better* and falls to almost nothing, as if the model knew each digit
-# beforehand. It does: it is shown the answers. When it has to draw there are none, and what comes out is scraps. **A
-# likelihood that is too good to be true is a leak.** The last two leave the loss alone and break only the sampler.
+# The first two are treacherous: the loss becomes *better* and falls to almost nothing, as if the model knew
+# each digit beforehand. It does: it is shown the answers. When it has to draw there are none, and what
+# comes out is scraps. **A likelihood that is too good to be true is a leak.** The last two leave the loss
+# alone and break only the sampler.
 #
 # The Jacobian showed the leaks at a glance. Now write that glance down as a test that never tires.
 
 # %% [markdown] exercise={"id": "is_autoregressive", "difficulty": 4, "importance": 5, "minutes": 15}
 # ### Exercise · The test that catches them all
 #
-# `logits` is any function from pictures (b, n) of zeros and ones to logits (b, n); the order is $0,1,\dots,n-1$. Return `True` exactly if
-# logit $i$ depends on **every** pixel before $i$ (no blind spot) and on **no other** (no leak). Your test is graded by what it
-# says of right and of broken models.
+# `logits` is any function from pictures (b, n) of zeros and ones to logits (b, n); the order is
+# $0,1,\dots,n-1$. Return `True` exactly if logit $i$ depends on **every** pixel before $i$ (no blind spot)
+# and on **no other** (no leak). Your test is graded by what it says of right and of broken models.
 #
 # <details><summary>Hint: how do I see a dependence without gradients?</summary>
 #
-# The pixels are bits: flip one, and look which logits move. (`logits` gives you numbers only, without gradients.)
+# The pixels are bits: flip one, and look which logits move. (`logits` gives you numbers only, without
+# gradients.)
 # </details>
 # <details><summary>Hint: a right model is rejected</summary>
 #
-# Some dependences show only in some pictures: a ReLU may be off, a gate shut. Flip the pixel in 64 random pictures and ask
-# whether the logit moved in *any*. And a change of 1e-8 is rounding: count changes above 1e-6.
+# Some dependences show only in some pictures: a ReLU may be off, a gate shut. Flip the pixel in 64 random
+# pictures and ask whether the logit moved in *any*. And a change of 1e-8 is rounding: count changes above
+# 1e-6.
 # </details>
 # <details><summary>Hint: a broken model is accepted</summary>
 #
-# Two separate questions for each pixel $j$: did any of the logits $0\dots j$ move (a leak: $j$ itself counts)? Did one of the logits $j+1,\dots$
-# never move (a blind spot)?
+# Two separate questions for each pixel $j$: did any of the logits $0\dots j$ move (a leak: $j$ itself
+# counts)? Did one of the logits $j+1,\dots$ never move (a blind spot)?
 # </details>
 
 
@@ -2084,7 +2110,8 @@ judge(
 # %% [markdown]
 # ## 13 · Your line in the leaderboard
 #
-# One line a model; chapter 16 collects them all. Exact likelihood in nats, the time to draw one digit (in a batch of 16), and the size.
+# One line a model; chapter 16 collects them all. Exact likelihood in nats, the time to draw one digit (in a
+# batch of 16), and the size.
 
 
 # %% tags=["lab"]
@@ -2108,9 +2135,12 @@ for name, row in board.items():
 plot.show(plot.table(board, best={"test nats": "min", "ms a digit": "min", "parameters": "min"}))
 
 # %% [markdown]
-# **What you can now do.** Write any distribution as a sequence of questions; make a network that answers them all at once without cheating; *prove* that
-# it does not cheat; weigh a picture exactly; draw one; repair one.
+# **What you can now do.** Write any distribution as a sequence of questions; make a network that answers
+# them all at once without cheating; *prove* that it does not cheat; weigh a picture exactly; draw one;
+# repair one.
 #
-# **What is still missing.** A convolution sees far only by stacking layers, and it looks at the same places whatever it finds there. What if each position
-# could *choose* where to look, at any distance, in a single step? Keep the chain rule, keep the mask, and replace the convolution: that is **attention**, chapter 02,
-# and instead of pixels it will write Shakespeare. The triangle of this chapter returns there as the *causal mask*, and NADE's running memory as the *key-value cache*.
+# **What is still missing.** A convolution sees far only by stacking layers, and it looks at the same places
+# whatever it finds there. What if each position could *choose* where to look, at any distance, in a single
+# step? Keep the chain rule, keep the mask, and replace the convolution: that is **attention**, chapter 02,
+# and instead of pixels it will write Shakespeare. The triangle of this chapter returns there as the *causal
+# mask*, and NADE's running memory as the *key-value cache*.
