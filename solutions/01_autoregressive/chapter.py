@@ -52,11 +52,12 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
 from genmodels import autoregressive as ar
 from genmodels import checks, core
 from genmodels.nets import causal_mask
-from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -78,9 +79,10 @@ import functools
 import time
 
 import matplotlib.colors
+from IPython.display import display
+
 from genmodels import data, lab, plot, report, train
 from genmodels.plot.style import HEAT, SHADE, picture, style
-from IPython.display import display
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper

@@ -4,6 +4,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+
 from autograde.mutants import alternative, mutant
 
 # ---------------------------------------------------------------- chain_log_prob

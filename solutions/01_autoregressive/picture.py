@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from genmodels import autoregressive as ar
-from genmodels import core, data, plot, train
 from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
+
+from genmodels import autoregressive as ar
+from genmodels import core, data, plot, train
 
 TOP = 14  # rows that are given
 CHOSEN = (1, 4, 7, 11, 15, 18, 61, 84)  # test digits whose upper half leaves a doubt
