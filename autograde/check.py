@@ -22,6 +22,7 @@ from autograde.trials import Bench
 KINDS = ("reference", "alternative", "mutant", "stub")
 ALTERNATIVES, MUTANTS, NAMED = 2, 6, 0.8
 SLACK = 20.0  # a trial may take this many times the reference's processor time ...
+COSTLY = 10.0  # seconds for all the seeds of one check; a whole chapter should take 15
 LEAST = 3.0  # ... and at least so many seconds, before it counts as endless
 
 
@@ -73,6 +74,7 @@ class Report:
     seeds: int = 0
     library: str = "none named"
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def of(self, kind: str) -> list[Trial]:
@@ -190,7 +192,11 @@ class _Examination:
             }
             outcomes = run_all(tasks, jobs=self.jobs).values()
             failures = [event for outcome in outcomes for event in outcome.events]
-            self.result.seconds += sum(outcome.seconds for outcome in outcomes)
+            spent = sum(outcome.seconds for outcome in outcomes)
+            self.result.seconds += spent
+            if spent > COSTLY:
+                each = f"{spent / self.seeds:.2f} s a run, {spent:.0f} s for {self.seeds} seeds"
+                self.result.notes.append(f"{cell.grade_id}: {each}: draw less, or move what is exact to another check")
             self.result.false_failures[cell.grade_id or ""] = len(failures)
             self.result.problems += [f"{cell.grade_id}: {outcome.died}" for outcome in outcomes if outcome.died]
             if failures:

@@ -28,6 +28,8 @@ def show(reports: list[Report], verbose: bool = False) -> None:
                 )
                 console.print(trial.text, markup=False)
     for report in reports:
+        for note in report.notes:
+            console.print(f"{report.chapter} {report.exercise}: {note}", style="yellow", markup=False)
         for problem in report.problems:
             console.print(f"{report.chapter} {report.exercise}: {problem}", style="red", markup=False)
     bad = sum(bool(report.problems) for report in reports)

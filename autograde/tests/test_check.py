@@ -269,3 +269,11 @@ def test_outcomes_do_not_share_state():
     a, b = forks.Outcome(), forks.Outcome()
     a.events.append(1)
     assert asdict(b)["events"] == []
+
+
+def test_a_costly_repetition_is_noted_but_does_not_fail(course, monkeypatch, capsys):
+    monkeypatch.setattr("autograde.check.COSTLY", 0.0)
+    (report,) = check(course, exercises=["noisy"], quiet=True, seeds=4)
+    assert report.problems == [] and "s for 4 seeds: draw less" in report.notes[0]
+    table.show([report])
+    assert "draw less" in capsys.readouterr().out
