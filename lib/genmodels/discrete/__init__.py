@@ -1,10 +1,11 @@
 """Diffusion on tokens: the two noise processes, their bounds, and masked prediction as the special case of one of them.
 
-A denoiser is ``denoise(x_t, t) -> (b, l, states)``: log-probabilities of the clean token at every position.
+A denoiser is ``denoise(x_t, t) -> (b, l, states)``: log-probabilities of the clean token at every position;
+t is one number while sampling and a number for each text, (b,), in a loss.
 """
 
 from genmodels.discrete.masked import exact_masked_nelbo, guided, llada_nelbo, subs
-from genmodels.discrete.process import Fade, Masking, Process, Uniform, score_entropy
+from genmodels.discrete.process import Fade, Masking, Process, Time, Uniform, score_entropy
 from genmodels.discrete.remasking import Rank, at_random, by_confidence, by_entropy, by_margin, keep_top
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Masking",
     "Process",
     "Rank",
+    "Time",
     "Uniform",
     "at_random",
     "by_confidence",

@@ -11,13 +11,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from genmodels.core import require
+from genmodels.discrete.process import Time
 
 __all__ = ["exact_masked_nelbo", "guided", "llada_nelbo", "subs"]
 
 Predict = Callable[[Tensor], Tensor]
 
 
-def subs(logits: Float[Tensor, "b l v+1"], x_t: Int[Tensor, "b l"], mask: int) -> Float[Tensor, "b l v+1"]:
+def subs(logits: Float[Tensor, "b l states"], x_t: Int[Tensor, "b l"], mask: int) -> Float[Tensor, "b l states"]:
     """Log-probabilities that respect what masking noise implies [MDLM, Sahoo et al. 2024, section 3.2.3].
 
     The clean token is never the mask (its logit becomes -inf), and a visible token is certain: carried over.
@@ -67,8 +68,8 @@ def exact_masked_nelbo(
 
 
 def guided(
-    denoise: Callable[[Tensor, Tensor], Tensor], prompt: Bool[Tensor, "b l"], mask: int, scale: float
-) -> Callable[[Tensor, Tensor], Tensor]:
+    denoise: Callable[[Tensor, Time], Tensor], prompt: Bool[Tensor, "b l"], mask: int, scale: float
+) -> Callable[[Tensor, Time], Tensor]:
     """Classifier-free guidance of a denoiser by the tokens marked in ``prompt``: (1 + w) conditional - w unconditional.
 
     The unconditional prediction hides the prompt [LLaDA, section 2.4]. At w = 0 the second call is not made.
@@ -76,7 +77,7 @@ def guided(
     if scale == 0:
         return denoise
 
-    def both(x: Tensor, t: Tensor) -> Tensor:
+    def both(x: Tensor, t: Time) -> Tensor:
         conditional = denoise(x, t)
         unconditional = denoise(torch.where(prompt, mask, x), t)
         logits = (1 + scale) * conditional - scale * unconditional

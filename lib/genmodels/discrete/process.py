@@ -7,7 +7,7 @@ symbol (``Uniform``). Everything else follows from Bayes' rule, once for both. M
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,15 +17,16 @@ from torch.nn import functional as F
 from genmodels.core import require
 from genmodels.schedule import uniform_times
 
-__all__ = ["Fade", "Masking", "Process", "Uniform", "score_entropy"]
+__all__ = ["Fade", "Masking", "Process", "Time", "Uniform", "score_entropy"]
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
 # Training times stop just short of 1, where the jump rate of uniform noise, -alpha'/alpha, is infinite.
 LAST = 1 - 1e-6
 
 Time = Float[Tensor, ""] | Float[Tensor, "b"] | Float[Tensor, "b l"] | float
+Denoise = Callable[[Tensor, Time], Tensor]
 
 
+@runtime_checkable
 class Fade(Protocol):
     """What a noise process asks of a ``schedule.Schedule``: the share of tokens left untouched at time t in [0, 1]."""
 

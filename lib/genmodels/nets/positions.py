@@ -16,7 +16,7 @@ from genmodels.core import require
 __all__ = ["POSITIONS", "Positions", "alibi_slopes", "rope", "rope_table", "rotate", "sinusoidal"]
 
 
-def frequencies(dim: int, base: float = 10_000.0) -> Float[Tensor, "dim/2"]:
+def frequencies(dim: int, base: float = 10_000.0) -> Float[Tensor, "half"]:
     """Angles per position, from 1 down to almost 1/base: base^(-2j/dim), j = 0 .. dim/2 - 1, in float64."""
     require(dim % 2 == 0, f"dim must be even, one angle for each pair of features; got {dim}")
     return base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)

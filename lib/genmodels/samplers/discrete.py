@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from genmodels.core import require, sample_categorical
-from genmodels.discrete import Masking, Process, Rank, by_confidence, keep_top
+from genmodels.discrete import Masking, Process, Rank, Time, by_confidence, keep_top
 from genmodels.samplers.loop import Step, sample
 
 __all__ = [
@@ -33,8 +33,8 @@ __all__ = [
     "tweedie_kernel",
 ]
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+Denoise = Callable[[Tensor, Time], Tensor]
+Kernel = Callable[[Tensor, Time, Time], Tensor]
 Random = torch.Generator | None
 
 
@@ -65,7 +65,7 @@ def tweedie_kernel(log_score: Denoise, process: Process) -> Kernel:
     inexact one may give small negative masses, which are set to zero. Needs alpha(t) > 0.
     """
 
-    def kernel(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
         a = _survival(process, x, t, s)
         before = process.through(log_score(x, t).exp(), 1 / a[..., None]).clamp_min(0)
         return _normalised(before * process.arrive(x, a), process, x, s)
@@ -85,7 +85,7 @@ def tau_leaping_kernel(log_score: Denoise, process: Process) -> Kernel:
     a mask that has not jumped must: it is no symbol of any text. Needs alpha(t) > 0.
     """
 
-    def kernel(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
         a = _survival(process, x, t, s)
         jumps = process.reverse_rates(x, log_score(x, t).exp(), t) / process.rate(t, x)[..., None]
         expected = jumps * -a.log()[..., None]  # integral of the noise rate over [s, t]
@@ -108,7 +108,7 @@ def confidence(
     *,
     rank: Rank = by_confidence,
     temperature: float = 1.0,
-    within: Bool[Tensor, "#b l"] | None = None,
+    within: Bool[Tensor, "*b l"] | None = None,
     generator: Random = None,
 ) -> Step:
     """Guess every masked token, keep the best-ranked guesses, mask the rest again [LLaDA, algorithm 5].
@@ -118,7 +118,7 @@ def confidence(
     """
     require(temperature >= 0, f"temperature must be >= 0 (0 takes the likeliest symbol); got {temperature}")
 
-    def step(x: Tensor, t: Tensor, s: Tensor) -> Tensor:
+    def step(x: Tensor, t: Time, s: Time) -> Tensor:
         masked = x == process.mask
         if within is not None:
             masked = masked & within
@@ -148,7 +148,7 @@ def semi_autoregressive(
             yield x
 
 
-def hitting_times(x: Int[Tensor, "b l"], process: Masking, *, generator: Random = None) -> Float[Tensor, "l+1 b"]:
+def hitting_times(x: Int[Tensor, "b l"], process: Masking, *, generator: Random = None) -> Float[Tensor, "n b"]:
     """When ancestral sampling in infinitely small steps reveals its tokens: 1, then the l times from late to early.
 
     Each masked token is revealed at an independent time with P(time <= t) = 1 - alpha(t) [first-hitting sampler,
@@ -168,7 +168,7 @@ def first_hitting(denoise: Denoise, process: Masking, *, generator: Random = Non
     """Reveal exactly one token, anywhere, at time s: with ``hitting_times`` it equals ancestral sampling in the limit
     of small steps, for l calls of the network."""
 
-    def step(x: Tensor, t: Tensor, s: Tensor) -> Tensor:  # noqa: ARG001
+    def step(x: Tensor, t: Time, s: Time) -> Tensor:  # noqa: ARG001
         masked = x == process.mask
         guess = sample_categorical(denoise(x, s), generator=generator)
         order = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
@@ -188,21 +188,21 @@ class Cached:
         self._x: Tensor | None = None
         self._log_p: Tensor | None = None
 
-    def __call__(self, x: Int[Tensor, "b l"], t: Tensor) -> Float[Tensor, "b l v"]:
+    def __call__(self, x: Int[Tensor, "b l"], t: Time) -> Float[Tensor, "b l v"]:
         """The denoiser's answer, kept from the last call where x is the same."""
         if self._x is None or not torch.equal(x, self._x):
             self._x, self._log_p, self.calls = x.clone(), self.denoise(x, t), self.calls + 1
         return self._log_p
 
 
-def _survival(process: Process, x: Tensor, t: Tensor, s: Tensor) -> Float[Tensor, "#b #l"]:
+def _survival(process: Process, x: Tensor, t: Time, s: Time) -> Float[Tensor, "#b #l"]:
     alpha_t, alpha_s = process.alpha(t, x), process.alpha(s, x)
     require(bool((alpha_t > 0).all()), "a score says nothing where alpha(t) = 0: start at t < 1, such as 0.999")
     require(bool((alpha_s > alpha_t).all()), "a step goes back in time: alpha(s) must exceed alpha(t), so s < t")
     return alpha_t / alpha_s
 
 
-def _normalised(probs: Tensor, process: Process, x: Tensor, s: Tensor) -> Tensor:
+def _normalised(probs: Tensor, process: Process, x: Tensor, s: Time) -> Tensor:
     """Probabilities; where all noise is gone, without the symbols that only noise makes."""
     done = (1 - process.alpha(s, x) < 1e-12)[..., None]
     probs = torch.where(done & ~process.clean.to(x.device), 0.0, probs)

@@ -96,7 +96,7 @@ def generate(
     *,
     pick: Callable[[Tensor], Tensor] | None = None,
     cached: bool = True,
-) -> Int[Tensor, "b l+n"]:
+) -> Int[Tensor, "b m"]:
     """The prompt with ``n`` tokens added; see ``stream``."""
     return torch.cat([prompt, *(t[:, None] for t in stream(model, prompt, n, pick=pick, cached=cached))], 1)
 

@@ -27,7 +27,7 @@ def block_causal_mask(l: int, block: int) -> Bool[Tensor, "l l"]:
     return b[:, None] >= b
 
 
-def two_stream_mask(l: int, block: int) -> Bool[Tensor, "2*l 2*l"]:
+def two_stream_mask(l: int, block: int) -> Bool[Tensor, "m m"]:
     """Mask for [noisy tokens, clean tokens] in one pass: every block learns at once [BD3-LM, Arriola et al. 2025, 3.2].
 
     A noisy block looks at itself and at the *clean* blocks before it; the clean stream is block-causal and never looks
@@ -41,6 +41,6 @@ def two_stream_mask(l: int, block: int) -> Bool[Tensor, "2*l 2*l"]:
     return torch.cat([torch.cat([noisy_noisy, noisy_clean], 1), torch.cat([clean_noisy, clean_clean], 1)])
 
 
-def two_stream_positions(l: int) -> Int[Tensor, "2*l"]:
+def two_stream_positions(l: int) -> Int[Tensor, "m"]:
     """0 .. l-1 twice: a clean token sits where its noisy copy does."""
     return torch.arange(l).repeat(2)

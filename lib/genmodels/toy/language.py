@@ -17,7 +17,7 @@ from genmodels.core import require, sample_categorical
 __all__ = ["MarkovText", "TinyLanguage", "all_sequences"]
 
 
-def all_sequences(v: int, l: int) -> Int[Tensor, "v**l l"]:
+def all_sequences(v: int, l: int) -> Int[Tensor, "n l"]:
     """Every sequence of ``l`` symbols out of ``v``, in lexicographic order."""
     require(v**l <= 1_000_000, f"v^l = {v**l} sequences are too many to enumerate; keep it below 1e6")
     return torch.tensor(list(itertools.product(range(v), repeat=l)), dtype=torch.long).reshape(v**l, l)
@@ -83,7 +83,7 @@ class TinyLanguage:
         visible = torch.nn.functional.one_hot(x, self.v + 1)[..., : self.v].double().log()
         return self.posterior(torch.where((x == self.mask)[..., None], 0.0, visible))
 
-    def __call__(self, x: Int[Tensor, "b l"], t: Tensor | float | None = None) -> Float[Tensor, "b l v+1"]:  # noqa: ARG002
+    def __call__(self, x: Int[Tensor, "b l"], t: Tensor | float | None = None) -> Float[Tensor, "b l states"]:  # noqa: ARG002
         """Log-probabilities over v symbols and the mask (-inf): the perfect masked denoiser, which needs no time."""
         return torch.nn.functional.pad(self.conditionals(x), (0, 1)).log()
 
@@ -94,7 +94,7 @@ class MarkovText:
     transition   (v, v) rows sum to 1. The first symbol comes from the stationary distribution.
     """
 
-    def __init__(self, transition: Float[Tensor, "v v"]):
+    def __init__(self, transition: Float[Tensor, "v v"] | list[list[float]]):
         transition = torch.as_tensor(transition, dtype=torch.float64)
         require(
             transition.ndim == 2 and transition.shape[0] == transition.shape[1],
