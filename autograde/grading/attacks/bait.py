@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 CHAPTER, NOTEBOOK, SECRET = "07_bait", "bait", "HIDDEN-7f3a91c2"
@@ -12,13 +15,14 @@ EXERCISES = {
         "def double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION",
         "assert double(1.5) == 3.0\n### BEGIN HIDDEN TESTS\n"
         "x = torch.randn(4, dtype=torch.float64)\nchecks.close(double(x), 2 * x, 'double(x)')\n"
-        "assert torch.allclose(double(x), 2 * x) and double(x).sum().item() == (2 * x).sum().item()\n"
+        "assert torch.allclose(double(x), 2 * x)\nassert double(x).sum().item() == (2 * x).sum().item()\n"
         "checks.close(checks.grad(double, x), torch.full((4,), 2.0, dtype=torch.float64), 'its gradient')\n"
         f"secret = '{SECRET}'\n### END HIDDEN TESTS",
     ),
     "Scaler": (
         "class Scaler(nn.Module):\n    ### BEGIN SOLUTION\n    def __init__(self, d):\n        super().__init__()\n"
-        "        self.w = nn.Parameter(torch.ones(d))\n\n    def forward(self, x):\n        return (self.w * x).sum(-1)\n"
+        "        self.w = nn.Parameter(torch.ones(d))\n\n"
+        "    def forward(self, x):\n        return (self.w * x).sum(-1)\n"
         "    ### END SOLUTION",
         "m = Scaler(3)\nassert isinstance(m, nn.Module)\n### BEGIN HIDDEN TESTS\n"
         "assert [tuple(p.shape) for p in m.parameters()] == [(3,)]\nx = torch.randn(5, 3)\n"
@@ -37,14 +41,16 @@ EXERCISES = {
     "facts": (
         "def facts():\n    ### BEGIN SOLUTION\n    return {'squares': sum(i * i for i in range(100)), 'two': [1, 1]}\n"
         "    ### END SOLUTION",
-        "f = facts()\n### BEGIN HIDDEN TESTS\nassert f['squares'] == 328350\nassert f['two'] == [1, 1] and len(f) == 2\n"
+        "f = facts()\n### BEGIN HIDDEN TESTS\nassert f['squares'] == 328350\n"
+        "assert f['two'] == [1, 1] and len(f) == 2\n"
         f"secret = '{SECRET}'\n### END HIDDEN TESTS",
     ),
     "lse": (
         "def lse(x):\n    ### BEGIN SOLUTION\n    m = x.max()\n    return m + (x - m).exp().mean().log()\n"
         "    ### END SOLUTION",
         "x = torch.randn(7, dtype=torch.float64)\n### BEGIN HIDDEN TESTS\n"
-        "checks.close(lse(x), x.exp().mean().log(), 'lse(x)')\nchecks.close(lse(1e4 * x), core.log_mean_exp(1e4 * x, 0))\n"
+        "checks.close(lse(x), x.exp().mean().log(), 'lse(x)')\n"
+        "checks.close(lse(1e4 * x), core.log_mean_exp(1e4 * x, 0))\n"
         f"secret = '{SECRET}'\n### END HIDDEN TESTS",
     ),
 }
@@ -84,6 +90,28 @@ def released() -> dict:
         plain["metadata"].pop("autograde", None)
         document["cells"].append(plain | ({"outputs": [], "execution_count": None} if cell.cell_type == "code" else {}))
     return document
+
+
+def write_course(root: Path) -> None:
+    """An nbgrader course with nothing but the bait in it."""
+    import nbformat
+
+    (root / "source" / CHAPTER).mkdir(parents=True)
+    nbformat.write(notebook(), root / "source" / CHAPTER / f"{NOTEBOOK}.ipynb")
+
+
+def write_submission(
+    root: Path, student: str, answers: dict[str, str], edit: Callable[[dict], None] = lambda _: None
+) -> Path:
+    """One submission: these answers in the released notebook, then ``edit``; returns its folder."""
+    folder = root / "submitted" / student / CHAPTER
+    folder.mkdir(parents=True)
+    document = released()
+    for cell in document["cells"]:
+        cell["source"] = answers.get(cell["metadata"].get("nbgrader", {}).get("grade_id"), cell["source"])
+    edit(document)
+    (folder / f"{NOTEBOOK}.ipynb").write_text(json.dumps(document))
+    return folder
 
 
 def right() -> dict[str, str]:

@@ -40,7 +40,8 @@ for f in (os.chmod, os.unlink, os.truncate):
         try: f(p, 0o777) if f is not os.unlink else f(p); print('WROTE', f, p)
         except OSError as e: print(e)
 os.makedirs('genmodels', exist_ok=True)
-for n in ('torch.py', 'genmodels/__init__.py', 'sitecustomize.py'): open(n, 'w').write('allclose = lambda *a, **k: True')
+for n in ('torch.py', 'genmodels/__init__.py', 'sitecustomize.py'):
+    open(n, 'w').write('allclose = lambda *a, **k: True')
 """
 DAEMON = """
 import os, time, subprocess, sys
@@ -95,7 +96,8 @@ attempt(lambda: socket.getaddrinfo('example.org', 80))
 attempt(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0))
 attempt(lambda: os.system('curl -m 1 http://127.0.0.1:@PORT@/'))
 libc = ctypes.CDLL(None, use_errno=True)
-print('io_uring', libc.syscall(425, 8, 0), 'shmget', libc.shmget(4242, 4096, 0o1666), 'keyctl', libc.syscall(250, 0, -3, 0))
+print('io_uring', libc.syscall(425, 8, 0), 'shmget', libc.shmget(4242, 4096, 0o1666))
+print('keyctl', libc.syscall(250, 0, -3, 0))
 """
 SHM = """
 import os
@@ -145,7 +147,7 @@ def NAME(*a, **k): time.sleep(0.5); return None
 """
 SUID = """
 import os, subprocess
-for c in ('sudo -n id', 'su -c id', 'unshare -r id', 'bwrap --ro-bind / / id', 'chroot /proc/1/root ls', 'mount', 'ps aux'):
+for c in ('sudo -n id', 'su -c id', 'unshare -r id', 'bwrap --ro-bind / / id', 'chroot /proc/1/root ls', 'ps aux'):
     print(c, subprocess.run(c, shell=True, capture_output=True, text=True, timeout=10).stdout[:500])
 try: os.setuid(0); print('ROOT', os.getuid())
 except OSError as e: print(e)

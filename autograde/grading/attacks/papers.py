@@ -15,7 +15,7 @@ from IPython.display import HTML, Javascript, SVG, Markdown, display, publish_di
 page = {PAGE!r}
 display(HTML(page)); display(Javascript('alert(6)')); display(Markdown(page)); print(page)
 display(SVG('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(7)</script></svg>'))
-publish_display_data({{'image/png': page, 'text/html': page, 'application/vnd.jupyter.widget-view+json': {{'a': page}}}})
+publish_display_data({{'image/png': page, 'text/html': page, 'application/vnd.jupyter.widget-view+json': {{}}}})
 publish_display_data({{'image/png': 'iVBORw0KGgo=" onerror="alert(8)', 'text/latex': page}})
 print('\\x1b]8;;http://127.0.0.1:@PORT@/\\x07click\\x1b]8;;\\x07 \\x1b[2J')
 class NAME(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
@@ -46,25 +45,17 @@ def hand_in(root: Path, name: str, attack: Attack | None, port: int) -> None:
     def real(text: str) -> str:
         return text.replace("@ROOT@", str(root)).replace("@PORT@", str(port)).replace("@PID@", str(os.getpid()))
 
-    folder = root / "submitted" / name / bait.CHAPTER
-    folder.mkdir(parents=True)
-    document = copy.deepcopy(bait.released())
-    answers = attack.answers if attack else bait.right()
-    for cell in document["cells"]:
-        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id")
-        if grade_id in answers:
-            cell["source"] = real(answers[grade_id])
     if attack is None:
-        document["cells"].append({"cell_type": "markdown", "metadata": {}, "source": PEER, "id": "peer"})
-    else:
-        for relative, text in attack.files.items():
-            (folder / relative).parent.mkdir(parents=True, exist_ok=True)
-            (folder / relative).write_text(text)
-        for relative, target in attack.links.items():
-            (folder / relative).symlink_to(real(target))
-        if attack.edit:
-            attack.edit(document)
-    (folder / f"{bait.NOTEBOOK}.ipynb").write_text(json.dumps(document))
+        prose = {"cell_type": "markdown", "metadata": {}, "source": PEER, "id": "peer"}
+        bait.write_submission(root, name, bait.right(), lambda document: document["cells"].append(prose))
+        return
+    answers = {grade_id: real(source) for grade_id, source in attack.answers.items()}
+    folder = bait.write_submission(root, name, answers, attack.edit or (lambda _: None))
+    for relative, text in attack.files.items():
+        (folder / relative).parent.mkdir(parents=True, exist_ok=True)
+        (folder / relative).write_text(text)
+    for relative, target in attack.links.items():
+        (folder / relative).symlink_to(real(target))
 
 
 @contextmanager
@@ -177,16 +168,13 @@ def attack(
     names: list[str] | None = None, jobs: int = 2, tick: object = lambda _: None
 ) -> tuple[list[Outcome], list[str]]:
     """Run the attacks (all, or those named); the outcomes, and damage that cannot be laid at one door."""
-    import nbformat
-
     chosen = [a for a in ATTACKS if not names or a.name in names]
     everyone: list[str] = []
     os.environ["AUTOGRADE_CANARY"] = CANARY
     with tempfile.TemporaryDirectory(prefix="autograde-attack-") as temporary:
         root = Path(temporary)
         os.chmod(root, 0o755)
-        (root / "source" / bait.CHAPTER).mkdir(parents=True)
-        nbformat.write(bait.notebook(), root / "source" / bait.CHAPTER / f"{bait.NOTEBOOK}.ipynb")
+        bait.write_course(root)
         before = set(left_behind())
         with listening(root) as (port, came):
             hand_in(root, "honest", None, port)

@@ -159,8 +159,8 @@ class Body:
 class Zygote:
     """One warm parent in its sandbox."""
 
-    def __init__(self, role: str, modules: list[str], limits: Limits, withheld: list[str], run: str):
-        self.role, self.limits, self.run, self.level = role, limits, run, sandbox.tier()
+    def __init__(self, role: str, modules: list[str], limits: Limits, withheld: list[str], run: str, level: int):
+        self.role, self.limits, self.run, self.level = role, limits, run, level
         self.lock, self.numbers, self.ready = threading.Lock(), itertools.count(), False
         if self.level > JAILED:
             raise Refusal(sandbox.ADVICE[sandbox.NONE])
@@ -257,12 +257,13 @@ class Zygote:
 class Pool:
     """The two warm parents of a grading run, and their working folder."""
 
-    def __init__(self, modules: list[str], library: list[str], limits: Limits):
+    def __init__(self, modules: list[str], library: list[str], limits: Limits, level: int | None = None):
         self.limits = limits
+        level = level or sandbox.tier()
         self.run = tempfile.mkdtemp(prefix="autograde-")
         os.chmod(self.run, 0o711)
-        self.student = Zygote("student", modules, limits, library, self.run)
-        self.judge = Zygote("judge", modules, limits, [], self.run)
+        self.student = Zygote("student", modules, limits, library, self.run, level)
+        self.judge = Zygote("judge", modules, limits, [], self.run, level)
 
     def pair(self) -> tuple[Body, Body]:
         """A student and a judge, joined by a line of their own."""

@@ -53,6 +53,8 @@ def run(root: Path, chapter: str, options: Options, quiet: bool = False, course:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from autograde.grading.instructor.preprocessors import write_config
+
     if tier() == NONE:
         raise Refusal(ADVICE[NONE])
     plan = planning.load(chapter, course or root)
@@ -64,6 +66,7 @@ def run(root: Path, chapter: str, options: Options, quiet: bool = False, course:
     jobs = options.jobs or os.cpu_count() or 1
     work = ClassRun(plan, root, limits, jobs, gradebook(root, options.db), options.force)
     work.scheduler = options.scheduler
+    write_config(root, course or root)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     done = 0
     with Progress(*columns, console=console, transient=True) as bar:
