@@ -216,6 +216,7 @@ def test_zero_parameters_are_the_identity_for_both_families():
 MODELS = {
     "real_nvp": lambda d: flows.real_nvp(d, 4, (16,)),
     "spline_flow": lambda d: flows.spline_flow(d, 4, (16,), bins=4),
+    "coupling_flow": lambda d: flows.coupling_flow(d, flows.affine(1.5), 3, (16,)),
     "maf": lambda d: flows.autoregressive_flow(d, 2, (16,)),
     "iaf": lambda d: flows.inverse_autoregressive_flow(d, 2, (16,)),
     "cnf": lambda d: flows.Flow(flows.CNF(Field(d), steps=8), d),

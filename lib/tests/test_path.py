@@ -11,6 +11,7 @@ from scipy import integrate
 from genmodels import checks
 from genmodels.core import generator
 from genmodels.schedule import (
+    Point,
     Schedule,
     cosine,
     cosine_betas,
@@ -245,3 +246,11 @@ def test_types_and_copies():
     assert not noise_like(x).equal(noise_like(x)) and noise_like(x).dtype == torch.float64
     own = Schedule("own", lambda t: 1 - t**2, lambda t: t)
     assert own.at(0.5).rates == pytest.approx((-1, 1))
+
+
+def test_a_point_is_made_of_floats_at_a_float_and_of_tensors_at_a_tensor():
+    """A solver's loop works with floats: no tensor is made, none is copied to a device."""
+    path = rectified()
+    one, many = path.at(0.25), path.at(torch.tensor([0.25, 0.5], dtype=torch.float64))
+    assert isinstance(one, Point) and isinstance(one.alpha, float) and isinstance(one.sigma, float)
+    assert many.alpha.tolist() == [0.75, 0.5] and many.sigma.tolist() == [0.25, 0.5]

@@ -94,6 +94,7 @@ def test_the_five_meanings_stay_apart_for_colour_blind_readers(blindness):
 
 def test_images_are_where_they_should_be_and_ink_is_dark():
     fig = plot.images(torch.ones(3, 1, 4, 4), columns=2)
+    assert isinstance(fig, plot.Picture) and fig.alt
     sheet = fig.axes[0].images[0].get_array()
     assert sheet.shape == (9, 9, 3)
     assert (sheet[:4, :4] == 0).all() and (sheet[5:, :4] == 0).all() and (sheet[5:, 5:] == 1).all()
@@ -170,6 +171,7 @@ def test_bars_and_ladder():
 def test_table_sorts_marks_the_best_and_reads_as_text():
     rows = {"MADE": {"nats": 101.2, "size": 1234567}, "PixelCNN": {"nats": 91.53, "note": "a|b"}}
     t = plot.table(rows, title="Leaderboard", best={"nats": "min"})
+    assert isinstance(t, plot.Table)
     assert t.markdown().split("\n")[2:] == [
         "| model | nats | size | note |",
         "|---|--:|--:|---|",
@@ -188,6 +190,7 @@ def test_table_sorts_marks_the_best_and_reads_as_text():
 def test_animation_keeps_its_frames_and_needs_words():
     frames = torch.stack([torch.full((1, 6, 4), v) for v in (0.0, 0.5, 1.0)])
     a = plot.animate(frames, alt="it gets lighter", fps=5, zoom=3)
+    assert isinstance(a, plot.Animation)
     gif = Image.open(io.BytesIO(a.gif()))
     assert gif.n_frames == 3 and gif.size == (12, 18) and gif.info["loop"] == 0
     levels = []

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from genmodels import checks, toy
+from genmodels.core import generator
 from genmodels.toy import shapes
 
 NAMES = list(toy.SHAPES)
@@ -104,3 +105,16 @@ def test_unknown_names_and_odd_boards():
         toy.shape("star")
     with pytest.raises(ValueError, match="even"):
         toy.Checkerboard(3)
+
+
+def test_named_shapes_have_the_structure_their_names_promise():
+    turn = lambda x, a: x @ torch.tensor([[math.cos(a), math.sin(a)], [-math.sin(a), math.cos(a)]], dtype=x.dtype)
+    x = torch.randn(50, 2, dtype=torch.float64, generator=generator(0))
+    pinwheel = toy.pinwheel().log_prob
+    torch.testing.assert_close(pinwheel(turn(x, 2 * math.pi / 5)), pinwheel(x))
+    assert (pinwheel(turn(x, math.pi / 5)) - pinwheel(x)).abs().max() > 0.1, "five blades, not ten"
+    board = toy.gaussian_grid().log_prob
+    inner = torch.rand(50, 2, dtype=torch.float64, generator=generator(1)) - 0.5
+    torch.testing.assert_close(board(inner), board(inner + torch.tensor([1.0, -1.0])), atol=1e-9, rtol=0)
+    moons = toy.two_moons().sample(4000, generator=generator(2))
+    assert moons.mean(0).abs().max() < 0.3 and moons.std(0).min() > 0.3

@@ -427,3 +427,18 @@ def test_dit_patches_are_cut_and_glued_in_place():
 def test_bad_input_is_named(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+def test_alibi_slopes_are_the_papers_for_eight_heads():
+    assert pos.alibi_slopes(8).tolist() == [2.0**-h for h in range(1, 9)]
+
+
+def test_a_block_adds_two_branches_to_a_residual():
+    """With both output maps at zero a block is the identity; with one of them at zero only the other acts."""
+    torch.manual_seed(0)
+    block, x = tf.Block(12, 3).double(), torch.randn(2, 5, 12, dtype=torch.float64)
+    full = block(x)
+    with torch.no_grad():
+        block.mlp[-1].weight.zero_()
+    torch.testing.assert_close(block(x), x + block.attention(block.norm1(x)))
+    assert (full - block(x)).abs().max() > 1e-3
