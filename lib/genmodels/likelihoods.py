@@ -11,7 +11,13 @@ from torch.nn import functional as F
 
 from genmodels.core import require, sum_except_batch
 
-__all__ = ["bernoulli_log_prob", "discretized_logistic_log_prob", "gaussian_log_prob", "standard_normal_log_prob"]
+__all__ = [
+    "bernoulli_log_prob",
+    "discretized_logistic_log_prob",
+    "gaussian_log_prob",
+    "logistic_bin_log_mass",
+    "standard_normal_log_prob",
+]
 
 
 def bernoulli_log_prob(logits: Float[Tensor, "b *d"], x: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:

@@ -150,5 +150,5 @@ def test_values_outside_the_range_are_refused(name):
     for bad in (-1.0, 0.5, float(levels)):
         with pytest.raises(ValueError, match=rf"whole numbers in 0..{levels - 1}"):
             head.check(torch.tensor([0.0, bad]))
-    with pytest.raises(ValueError, match="at least two bins"):
+    with pytest.raises(ValueError, match="at least 2 bins"):
         discretized_logistic_mixture_log_prob(torch.zeros(1), *[torch.zeros(1, 1)] * 3, bins=1)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from genmodels.core import require, sample_categorical
+from genmodels.likelihoods import logistic_bin_log_mass
 
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogisticMixture", "discretized_logistic_mixture_log_prob"]
 
@@ -95,21 +96,10 @@ def discretized_logistic_mixture_log_prob(
 
     Bin x covers [x - 1/2, x + 1/2]; means and scales live on the axis where the bins run from -1 to 1, and the two
     edge bins take everything beyond them, so the masses sum to 1 [PixelCNN++, arXiv 1701.05517, eq. 2].
-    ``weights`` are logits of the mixture. A difference of two sigmoids underflows far from the mean; with
-    a < b, sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - e^(a - b)), whose logarithm has no cancellation.
+    ``weights`` are logits of the mixture.
     """
-    require(bins >= 2, f"at least two bins are needed; got {bins}")
-    half = 1 / (bins - 1)  # half a bin, on the axis from -1 to 1
-    centre = (2 * half * x.to(means.dtype) - 1)[..., None]
-    inverse_scale = torch.exp(-log_scales)
-    upper, lower = ((centre + half - means) * inverse_scale, (centre - half - means) * inverse_scale)
-    inside = torch.log(-torch.expm1(lower - upper))
-    first, last = x[..., None] <= 0, x[..., None] >= bins - 1
-    log_mass = (
-        torch.where(last, 0.0, F.logsigmoid(upper))
-        + torch.where(first, 0.0, F.logsigmoid(-lower))
-        + torch.where(first | last, 0.0, inside)
-    )
+    centre = 2 * x.to(means.dtype) / (bins - 1) - 1
+    log_mass = logistic_bin_log_mass(means, log_scales, centre[..., None], bins)
     return torch.logsumexp(weights.log_softmax(-1) + log_mass, -1)
 
 
