@@ -14,7 +14,7 @@
 # # 01 · Autoregressive models
 #
 # ![Handwritten digits whose upper half is given, in blue, and whose lower half the model of this chapter drew, in
-# orange: six different endings for each.](../assets/01_autoregressive.png)
+# orange: ten different endings for each.](../assets/01_autoregressive.png)
 #
 # Cover the lower half of a handwritten digit. You cannot know what is hidden, but for the next pixel you
 # can name the odds. Toss a coin with those odds, write the pixel down, go on to the one after it. After 392
@@ -795,29 +795,23 @@ def small_nade(order: list[int], seed: int) -> ar.NADE:
     return model.requires_grad_(False)
 
 
-def exactly(
-    model: ar.NADE,
-    order: list[int],
-    blind: bool = False,
-    flipped: bool = False,
-    twice: bool = False,
-) -> Tensor:
+def exactly(model: ar.NADE, order: list[int], slip: str = "") -> Tensor:
     """Probability of each state when the pixels are drawn in ``order``, by the right coin or by a wrong one."""
     states = every_state(len(order)).float()
     p, x = torch.ones(len(states), dtype=torch.float64), torch.zeros_like(states)
     for i in order:
         ink = model.logits(x)[:, i].double().sigmoid()
-        ink = ink.sigmoid() if twice else ink
-        p *= torch.where((states[:, i] == 1) != flipped, ink, 1 - ink)
-        if not blind:
+        ink = ink.sigmoid() if slip == "twice" else ink
+        p *= torch.where((states[:, i] == 1) != (slip == "flipped"), ink, 1 - ink)
+        if slip != "blind":
             x[:, i] = states[:, i]
     return p
 
 
-def given(p: Tensor, clamp: Tensor) -> Tensor:
+def given(p: Tensor, clamp: Tensor | None) -> Tensor:
     """p(state | clamped pixels)."""
-    states = every_state(len(clamp))
-    p = p * (clamp.isnan() | (states == clamp)).all(1)
+    if clamp is not None:
+        p = p * (clamp.isnan() | (every_state(len(clamp)) == clamp)).all(1)
     return p / p.sum()
 
 
@@ -829,24 +823,31 @@ def late(p: Tensor, clamp: Tensor) -> Tensor:
     return out
 
 
-def sampling_mistakes(model: ar.NADE, order: list[int]) -> dict[str, Tensor]:
-    """The distributions that wrong samplers draw from."""
-    return {
-        "all pixels are drawn in one pass; each must see those drawn before it": exactly(
-            model, order, blind=True
+def sampling_mistakes(
+    model: ar.NADE, order: list[int], clamp: Tensor | None
+) -> dict[str, Callable]:
+    """The distributions that wrong samplers draw from, computed when they are asked for."""
+    places = torch.tensor(order).argsort().tolist()
+    ways = {
+        "all pixels are drawn in one pass (or in reverse order); each must see those before it": (
+            order,
+            "blind",
         ),
-        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": exactly(
-            model, sorted(order)
-        ),
-        "the pixels are drawn in the reverse order": exactly(model, order[::-1]),
-        "`order[k]` is the pixel, not its rank: take i = order[k]": exactly(
-            model, torch.tensor(order).argsort().tolist()
-        ),
-        "the sigmoid is taken twice": exactly(model, order, twice=True),
-        "the coin is upside down: ink has probability sigmoid(logit), so u < sigmoid(logit)": exactly(
-            model, order, flipped=True
+        "the pixels are drawn in the order 0, 1, 2, ... instead of `order`": (sorted(order), ""),
+        "`order[k]` is the pixel, not its rank: take i = order[k]": (places, ""),
+        "the sigmoid is taken twice": (order, "twice"),
+        "the coin is upside down: ink has probability sigmoid(logit), so u < sigmoid(logit)": (
+            order,
+            "flipped",
         ),
     }
+    wrong = {why: lambda way=way: given(exactly(model, *way), clamp) for why, way in ways.items()}
+    if clamp is not None:
+        end = (
+            "the clamped values are written at the end; the pixels drawn in between never saw them"
+        )
+        wrong = {end: lambda: late(exactly(model, order), clamp)} | wrong
+    return wrong
 
 
 def check_sampler(
@@ -855,9 +856,9 @@ def check_sampler(
     seed: int,
     clamp: Tensor | None,
     what: str,
-    count: int = 20_000,
+    count: int = 5_000,
 ) -> None:
-    """20,000 samples of an answer against the exact probabilities."""
+    """5,000 samples of an answer against the exact probabilities."""
     model, n = small_nade(order, seed), len(order)
     x = answer(model.logits, torch.tensor(order), count, clamp, core.generator(seed))
     checks.shape(x, (count, n), what)
@@ -866,7 +867,6 @@ def check_sampler(
         not len(other), f"{what}: pixels must be 0 or 1, got values such as {other[:3].tolist()}"
     )
     free = torch.ones(n, dtype=torch.bool) if clamp is None else clamp.isnan()
-    right, wrong = exactly(model, order), sampling_mistakes(model, order)
     if clamp is not None:
         kept = (x == clamp).all(0) | free
         zeros_only = bool((clamp[~kept] == 0).all())
@@ -876,41 +876,37 @@ def check_sampler(
             else "the clamped pixel is drawn like the others; write its given value"
         )
         insist(kept.all(), f"{what}: clamped pixels came back changed.\nLikely mistake: {hint}.")
-        end = (
-            "the clamped values are written at the end; the pixels drawn in between never saw them"
-        )
-        wrong = {end: late(right, clamp)} | {name: given(p, clamp) for name, p in wrong.items()}
-        right = given(right, clamp)
     insist(
-        len(x.unique(dim=0)) > 1,
+        (x != x[0]).any(),
         (
             f"{what}: all {count} pictures are the same.\n"
             "Likely mistake: p > 0.5 (the likelier value) instead of a toss, or one toss for the whole batch."
         ),
     )
+    right, wrong = given(exactly(model, order), clamp), sampling_mistakes(model, order, clamp)
     checks.distributed(x, right, what, states=every_state(n), p_min=1e-6, mistakes=wrong)
 
 
 # %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
 # A random NADE of 4 pixels with the order 3, 0, 2, 1: 16 states, whose probabilities we know
-# exactly. 20,000 samples are compared with them by a chi-square test, first free, then with
+# exactly. 5,000 samples are compared with them by a chi-square test, first free, then with
 # pixels 3 and 0 clamped.
 nan = math.nan
-check_sampler(ancestral_sample, [3, 0, 2, 1], SEED + 3, None, "ancestral_sample")
+check_sampler(ancestral_sample, [3, 0, 2, 1], SEED + 10, None, "ancestral_sample")
 check_sampler(
     ancestral_sample,
     [3, 0, 2, 1],
-    SEED + 3,
+    SEED + 10,
     torch.tensor([1.0, nan, nan, 0.0]),
     "ancestral_sample with pixels 0 and 3 clamped",
 )
-print("20,000 samples follow the exact probabilities, free and clamped.")
+print("5,000 samples follow the exact probabilities, free and clamped.")
 ### BEGIN HIDDEN TESTS
-check_sampler(ancestral_sample, [4, 1, 3, 0, 2], SEED + 11, None, "ancestral_sample of 5 pixels")
+check_sampler(ancestral_sample, [4, 1, 3, 0, 2], SEED + 31, None, "ancestral_sample of 5 pixels")
 check_sampler(
     ancestral_sample,
     [1, 2, 0],
-    SEED + 12,
+    SEED + 20,
     torch.tensor([nan, 0.0, nan]),
     "ancestral_sample with the first pixel of the order clamped to 0",
 )
@@ -1590,9 +1586,9 @@ print(f"their mixture:    {-mixture.mean():.2f} nats")
 # %% tags=["lab"]
 SETTINGS = {  # batch, peak learning rate, steps
     "smoke": {"FVSBN": (50, 1e-2, 10), "MADE": (50, 2e-3, 10), "PixelCNN": (4, 3e-3, 3)},
-    "laptop": {"FVSBN": (100, 3e-3, 500), "MADE": (100, 2e-3, 2200), "PixelCNN": (16, 3e-3, 900)},
+    "laptop": {"FVSBN": (100, 4e-2, 800), "MADE": (100, 2e-3, 2200), "PixelCNN": (16, 3e-3, 900)},
     "gpu": {
-        "FVSBN": (100, 3e-3, 20_000),
+        "FVSBN": (100, 1e-2, 20_000),
         "MADE": (100, 1e-3, 100_000),
         "PixelCNN": (64, 1e-3, 60_000),
     },
@@ -1802,7 +1798,7 @@ half = torch.zeros(28, 28, dtype=torch.bool)
 half[:14] = True
 chosen = (1, 2, 4, 7, 8, 11, 15, 18)
 with style():
-    fig = picture(8, 3.6, "Left of each row the test digit, then six endings drawn by the PixelCNN")
+    fig = picture(8, 2.9, "Left of each row the test digit, then six endings drawn by the PixelCNN")
     for ax, k in zip(fig.subplots(4, 2).flat, chosen):
         whole = test_digits[k, 0]
         endings = draw(
