@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograde.grading.instructor.pool import Inbox
+from autograde.grading.instructor.body import Inbox
 from autograde.grading.values import Decoder
 from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
 

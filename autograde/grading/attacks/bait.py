@@ -82,10 +82,14 @@ def released() -> dict:
     """What a student gets, as plain JSON."""
     import re
 
+    from autograde.grading.instructor.plan import cleared
+
+    source = notebook()
+    stubs = cleared(source)
     document = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    for cell in notebook().cells:
-        source = re.sub(r"### BEGIN SOLUTION.*?### END SOLUTION", "raise NotImplementedError", cell.source, flags=re.S)
-        source = re.sub(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", "", source, flags=re.S)
+    for cell in source.cells:
+        source = stubs.get(cell.metadata.get("nbgrader", {}).get("grade_id"), cell.source)
+        source = re.sub(r"### BEGIN HIDDEN TESTS.*?### END HIDDEN TESTS", "", source, flags=re.S).strip()
         plain = {"cell_type": cell.cell_type, "id": cell.id, "metadata": dict(cell.metadata), "source": source}
         plain["metadata"].pop("autograde", None)
         document["cells"].append(plain | ({"outputs": [], "execution_count": None} if cell.cell_type == "code" else {}))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -50,7 +51,9 @@ class Report:
     def problems(self) -> list[str]:
         """One sentence for each submission that was not graded, and for each broken test."""
         lines = [f"{row.student}: {row.problem}: not graded" for row in self.rows if row.problem]
-        return lines + [f"The test {name!r} itself failed: {why}: no grade" for name, why in self.broken.items()]
+        return lines + [
+            f"The test {name!r} itself failed for every student: {why}: no grade" for name, why in self.broken.items()
+        ]
 
 
 def students_of(root: Path, chapter: str) -> list[str]:
@@ -91,6 +94,7 @@ class ClassRun:
         self.plan, self.root, self.limits, self.jobs, self.db, self.force = plan, root, limits, jobs, db, force
         self.cache = caching.Cache(root, plan.chapter)
         self.report = Report(plan.chapter)
+        self.library = [name for names in plan.library.values() for name in names]
 
     def key(self, submission: Submission) -> str:
         """The cache's name for it."""
@@ -114,37 +118,35 @@ class ClassRun:
         from autograde.grading.instructor.gradebook import Writer
 
         start = time.monotonic()
-        limits, plan = self.limits, self.plan
-        library = [name for names in plan.library.values() for name in names]
-        with Pool(plan.modules, library, limits) as pool:
-            writer: Writer | None = None
+        ready = [(submission.student, self.key(submission)) for submission in self.submissions(students)]
+        started(len(ready))
+        known = {key for _, key in ready if not self.force and self.cache.get(key) is not None}
+        checked = None if self.force else self.cache.get(self.key(reference(self.plan)))
+        idle = checked is not None and all(key in known for _, key in ready)
+        with nullcontext() if idle else Pool(self.plan.modules, self.library, self.limits) as pool:
+            threads = ThreadPoolExecutor(self.jobs)
+            asked = threads.submit(self._reference, pool, checked)
+            writer = Writer(self.plan, self.root, self.db)
             try:
-                threads = ThreadPoolExecutor(self.jobs)
-                checked = threads.submit(self._reference, pool)
-                ready = list(self.submissions(students))
-                started(len(ready))
-                writer = Writer(plan, self.root, self.db)
-                self.report.broken = checked.result()
+                self.report.broken = asked.result()
                 self.report.warm = time.monotonic() - start
-                for submission, key, result, fresh in self._graded(threads, pool, ready):
+                for submission, key, result, fresh in self._graded(threads, pool, ready, known):
                     row = self._record(writer, submission, key, result, fresh)
                     self.report.rows.append(row)
                     tick(row)
             finally:
                 threads.shutdown(wait=False, cancel_futures=True)
-                if writer:
-                    writer.close()
+                writer.close()
         self.report.rows.sort(key=lambda row: row.student)
         self.report.seconds = time.monotonic() - start
         return self.report
 
     def one(self, submission: Submission) -> Result:
         """Grade one submission outside a class run, without writing to the gradebook."""
-        library = [name for names in self.plan.library.values() for name in names]
         key = self.key(submission)
         result = self.cache.get(key)
-        with Pool(self.plan.modules, library, self.limits) as pool:
-            self.report.broken = self._reference(pool)
+        with Pool(self.plan.modules, self.library, self.limits) as pool:
+            self.report.broken = self._reference(pool, self.cache.get(self.key(reference(self.plan))))
             result = result or work(self.plan, pool, submission, self.limits)
         self.cache.put(key, result)
         result.student = submission.student
@@ -152,33 +154,28 @@ class ClassRun:
         self.cache.record(submission.student, self.token(key), key, submission.key, sorted(self.report.broken))
         return result
 
-    def _reference(self, pool: Pool) -> dict[str, str]:
+    def _reference(self, pool: Pool | None, result: Result | None) -> dict[str, str]:
         """Which tests fail on the instructor's own answers: they give no grade to anyone."""
-        submission = reference(self.plan)
-        key = self.key(submission)
-        result = None if self.force else self.cache.get(key)
         if result is None:
+            submission = reference(self.plan)
             result = work(self.plan, pool, submission, self.limits)
-            self.cache.put(key, result)
+            self.cache.put(self.key(submission), result)
         return {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in result.tests if t.status != PASSED}
 
-    def _graded(self, threads: ThreadPoolExecutor, pool: Pool, ready: list[Submission]) -> Iterator[tuple]:
+    def _graded(self, threads: ThreadPoolExecutor, pool: Pool | None, ready: list, known: set[str]) -> Iterator[tuple]:
         """(submission, key, result or error, fresh) as they come; a few more than there are workers are under way."""
-        todo: queue.SimpleQueue[Submission] = queue.SimpleQueue()
-        for submission in ready:
-            todo.put(submission)
+        todo, stop = deque(ready), threading.Event()
         running: dict[Future, tuple[Submission, str]] = {}
-        stop = threading.Event()
         try:
-            while running or not todo.empty():
-                while len(running) < 2 * self.jobs and not todo.empty():
-                    submission = todo.get()
-                    key = self.key(submission)
-                    cached = None if self.force else self.cache.get(key)
+            while running or todo:
+                while len(running) < 2 * self.jobs and todo:
+                    student, key = todo.popleft()  # read again now: a class's files need not fit into memory
+                    submission = read_one(self.plan, self.root, student)
+                    cached = self.cache.get(key) if key in known else None
                     if cached is not None:
                         yield submission, key, cached, False
-                        continue
-                    running[threads.submit(self._one, pool, submission, key, stop)] = (submission, key)
+                    else:
+                        running[threads.submit(self._one, pool, submission, key, stop)] = (submission, key)
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     submission, key = running.pop(future)
                     try:

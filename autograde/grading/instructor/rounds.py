@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from autograde.grading.instructor import outputs as out
-from autograde.grading.instructor.pool import Body, Pool, ready
+from autograde.grading.instructor.body import Body, ready
+from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.sandbox import Limits
 
 TICK = 0.05
