@@ -1,6 +1,7 @@
 """Networks, which know nothing of the models built from them: fully connected, masked, convolutional, attention."""
 
 from genmodels.nets.dit import DiT
+from genmodels.nets.features import FeatureNet
 from genmodels.nets.masked import CAUSAL_KINDS, MaskedConv2d, MaskedLinear, causal_mask, made_masks
 from genmodels.nets.mlp import MLP
 from genmodels.nets.positions import POSITIONS, alibi_slopes, rope, sinusoidal
@@ -13,6 +14,7 @@ __all__ = [
     "Block",
     "CAUSAL_KINDS",
     "DiT",
+    "FeatureNet",
     "KVCache",
     "MLP",
     "MaskedConv2d",

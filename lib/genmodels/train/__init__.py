@@ -8,7 +8,7 @@ from genmodels.train.checkpoint import restore_weights, seed_everything
 from genmodels.train.gan import GanState, train_gan
 from genmodels.train.learner import decay_at
 from genmodels.train.loop import Run, State, train
-from genmodels.train.pretrained import load_pretrained, pretrained_names, save_pretrained
+from genmodels.train.pretrained import load_features, load_pretrained, pretrained_names, save_pretrained
 from genmodels.train.recipe import GanRecipe, Profile, Recipe
 from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
@@ -26,6 +26,7 @@ __all__ = [
     "all_recipes",
     "decay_at",
     "find_recipe",
+    "load_features",
     "load_pretrained",
     "minibatches",
     "pretrained_names",

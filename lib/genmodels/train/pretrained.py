@@ -8,16 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 import genmodels
 from genmodels.core import require
+from genmodels.nets import FeatureNet
 from genmodels.train.recipes import find_recipe
 
-__all__ = ["FOLDER", "load_pretrained", "pretrained_names", "save_pretrained"]
+__all__ = ["FOLDER", "load_features", "load_pretrained", "pretrained_names", "save_pretrained"]
 
 FOLDER = Path(genmodels.__file__).parent / "pretrained"
 LARGEST_BYTES = 3_000_000
+SIGNED_SHARE = 0.02  # of values below -0.5 that no picture on [0, 1] has, but every dark one on [-1, 1]
 
 HEADER = """# Pretrained weights
 
@@ -56,6 +59,27 @@ def load_pretrained(name: str, *, folder: Path = FOLDER) -> nn.Module:
     wrong = [*loaded.unexpected_keys, *(key for key in loaded.missing_keys if key in parameters)]
     require(not wrong, f"{path} and the recipe {about['recipe']} disagree about {', '.join(wrong[:3])}: train it again")
     return model.eval()
+
+
+def load_features(name: str = "features", *, folder: Path = FOLDER) -> Callable[[Tensor], Tensor]:
+    """The features of a pretrained recogniser, for the distances of ``metrics``: pictures on [0, 1] to (n, dim).
+
+        metrics.frechet(samples, real, features=load_features())                    # portraits, 3 x 16 x 16
+        metrics.frechet(samples, real, features=load_features("digit_features"))    # digits, 1 x 28 x 28
+
+    A sampler's values a little outside [0, 1] count as the nearest end, as they do when drawn. Raises ValueError for
+    pictures on [-1, 1], which the denoisers of the course work with: give (x + 1) / 2.
+    """
+    net = load_pretrained(name, folder=folder)
+    require(isinstance(net, FeatureNet), f"{name!r} has no features to compare pictures by: use 'features'")
+
+    @torch.no_grad()
+    def features(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n dim"]:
+        signed = bool((x.amin() >= -1) & (x.amax() <= 1)) and (x < -0.5).float().mean().item() > SIGNED_SHARE
+        require(not signed, "these pictures look as if on [-1, 1], and the features are of [0, 1]: give (x + 1) / 2")
+        return torch.cat([net.features(part) for part in x.float().clamp(0, 1).split(500)])
+
+    return features
 
 
 def save_pretrained(

@@ -1,4 +1,7 @@
-"""Chapters 09 to 12: denoisers of the 16 x 16 portraits on the paths of DDPM, EDM and rectified flow."""
+"""Chapters 09 to 12: denoisers of the 16 x 16 portraits on the paths of DDPM, EDM and rectified flow.
+
+One of them, ``ddpm``, can be told any of the portraits' attributes, for guidance; untold, it is a model of them all.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,22 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from genmodels import schedule
 from genmodels.core import generator as seeded
-from genmodels.diffusion import Denoiser, Weight, edm_weight, loss
+from genmodels.diffusion import Denoiser, Weight, drop_labels, edm_weight, loss
 from genmodels.nets import DiT
 from genmodels.nets.unet import UNet
 from genmodels.train.recipe import Profile, Recipe
+from genmodels.train.recipes.features import ATTRIBUTE_CLASSES, portraits_and_labels
 from genmodels.train.settings import Settings
 
-__all__ = ["DATA_STD", "RECIPES"]
+__all__ = ["DATA_STD", "RECIPES", "hide_labels"]
 
 DATA_STD = 0.5  # of the pixels on [-1, 1], as EDM assumes
+UNTOLD = 0.1  # share of samples whose attributes are all hidden
 CHANNELS, SIZE = 3, 16
 NUMBERS = CHANNELS * SIZE * SIZE
 
@@ -28,18 +33,35 @@ Times = Callable[..., Float[Tensor, "n"]]
 
 def _portraits(split: str) -> Float[Tensor, "n 3 16 16"]:
     """Portraits on [-1, 1]."""
-    from genmodels.data import portraits
-
-    return portraits(split).x * 2 - 1
+    return portraits_and_labels(split)[0] * 2 - 1
 
 
-def _loss(model: nn.Module, x: Tensor, times: Times, weight: str | Weight) -> Float[Tensor, "b"]:
-    return loss(model, x, times(len(x), device=x.device), weight=weight)
+def _told_portraits(split: str) -> tuple[Float[Tensor, "n 3 16 16"], Int[Tensor, "n 11"]]:
+    """Portraits on [-1, 1] and their attributes."""
+    x, labels = portraits_and_labels(split)
+    return x * 2 - 1, labels
+
+
+def hide_labels(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each sample's labels hidden (-1): all with probability ``UNTOLD``, else each with one drawn for the sample.
+
+    The first is what classifier-free guidance needs [arXiv 2207.12598]; the second, uniform in [0, 1], lets the model
+    be told any few attributes.
+    """
+    x, labels = batch
+    draw = partial(torch.rand, generator=generator, device=labels.device)
+    few = labels.masked_fill(draw(labels.shape) < draw(len(labels), 1), -1)
+    return x, drop_labels(few, -1, UNTOLD, generator=generator)
+
+
+def _loss(model: nn.Module, batch: Tensor | tuple[Tensor, Tensor], times: Times, weight: str | Weight) -> Tensor:
+    x, labels = batch if isinstance(batch, tuple | list) else (batch, None)
+    return loss(model, x, times(len(x), device=x.device), weight=weight, y=labels)
 
 
 @torch.no_grad()
 def _error(model: nn.Module, times: Times, weight: str | Weight) -> float:
-    """The training loss on the test portraits, per number, with fixed times and noise."""
+    """The training loss on the test portraits, per number, with fixed times and noise and no attribute told."""
     x, draws = _portraits("test"), seeded(0)
     parts = [
         loss(model, part, times(len(part), generator=draws), weight=weight, generator=draws) for part in x.split(100)
@@ -54,10 +76,11 @@ def _recipe(
     denoiser: Callable[[nn.Module], Denoiser],
     times: Times,
     weight: str | Weight,
+    told: bool = False,
 ) -> Recipe:
     settings = {
         "smoke": (12, Settings(steps=30, lr=3e-3, warmup=1, ema=0.9)),
-        "laptop": (32, Settings(steps=3000, lr=2e-3, schedule="cosine", warmup=100, clip=1000.0, ema=0.999)),
+        "laptop": (32, Settings(steps=1500, lr=2e-3, schedule="cosine", warmup=100, clip=1000.0, ema=0.999)),
         "gpu": (
             512,
             Settings(steps=50_000, lr=5e-4, warmup=1000, clip=1000.0, ema=0.9999, precision="bf16-mixed",
@@ -67,7 +90,8 @@ def _recipe(
     return Recipe(
         name=name,
         about=about,
-        data=partial(_portraits, "train"),
+        data=partial(_told_portraits if told else _portraits, "train"),
+        transform=hide_labels if told else None,
         loss=partial(_loss, times=times, weight=weight),
         metric=partial(_error, times=times, weight=weight),
         metric_name="test loss per number",
@@ -78,11 +102,15 @@ def _recipe(
     )
 
 
-_UNET = {
-    "smoke": partial(UNet, CHANNELS, widths=(8, 16), attention=()),
-    "laptop": partial(UNet, CHANNELS),
-    "gpu": partial(UNet, CHANNELS, widths=(128, 256, 256), blocks=2, attention=(1, 2), dropout=0.1),
-}
+def _unet(classes: tuple[int, ...] = ()) -> dict[str, Callable[[], nn.Module]]:
+    sizes = {
+        "smoke": {"widths": (8, 16), "attention": ()},
+        "laptop": {"widths": (32, 64, 96)},
+        "gpu": {"widths": (128, 256, 256), "blocks": 2, "attention": (1, 2), "dropout": 0.1},
+    }
+    return {profile: partial(UNet, CHANNELS, classes=classes, **size) for profile, size in sizes.items()}
+
+
 _DIT = {
     "smoke": partial(DiT, SIZE, CHANNELS, patch=4, d_model=16, layers=1, heads=2),
     "laptop": partial(DiT, SIZE, CHANNELS, patch=4, d_model=128, layers=4, heads=4),
@@ -92,16 +120,17 @@ _DIT = {
 RECIPES = (
     _recipe(
         "ddpm",
-        "noise prediction on the cosine path (arXiv 2006.11239, 2102.09672)",
-        _UNET,
+        "noise prediction on the cosine path, attributes told or not (arXiv 2006.11239, 2102.09672, 2207.12598)",
+        _unet(ATTRIBUTE_CLASSES),
         lambda net: Denoiser(net, schedule.cosine(), "eps"),
         schedule.uniform_times,
         "eps",
+        told=True,
     ),
     _recipe(
         "edm",
         "preconditioned denoiser (arXiv 2206.00364)",
-        _UNET,
+        _unet(),
         lambda net: Denoiser(net, schedule.edm(), "edm", data_std=DATA_STD),
         schedule.lognormal_times,
         edm_weight(DATA_STD),
@@ -109,7 +138,7 @@ RECIPES = (
     _recipe(
         "rectified_flow",
         "velocity on the straight path (arXiv 2209.03003, times of 2403.03206)",
-        _UNET,
+        _unet(),
         lambda net: Denoiser(net, schedule.rectified(), "velocity"),
         schedule.logit_normal_times,
         "velocity",

@@ -1,9 +1,9 @@
-"""Chapters 02 and 14: the same Transformer on Shakespeare's characters, causal or filling in masks."""
+"""Chapters 02, 14 and 15: one Transformer on Shakespeare's characters; causal, filling in masks, or block by block."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import torch
@@ -12,23 +12,40 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmodels.core import generator as seeded
+from genmodels.core import require
 from genmodels.discrete import llada_nelbo, subs
 from genmodels.nets import Transformer
+from genmodels.text import block_logits, block_nll
 from genmodels.train.recipe import Profile, Recipe
 from genmodels.train.settings import Settings
 
-__all__ = ["RECIPES"]
+__all__ = ["BLOCKS", "LENGTH", "MASK", "RECIPES", "SYMBOLS", "adamw", "bits_per_character", "block_bound", "windows"]
 
 LENGTH = 128  # characters in a window
 STRIDE = 16  # between the starts of two training windows
 SYMBOLS = 69  # of the text; the mask is one more
 MASK = SYMBOLS
+BLOCKS = (1, 2, 4, 8, 16)  # one size is drawn for each batch, so that one network gives the whole curve
+MEASURED_BLOCK = 4
+
+Loss = Callable[..., Float[Tensor, "b"]]
 
 
-def _windows(split: str, length: int, stride: int) -> Int[Tensor, "n length"]:
+def windows(split: str, length: int = LENGTH, stride: int = STRIDE) -> Int[Tensor, "n length"]:
+    """Pieces of the plays that overlap, or follow each other where ``stride`` is the length."""
     from genmodels.data import shakespeare
 
     return shakespeare(split).tokens.unfold(0, length, stride)
+
+
+def adamw(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """A short memory for squared gradients, as language models use, and decay for a text of only a million letters."""
+    return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+
+
+def bits_per_character(nats: Float[Tensor, "n"]) -> float:
+    """Mean nats of windows of ``LENGTH`` characters, as bits for each."""
+    return nats.mean().item() / (LENGTH * math.log(2))
 
 
 def _next_loss(model: nn.Module, x: Int[Tensor, "b l+1"]) -> Float[Tensor, "b"]:
@@ -42,52 +59,115 @@ def _masked_loss(model: nn.Module, x: Int[Tensor, "b l"], *, generator: torch.Ge
     return llada_nelbo(lambda seen: subs(model(seen), seen, MASK), x, MASK, generator=generator)
 
 
-@torch.no_grad()
-def _next_bits(model: nn.Module) -> float:
-    """Bits per character of the test plays, in windows that do not overlap: early characters see little context."""
-    windows = _windows("test", LENGTH + 1, LENGTH)
-    nats = torch.cat([_next_loss(model, part) for part in windows.split(64)])
-    return nats.mean().item() / (LENGTH * math.log(2))
+def block_bound(
+    model: nn.Module, x: Int[Tensor, "b l"], block: int, *, generator: torch.Generator | None = None
+) -> Float[Tensor, "b"]:
+    """One-sample estimate of the block-diffusion bound on -log p(x) [BD3-LM, arXiv 2503.09573, eq. 8].
+
+    In each block of n tokens the *number* of masks k is drawn, uniform on 1 .. n, and the loss weighted by n / k: the
+    same mean as with a time for each block and less variance [LLaDA, arXiv 2502.09992, eq. 6]. With n = 1 nothing is
+    left to chance: it is the autoregressive likelihood.
+    """
+    b, l = x.shape
+    require(l % block == 0, f"block must divide the length {l}; got {block}")
+    draw = partial(torch.rand, generator=generator, device=x.device)
+    k = (1 + draw(b, l // block, 1) * block).long().clamp_max(block)
+    hidden = draw(b, l // block, block).argsort(-1).argsort(-1) < k
+    weight = torch.where(hidden, block / k, 0.0).reshape(b, l)
+    seen = torch.where(hidden.reshape(b, l), MASK, x)
+    log_p = subs(block_logits(model, seen, x, block), seen, MASK)
+    nll = -log_p.gather(2, x[..., None])[..., 0]
+    return (weight * nll).sum(1)
+
+
+def _block_loss(model: nn.Module, x: Int[Tensor, "b l"]) -> Float[Tensor, "b"]:
+    block = BLOCKS[int(torch.randint(len(BLOCKS), ()))]
+    return block_bound(model, x, block)
 
 
 @torch.no_grad()
-def _masked_bits(model: nn.Module, draws: int = 4) -> float:
-    """Bits per character of the same windows by the masked bound, its expectation over ``draws`` random masks each."""
-    windows, random = _windows("test", LENGTH, LENGTH), seeded(0)
-    nats = torch.cat([_masked_loss(model, part, generator=random) for part in windows.repeat(draws, 1).split(64)])
-    return nats.mean().item() / (LENGTH * math.log(2))
+def _bits(model: nn.Module, loss: Loss, length: int = LENGTH, draws: int = 1) -> float:
+    """Bits per character of the test plays by ``loss``, in windows that do not overlap: early letters see little."""
+    x = windows("test", length, LENGTH).repeat(draws, 1)
+    return bits_per_character(torch.cat([loss(model, part) for part in x.split(64)]))
 
 
-def _recipe(name: str, about: str, loss: Callable[..., Tensor], causal: bool) -> Recipe:
+@torch.no_grad()
+def _masked_bits(model: nn.Module) -> float:
+    """By the masked bound, its expectation over 4 random masks for each window."""
+    return _bits(model, partial(_masked_loss, generator=seeded(0)), draws=4)
+
+
+@torch.no_grad()
+def _block_bits(model: nn.Module) -> float:
+    """By the bound of blocks of 4 without sampling noise, on a quarter of the windows."""
+    x = windows("test", LENGTH, LENGTH)[::4]
+    return bits_per_character(torch.cat([block_nll(model, part, MEASURED_BLOCK, MASK) for part in x.split(64)]))
+
+
+def _recipe(
+    name: str,
+    about: str,
+    loss: Loss,
+    metric: Callable[[nn.Module], float],
+    metric_name: str,
+    laptop: tuple[int, Settings],
+    *,
+    causal: bool = False,
+) -> Recipe:
     length = LENGTH + 1 if causal else LENGTH
     vocab = SYMBOLS if causal else SYMBOLS + 1
 
     def model(d_model: int, layers: int, heads: int, dropout: float = 0.0) -> Callable[[], nn.Module]:
         return partial(Transformer, vocab, d_model, layers, heads, max_len=2 * LENGTH, causal=causal, dropout=dropout)
 
-    return Recipe(
-        name=name,
-        about=about,
-        data=partial(_windows, "train", length, STRIDE),
-        loss=loss,
-        metric=_next_bits if causal else _masked_bits,
-        metric_name="test bits per character",
-        profiles={
-            "smoke": Profile(model(16, 1, 2), 12, Settings(steps=30, lr=1e-2, warmup=1, clip=100.0, ema=0.9)),
-            "laptop": Profile(
-                model(128, 4, 4), 32, Settings(steps=1000, lr=2e-3, schedule="cosine", warmup=100, clip=100.0)
-            ),
-            "gpu": Profile(
-                model(512, 8, 8, 0.1),
-                256,
-                Settings(steps=20_000, lr=6e-4, schedule="cosine", warmup=1000, clip=100.0, ema=0.999,
-                         precision="bf16-mixed", compile=True),
-            ),
-        },
-    )  # fmt: skip
+    profiles: Mapping[str, Profile] = {
+        "smoke": Profile(model(16, 1, 2), 12, Settings(steps=30, lr=1e-2, warmup=1, clip=100.0, ema=0.9)),
+        "laptop": Profile(model(96, 4, 4), *laptop),
+        "gpu": Profile(
+            model(512, 8, 8, 0.1),
+            256,
+            Settings(steps=20_000, lr=6e-4, optimizer=adamw, schedule="cosine", warmup=1000, clip=CLIP, ema=0.999,
+                     precision="bf16-mixed", compile=True),
+        ),
+    }  # fmt: skip
+    data = partial(windows, "train", length)
+    return Recipe(name, about, data, loss, metric, metric_name, profiles)
+
+
+CLIP = 100.0  # of a gradient that sums over the 128 characters of a window
+
+
+def _laptop(steps: int, batch: int, lr: float) -> tuple[int, Settings]:
+    """Few and cheap steps of small batches learn more in a minute than large batches do."""
+    how = Settings(steps=steps, lr=lr, optimizer=adamw, schedule="cosine", warmup=steps // 20, clip=CLIP)
+    return batch, how
 
 
 RECIPES = (
-    _recipe("char_transformer", "next character of Shakespeare (arXiv 1706.03762)", _next_loss, causal=True),
-    _recipe("masked_text", "masked characters of Shakespeare (arXiv 2502.09992)", _masked_loss, causal=False),
+    _recipe(
+        "char_transformer",
+        "next character of Shakespeare (arXiv 1706.03762)",
+        _next_loss,
+        partial(_bits, loss=_next_loss, length=LENGTH + 1),
+        "test bits per character",
+        _laptop(3000, 8, 4e-3),
+        causal=True,
+    ),
+    _recipe(
+        "masked_text",
+        "masked characters of Shakespeare (arXiv 2502.09992)",
+        _masked_loss,
+        _masked_bits,
+        "test bits per character (bound)",
+        _laptop(2000, 16, 4e-3),
+    ),
+    _recipe(
+        "block_text",
+        "blocks of 1 to 16 characters of Shakespeare, masked diffusion inside (arXiv 2503.09573)",
+        _block_loss,
+        _block_bits,
+        f"test bits per character (bound, blocks of {MEASURED_BLOCK})",
+        _laptop(2000, 8, 4e-3),
+    ),
 )
