@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograde.errors import Refusal
 from autograde.grading.instructor import cache as caching
-from autograde.grading.instructor.engine import JudgeFailed, grade
-from autograde.grading.instructor.graft import graft
 from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read
 from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import Pool, SandboxFailed
+from autograde.grading.instructor.pool import SandboxFailed
 from autograde.grading.instructor.result import PASSED, Result
+from autograde.grading.instructor.rounds import JudgeFailed
 from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.instructor.workers import Cluster, Local, Workers
 
 REFERENCE = "(the reference solution)"
 
@@ -82,11 +80,6 @@ def reference(plan: Plan) -> Submission:
     return Submission(REFERENCE, cells, key="reference")
 
 
-def work(plan: Plan, pool: Pool, submission: Submission, limits: Limits) -> Result:
-    """Graft and grade one submission: the function that threads and clusters run."""
-    return grade(plan, graft(plan, submission), pool, submission.student, submission.files, limits)
-
-
 class ClassRun:
     """One ``autograde grade``."""
 
@@ -94,7 +87,7 @@ class ClassRun:
         self.plan, self.root, self.limits, self.jobs, self.db, self.force = plan, root, limits, jobs, db, force
         self.cache = caching.Cache(root, plan.chapter)
         self.report = Report(plan.chapter)
-        self.library = [name for names in plan.library.values() for name in names]
+        self.scheduler: str | None = None
 
     def key(self, submission: Submission) -> str:
         """The cache's name for it."""
@@ -123,74 +116,76 @@ class ClassRun:
         known = {key for _, key in ready if not self.force and self.cache.get(key) is not None}
         checked = None if self.force else self.cache.get(self.key(reference(self.plan)))
         idle = checked is not None and all(key in known for _, key in ready)
-        with nullcontext() if idle else Pool(self.plan.modules, self.library, self.limits) as pool:
-            threads = ThreadPoolExecutor(self.jobs)
-            asked = threads.submit(self._reference, pool, checked)
+        workers = None if idle else self.workers()
+        try:
+            asked = workers.submit(reference(self.plan)) if checked is None else None
             writer = Writer(self.plan, self.root, self.db)
             try:
-                self.report.broken = asked.result()
+                self._examine(checked or asked.result())
                 self.report.warm = time.monotonic() - start
-                for submission, key, result, fresh in self._graded(threads, pool, ready, known):
+                for submission, key, result, fresh in self._graded(workers, ready, known):
                     row = self._record(writer, submission, key, result, fresh)
                     self.report.rows.append(row)
                     tick(row)
             finally:
-                threads.shutdown(wait=False, cancel_futures=True)
                 writer.close()
+        finally:
+            if workers:
+                workers.close()
         self.report.rows.sort(key=lambda row: row.student)
         self.report.seconds = time.monotonic() - start
         return self.report
 
+    def workers(self) -> Workers:
+        """Threads here, or a cluster."""
+        if self.scheduler:
+            return Cluster(self.plan, self.limits, self.scheduler)
+        return Local(self.plan, self.limits, self.jobs)
+
     def one(self, submission: Submission) -> Result:
         """Grade one submission outside a class run, without writing to the gradebook."""
         key = self.key(submission)
-        result = self.cache.get(key)
-        with Pool(self.plan.modules, self.library, self.limits) as pool:
-            self.report.broken = self._reference(pool, self.cache.get(self.key(reference(self.plan))))
-            result = result or work(self.plan, pool, submission, self.limits)
+        workers = self.workers()
+        try:
+            known = self.cache.get(self.key(reference(self.plan)))
+            self._examine(known or workers.submit(reference(self.plan)).result())
+            result = self.cache.get(key) or workers.submit(submission).result()
+        finally:
+            workers.close()
         self.cache.put(key, result)
         result.student = submission.student
         result.withdraw(self.report.broken)
         self.cache.record(submission.student, self.token(key), key, submission.key, sorted(self.report.broken))
         return result
 
-    def _reference(self, pool: Pool | None, result: Result | None) -> dict[str, str]:
-        """Which tests fail on the instructor's own answers: they give no grade to anyone."""
-        if result is None:
-            submission = reference(self.plan)
-            result = work(self.plan, pool, submission, self.limits)
-            self.cache.put(self.key(submission), result)
-        return {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in result.tests if t.status != PASSED}
+    def _examine(self, result: Result) -> None:
+        """Tests that fail on the instructor's own answers give no grade to anyone."""
+        self.cache.put(self.key(reference(self.plan)), result)
+        failed = [test for test in result.tests if test.status != PASSED]
+        self.report.broken = {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in failed}
 
-    def _graded(self, threads: ThreadPoolExecutor, pool: Pool | None, ready: list, known: set[str]) -> Iterator[tuple]:
+    def _graded(self, workers: Workers | None, ready: list, known: set[str]) -> Iterator[tuple]:
         """(submission, key, result or error, fresh) as they come; a few more than there are workers are under way."""
-        todo, stop = deque(ready), threading.Event()
+        todo = deque(ready)
         running: dict[Future, tuple[Submission, str]] = {}
-        try:
-            while running or todo:
-                while len(running) < 2 * self.jobs and todo:
-                    student, key = todo.popleft()  # read again now: a class's files need not fit into memory
-                    submission = read_one(self.plan, self.root, student)
-                    cached = self.cache.get(key) if key in known else None
-                    if cached is not None:
-                        yield submission, key, cached, False
-                    else:
-                        running[threads.submit(self._one, pool, submission, key, stop)] = (submission, key)
-                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                    submission, key = running.pop(future)
-                    try:
-                        yield submission, key, future.result(), True
-                    except (SandboxFailed, JudgeFailed) as error:
-                        yield submission, key, error, True
-        finally:
-            stop.set()
-
-    def _one(self, pool: Pool, submission: Submission, key: str, stop: threading.Event) -> Result:
-        if stop.is_set():
-            raise SandboxFailed("stopped")
-        result = work(self.plan, pool, submission, self.limits)
-        self.cache.put(key, result)
-        return result
+        while running or todo:
+            while todo and (workers is None or len(running) < workers.ahead):
+                student, key = todo.popleft()  # read again now: a class's files need not fit into memory
+                submission = read_one(self.plan, self.root, student)
+                cached = self.cache.get(key) if key in known else None
+                if cached is not None:
+                    yield submission, key, cached, False
+                else:
+                    running[workers.submit(submission)] = (submission, key)
+            for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                submission, key = running.pop(future)
+                try:
+                    result = future.result()
+                except (SandboxFailed, JudgeFailed) as error:
+                    yield submission, key, error, True
+                    continue
+                self.cache.put(key, result)
+                yield submission, key, result, True
 
     def _record(
         self, writer: object, submission: Submission, key: str, result: Result | Exception, fresh: bool

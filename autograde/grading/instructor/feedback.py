@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autograde.grading.instructor import clean
 from autograde.grading.instructor.cache import write_atomically
-from autograde.grading.instructor.plan import ANSWER, MANUAL, Plan, Step
+from autograde.grading.instructor.plan import ANSWER, MANUAL, TEXT, Plan, Step
 from autograde.grading.instructor.reasons import reason
 from autograde.grading.instructor.result import NO_GRADE, PASSED, Result, TestResult
 
@@ -82,6 +82,15 @@ class Page:
             return score, most
         return sum(map(self.points, tests)), sum(t.max_points for t in tests)
 
+    def _again(self, step: Step) -> str:
+        """Where to read again: the heading under which the exercise stands."""
+        for earlier in reversed(self.plan.steps[: step.index]):
+            lines = earlier.source.split("\n") if earlier.kind == TEXT else []
+            heading = next((line.lstrip("# ").strip() for line in lines if line.startswith("#")), "")
+            if heading:
+                return f"<p>Read again in the notebook: <em>{clean.text(heading)}</em>.</p>"
+        return ""
+
     def _row(self, step: Step) -> str:
         got, most = self._sums(step)
         return f"<tr><td>{clean.text(step.grade_id or '')}</td><td>{_points(got, most)}</td></tr>"
@@ -96,6 +105,7 @@ class Page:
         got, most = self._sums(step)
         tests = self.tests.get(step.grade_id, [])
         lost = "".join(_why(test) for test in tests if test.status != PASSED)
+        lost += self._again(step) if lost else ""
         passed = sum(test.status == PASSED for test in tests)
         counted = [test for test in tests if test.status != NO_GRADE]
         about = f"<p>{passed} of {len(counted)} checks passed.</p>" if len(counted) > 1 else ""

@@ -112,6 +112,11 @@ class Plan:
         """The library's answers, by exercise."""
         return {step.grade_id or "": step.library for step in self.steps if step.library}
 
+    @property
+    def withheld(self) -> list[str]:
+        """All of them."""
+        return [name for names in self.library.values() for name in names]
+
     def resource(self, name: str, default: float) -> float:
         """A number that the chapter's own notebook sets for grading (``metadata.autograde``)."""
         value = self.notebook.metadata.get("autograde", {}).get(name, default)

@@ -1,0 +1,112 @@
+"""Who does the grading: threads on this machine, or the workers of a Dask cluster, behind the same two methods."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+from autograde.errors import Refusal
+from autograde.grading.instructor.engine import grade
+from autograde.grading.instructor.graft import graft
+from autograde.grading.instructor.intake import Submission
+from autograde.grading.instructor.plan import Plan
+from autograde.grading.instructor.pool import Pool, SandboxFailed
+from autograde.grading.instructor.result import Result
+from autograde.grading.instructor.sandbox import Limits
+
+CONNECT_SECONDS = 30
+
+
+class Workers(Protocol):
+    """What a class run needs."""
+
+    ahead: int  # submissions under way at once
+
+    def submit(self, submission: Submission) -> Future[Result]:
+        """Grade one submission, some time."""
+
+    def close(self) -> None:
+        """Drop what has not begun, and leave nothing behind."""
+
+
+def work(plan: Plan, pool: Pool, submission: Submission, limits: Limits) -> Result:
+    """Graft and grade one submission: what every worker does."""
+    return grade(plan, graft(plan, submission), pool, submission.student, submission.files, limits)
+
+
+class Local:
+    """Threads over one pair of warm parents."""
+
+    def __init__(self, plan: Plan, limits: Limits, jobs: int):
+        self.plan, self.limits, self.ahead = plan, limits, 2 * jobs
+        self.pool = Pool(plan.modules, plan.withheld, limits)
+        self.threads = ThreadPoolExecutor(jobs)
+        self.stopped = threading.Event()
+
+    def submit(self, submission: Submission) -> Future[Result]:
+        """Queue it."""
+        return self.threads.submit(self._work, submission)
+
+    def _work(self, submission: Submission) -> Result:
+        if self.stopped.is_set():
+            raise SandboxFailed("stopped")
+        return work(self.plan, self.pool, submission, self.limits)
+
+    def close(self) -> None:
+        """End the sandboxes."""
+        self.stopped.set()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+        self.pool.close()
+
+
+_pools: dict[str, Pool] = {}
+_lock = threading.Lock()
+
+
+def on_a_worker(plan: Plan, submission: Submission, limits: Limits) -> dict:
+    """Runs on a Dask worker, which keeps its warm parents from one submission to the next."""
+    name = f"{plan.key} {limits}"
+    with _lock:
+        if name not in _pools:
+            _pools[name] = Pool(plan.modules, plan.withheld, limits)
+            atexit.register(_pools[name].close)
+    return work(plan, _pools[name], submission, limits).document()
+
+
+class Cluster:
+    """The workers of an existing Dask scheduler. They need this project, and the same sandbox."""
+
+    def __init__(self, plan: Plan, limits: Limits, scheduler: str):
+        from distributed import Client
+
+        try:
+            self.client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise Refusal(f"no Dask scheduler answers at {scheduler}: {error}") from None
+        self.client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        self.limits = limits
+        self.plan: Any = self.client.scatter(plan, broadcast=True)
+        self.executor = self.client.get_executor(pure=False)
+        self.ahead = 2 * sum(self.client.nthreads().values())
+
+    def submit(self, submission: Submission) -> Future[Result]:
+        """Send it to the cluster."""
+        answer: Future[Result] = Future()
+        remote = self.executor.submit(on_a_worker, self.plan, submission, self.limits)
+
+        def arrived(done: Future) -> None:
+            if done.cancelled():
+                answer.cancel()
+            elif done.exception() is not None:
+                answer.set_exception(done.exception())
+            else:
+                answer.set_result(Result.of(done.result()))
+
+        remote.add_done_callback(arrived)
+        return answer
+
+    def close(self) -> None:
+        """Leave the cluster as it was."""
+        self.client.close()
