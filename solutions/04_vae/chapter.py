@@ -1,0 +1,2464 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · Variational autoencoders
+#
+# ![A square of handwritten digits that turn into one another from place to place: the decoder's picture at each point of
+# a plane of two hidden numbers.](../assets/04_vae.png)
+#
+# Every picture above was drawn from two numbers, its place in the square. Nobody told the model that there are digits,
+# or that some are slanted. It was asked for one thing only: describe pictures in as few nats as you can.
+#
+# **The one idea.** A picture has a short hidden cause. To weigh a picture we would have to try every cause, and there
+# are far too many. So one network learns to *guess* the cause, another learns to draw from it, and a single honest
+# number, the ELBO, tells both how well they do: it never claims more than the truth.
+#
+# | | |
+# |---|---|
+# | **You will build** | a VAE and its bound; the exact posterior of a linear one; IWAE; a cure for collapse; a VAE with categorical latents |
+# | **Time** | about 2 ¼ hours: 45 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
+# | **You need** | KL and nats (chapter 00), the Bernoulli likelihood (01), reparameterization and Gumbel-softmax (03) |
+# | **Computing** | {{budget}} |
+#
+# <details><summary><b>Sources</b></summary>
+#
+# - VAE: Kingma, Welling, *Auto-encoding variational Bayes*, 2014, [arXiv 1312.6114](https://arxiv.org/abs/1312.6114)
+# - The same, found independently: Rezende, Mohamed, Wierstra, 2014, [arXiv 1401.4082](https://arxiv.org/abs/1401.4082)
+# - IWAE: Burda, Grosse, Salakhutdinov, 2016, [arXiv 1509.00519](https://arxiv.org/abs/1509.00519)
+# - Free bits: Kingma et al., 2016, [arXiv 1606.04934](https://arxiv.org/abs/1606.04934)
+# - beta-VAE: Higgins et al., ICLR 2017; posterior collapse in text: Bowman et al., 2016, [arXiv 1511.06349](https://arxiv.org/abs/1511.06349)
+# - Gumbel-softmax: Jang, Gu, Poole, 2017, [arXiv 1611.01144](https://arxiv.org/abs/1611.01144)
+# - Linear VAEs: Tipping, Bishop, *Probabilistic PCA*, 1999; Lucas et al., *Don't blame the ELBO!*, 2019, [arXiv 1911.02469](https://arxiv.org/abs/1911.02469)
+# </details>
+
+# %% tags=["parameters"]
+PROFILE = "laptop"  # "smoke": seconds, to see that all runs; "laptop": two cores; "gpu": the size of the papers
+TRAIN = True  # False: skip the long training and load the ready checkpoints
+
+# %% nbgrader={"grade_id": "setup", "locked": true}
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from genmodels import checks, core, vae
+from genmodels.likelihoods import bernoulli_log_prob
+
+SEED = 0
+torch.manual_seed(SEED)
+
+
+def every_state(n: int) -> Tensor:
+    """All 2^n binary vectors, one a row."""
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * n).reshape(-1, n)
+
+
+def noise(*shape: int, seed: int = SEED) -> Tensor:
+    """Standard normal numbers in float64 from a seed."""
+    return torch.randn(*shape, generator=core.generator(seed), dtype=torch.float64)
+
+
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
+# %% tags=["lab"]
+import functools
+import time
+
+from IPython.display import display
+from matplotlib.patches import Ellipse
+
+from genmodels import autoregressive as ar
+from genmodels import data, lab, plot, report, train
+from genmodels.nets import MLP, MaskedLinear
+from genmodels.plot.style import picture, style
+
+PAGES = 1 if PROFILE == "smoke" else 8  # how many settings of a second slider are drawn ahead
+
+# %% [markdown]
+# ## 1 · Pretend you have read no paper
+#
+# Think of how a digit comes about. Somebody decides on a seven, a slant, a thick pen: a few numbers $z$. Then hand and
+# paper add their accidents. As a recipe: draw $z$ from a simple **prior**, here $k$ independent standard normal numbers;
+# let a **decoder** turn it into a distribution over pictures; draw the picture. This is a **latent variable model**:
+#
+# $$z\sim p(z)=\mathcal N(0,I),\qquad x\sim p(x\mid z),\qquad p(x)=\int p(z)\,p(x\mid z)\,dz \tag{1}$$
+#
+# Drawing is trivial. *Weighing* is not: $p(x)$ is a sum over every cause that could have led to $x$. The obvious way is to
+# try many causes and average,
+#
+# $$\hat p(x)=\frac1K\sum_{j=1}^K p(x\mid z_j),\qquad z_j\sim p(z) \tag{2}$$
+#
+# which has the right mean. Let us try it where the truth is known: a world of 20 pixels in which $x$ is a *linear*
+# function of $z$ plus a little noise. There $p(x)$ is a plain Gaussian. We hide more and more numbers, and take
+# ten thousand guesses for each picture.
+
+# %% tags=["lab"]
+guesses = 10_000
+gap_of_naive = []
+for k in range(1, 11):
+    world = vae.LinearGaussian(noise(20, k, seed=k), noise(20, seed=k), std=0.3).requires_grad_(
+        False
+    )
+    x = noise(30, k, seed=50 + k) @ world.weight.T + world.bias + 0.3 * noise(30, 20, seed=70 + k)
+    z = noise(guesses, k, seed=90 + k)
+    off = x[:, None] - (z @ world.weight.T + world.bias)  # (picture, guess, pixel)
+    log_p_x_given_z = -(off / 0.3).square().sum(-1) / 2 - 20 * math.log(
+        0.3 * math.sqrt(2 * math.pi)
+    )
+    naive = core.log_mean_exp(log_p_x_given_z, 1)  # the log of equation (2)
+    gap_of_naive.append((naive - world.log_prob(x)).mean().item())
+    print(
+        f"{k:2d} hidden numbers: the naive estimate of log p(x) is {gap_of_naive[-1]:8.1f} nats off"
+    )
+
+# %% tags=["lab", "hide-input"]
+plot.show(
+    plot.curves(
+        {"naive estimate (model)": (range(1, 11), gap_of_naive)},
+        "hidden numbers",
+        "error of log p(x), nats",
+        "Ten thousand guesses from the prior",
+        levels={"truth": 0},
+        markers=True,
+        height=2.4,
+    )
+)
+
+# %% [markdown]
+# With one hidden number it works. With ten, ten thousand guesses miss by hundreds of nats: **almost no cause drawn at
+# random fits this picture**, and the few that would were never drawn. Trying harder does not help, since the number of
+# guesses must grow exponentially with $k$. We must not guess blindly. We must look at the picture first.
+#
+# ## 2 · Guess the cause: the ELBO, derived twice
+#
+# Let $q(z)$ be any distribution, preferably one that likes causes that fit $x$. Draw from it instead of the prior, and
+# repay what we took:
+#
+# $$p(x)=\mathbb E_{z\sim q}\left[\frac{p(x,z)}{q(z)}\right],\qquad p(x,z)=p(z)\,p(x\mid z) \tag{3}$$
+#
+# *With a pencil:* write the mean as an integral; $q$ cancels.
+#
+# **First derivation: Jensen.** The log of a mean is at least the mean of the logs. So
+#
+# $$\log p(x)\;\ge\;\mathbb E_{q}\bigl[\log p(x,z)-\log q(z)\bigr]\;=:\;\mathrm{ELBO}(q) \tag{4}$$
+#
+# the **evidence lower bound**. Done in one line, but it does not say what we lose.
+#
+# **Second derivation: Bayes.** For *every* $z$, $p(x)=p(x,z)/p(z\mid x)$. Multiply above and below by $q(z)$, take the log, and
+# average over $q$; the left side does not depend on $z$ and stays as it is:
+#
+# $$\log p(x)\;=\;\mathbb E_q\left[\log\frac{p(x,z)}{q(z)}\right]+\mathbb E_q\left[\log\frac{q(z)}{p(z\mid x)}\right]
+# \;=\;\mathrm{ELBO}(q)+\mathrm{KL}\bigl(q\,\|\,p(z\mid x)\bigr) \tag{5}$$
+#
+# An equality. The loss is exactly the KL from our guess to the **true posterior**, it is never negative, and it is zero only for a
+# perfect guess. Raising the ELBO by changing $q$ *is* inference.
+#
+# Split $\log p(x,z)=\log p(x\mid z)+\log p(z)$ in (4) and you see what an autoencoder has to do with it:
+#
+# $$\mathrm{ELBO}=\underbrace{\mathbb E_q[\log p(x\mid z)]}_{\text{reconstruction: how well }z\text{ explains }x}
+# -\underbrace{\mathrm{KL}\bigl(q(z)\,\|\,p(z)\bigr)}_{\text{rate: nats to say which }z} \tag{6}$$
+#
+# No need to believe it. Here is a cause with four values and one picture that we have seen; the guess $q$ walks from the prior to the
+# posterior.
+
+# %%
+prior = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)
+likelihood = torch.tensor(
+    [0.01, 0.2, 0.02, 0.6], dtype=torch.float64
+)  # p(x | z) of the one picture seen
+joint = prior * likelihood  # p(x, z)
+p_x = joint.sum()  # equation (1), a sum of four terms
+posterior = joint / p_x
+
+walk = []
+for share in torch.linspace(0, 1, 21, dtype=torch.float64):
+    q = (1 - share) * prior + share * posterior
+    elbo_of_q = (q * (joint.log() - q.log())).sum()  # equation (4)
+    gap = (q * (q.log() - posterior.log())).sum()  # the KL of equation (5)
+    two_terms = (q * likelihood.log()).sum() - (q * (q.log() - prior.log())).sum()  # equation (6)
+    checks.close(elbo_of_q + gap, p_x.log(), "ELBO + KL, equation (5)")
+    checks.close(two_terms, elbo_of_q, "reconstruction - rate, equation (6)")
+    walk.append((elbo_of_q.item(), gap.item()))
+print(
+    f"log p(x) = {p_x.log():.4f};  ELBO + KL = {p_x.log():.4f} at all 21 stops, and (4) equals (6) at each."
+)
+
+# %% tags=["lab", "hide-input"]
+share = torch.linspace(0, 1, 21)
+plot.show(
+    plot.curves(
+        {
+            "ELBO (model)": (share, [e for e, _ in walk]),
+            "ELBO + KL(q || posterior)": (share, [e + g for e, g in walk]),
+        },
+        "q, from the prior (0) to the posterior (1)",
+        "nats",
+        "What the bound lacks is exactly the KL",
+        levels={"log p(x)": p_x.log().item()},
+        height=2.5,
+    )
+)
+
+# %% [markdown]
+# ## 3 · One network that guesses for all pictures
+#
+# Each picture needs a guess of its own. Searching for a good $q$ anew for each would be slow, so a network, the
+# **encoder**, learns to answer at once; the cost of inference is spread over all pictures, *amortised*. Its answer is a Gaussian,
+#
+# $$q(z\mid x)=\mathcal N\bigl(\mu(x),\,\mathrm{diag}\,\sigma^2(x)\bigr) \qquad\text{in code}\qquad \texttt{mean, logvar}\;\;(b, k) \tag{7}$$
+#
+# The network speaks of $\log\sigma^2$, since that may be any real number. Then $\sigma^2=$ `logvar.exp()` and $\sigma=$
+# `(logvar / 2).exp()`.
+#
+# The rate has a closed form. *With a pencil*, for one dimension: $\mathbb E_q\log q=-\frac12\log 2\pi\sigma^2-\frac12$ and
+# $\mathbb E_q\log p=-\frac12\log 2\pi-\frac12\mathbb E_q z^2$ with $\mathbb E_q z^2=\mu^2+\sigma^2$. Subtract:
+#
+# $$\mathrm{KL}\bigl(\mathcal N(\mu,\sigma^2)\,\|\,\mathcal N(0,1)\bigr)=\tfrac12\bigl(\mu^2+\sigma^2-1-\log\sigma^2\bigr) \tag{8}$$
+
+# %% [markdown] exercise={"id": "gaussian_kl", "difficulty": 1, "importance": 5, "minutes": 6}
+# ### Exercise · The price of a code
+#
+# Equation (8) for each latent of each picture, *not* summed: later we want to see which latents are in use.
+#
+# <details><summary>Hint: the values are negative somewhere</summary>
+#
+# A KL never is. Check it at $\mu=0,\sigma=1$, where it is 0: the four terms are $0+1-1-0$.
+# </details>
+# <details><summary>Hint: right at logvar = 0 and wrong elsewhere</summary>
+#
+# The variance is `logvar.exp()`; `logvar` itself enters only in the last term, with a minus sign.
+# </details>
+# <details><summary>Hint: wrong shape</summary>
+#
+# Nothing is summed or averaged: (b, k) goes in, (b, k) comes out.
+# </details>
+
+
+# %% nbgrader={"grade_id": "gaussian_kl", "solution": true} autograde={"library": ["genmodels.vae.gaussian_kl"]}
+def gaussian_kl(mean: Float[Tensor, "b k"], logvar: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:
+    """KL(N(mean, exp(logvar)) || N(0, 1)) of each latent, in nats [Kingma & Welling 2014, appendix B; equation 8]."""
+    # TODO      the four terms of equation (8)
+    # APPROACH  one line of tensor arithmetic
+    # HINT      logvar.exp() is the variance
+    ### BEGIN SOLUTION
+    return (mean**2 + logvar.exp() - 1 - logvar) / 2
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "gaussian_kl_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+from torch.distributions import Normal
+
+
+def kl_by_quadrature(mean: Tensor, std: Tensor, reverse: bool = False) -> Tensor:
+    """The integral of q log(q / p) over a fine grid that reaches twelve standard deviations to each side."""
+    q, p = Normal(mean[..., None], std[..., None]), Normal(0.0, 1.0)
+    if reverse:
+        reach = torch.linspace(-12, 12, 4001, dtype=torch.float64)
+        return torch.trapezoid(
+            p.log_prob(reach).exp() * (p.log_prob(reach) - q.log_prob(reach)), reach
+        )
+    z = mean[..., None] + std[..., None] * torch.linspace(-12, 12, 4001, dtype=torch.float64)
+    return torch.trapezoid(q.log_prob(z).exp() * (q.log_prob(z) - p.log_prob(z)), z)
+
+
+def kl_mistakes(mean: Tensor, logvar: Tensor) -> dict[str, Callable]:
+    """What other formulas give."""
+    kl = lambda var: kl_by_quadrature(mean, var.sqrt())
+    right = lambda: kl(logvar.exp())
+    return {
+        "the sign is reversed: a KL is never negative": lambda: -right(),
+        "the 1/2 is missing": lambda: 2 * right(),
+        "the distributions are swapped: this is KL(prior || q), the mean must be over q": lambda: (
+            kl_by_quadrature(mean, (logvar / 2).exp(), reverse=True)
+        ),
+        "logvar is taken for log sigma: the variance is exp(logvar), not exp(2 logvar)": lambda: kl(
+            (2 * logvar).exp()
+        ),
+        "this uses the standard deviation where the variance belongs": lambda: (
+            right() + ((logvar / 2).exp() - logvar.exp()) / 2
+        ),
+        "the -1 is missing: at mean 0 and variance 1 the KL must be 0": lambda: right() + 0.5,
+        "the sign of logvar is wrong: a sharper guess must cost more": lambda: right() + logvar,
+        "the mean enters squared": lambda: right() + (mean - mean**2) / 2,
+        "sum nothing here: one KL for each latent, shape (b, k)": lambda: right().sum(1),
+        "average nothing here: one KL for each latent, shape (b, k)": lambda: right().mean(1),
+    }
+
+
+# %% nbgrader={"grade_id": "gaussian_kl_check", "grade": true, "points": 2}
+# 3 pictures with 2 latents each. The truth is the definition of the KL, integrated numerically.
+mean = torch.tensor([[0.0, 1.3], [-0.7, 0.4], [2.0, -1.1]], dtype=torch.float64)
+logvar = torch.tensor([[0.0, 0.8], [-1.5, 0.3], [0.9, -2.2]], dtype=torch.float64)
+want = kl_by_quadrature(mean, (logvar / 2).exp())
+checks.close(gaussian_kl(mean, logvar), want, "gaussian_kl", mistakes=kl_mistakes(mean, logvar))
+print(
+    "Equation (8) agrees with the integral; N(0, 1) costs",
+    f"{float(gaussian_kl(mean, logvar)[0, 0]):.4f} nats.",
+)
+### BEGIN HIDDEN TESTS
+mean, logvar = 3 * noise(7, 5), 2 * noise(7, 5, seed=1)
+want = kl_by_quadrature(mean, (logvar / 2).exp())
+checks.close(
+    gaussian_kl(mean, logvar),
+    want,
+    "gaussian_kl of 7 x 5 latents",
+    mistakes=kl_mistakes(mean, logvar),
+)
+far = torch.tensor([[30.0, 0.0]], dtype=torch.float64)
+sharp = torch.tensor([[0.0, -60.0]], dtype=torch.float64)
+checks.close(
+    gaussian_kl(far, sharp),
+    torch.tensor([[450.0, 29.5]]),
+    "gaussian_kl of a far and of a very sharp guess (clamp nothing)",
+)
+### END HIDDEN TESTS
+
+# %%
+kl_of = checks.fallback(
+    gaussian_kl,
+    vae.gaussian_kl,
+    works=lambda f: abs(float(f(torch.ones(1, 1), torch.ones(1, 1))) - math.e / 2 + 0.5) < 1e-5,
+)
+
+# %% [markdown]
+# The other term, the reconstruction, is a mean over $q$, and we need its gradient in $\mu$ and $\sigma$. That is what chapter 03 was
+# about: draw the noise first, then *move it into place*,
+#
+# $$z=\mu(x)+\sigma(x)\odot\varepsilon,\qquad \varepsilon\sim\mathcal N(0,I)\qquad\text{in code}\qquad
+# \texttt{mean + (logvar / 2).exp() * eps} \tag{9}$$
+#
+# For ink and paper the decoder gives a logit for each pixel, $p(x\mid z)=\prod_i\mathrm{Bernoulli}(x_i;\sigma(\ell_i(z)))$, as in chapter
+# 01. One draw of $\varepsilon$ for each picture is enough: an unbiased estimate of (6), the same noise in every step would not be.
+#
+# $$\widehat{\mathrm{ELBO}}_\beta(x)=\sum_i\log p(x_i\mid z)\;-\;\beta\sum_j\mathrm{KL}_j,\qquad \beta=1\text{ is the bound} \tag{10}$$
+
+# %% [markdown] exercise={"id": "elbo", "difficulty": 2, "importance": 5, "minutes": 12}
+# ### Exercise · The bound
+#
+# Equation (10), for each picture of the batch. `decode` maps latents (b, k) to logits (b, n). The noise `eps` is given, so everybody's
+# answer is the same number. These few lines train every VAE of this chapter.
+#
+# <details><summary>Hint: how do I begin?</summary>
+#
+# Three lines: $z$ by equation (9), `logits = decode(z)`, and the two sums of equation (10). The KL you have: `kl_of`.
+# </details>
+# <details><summary>Hint: my value is about 1/n or 1/k of the expected one</summary>
+#
+# Pixels and latents are summed. Averaging one of the two changes their balance: the model then ignores its latents, or its bill.
+# </details>
+# <details><summary>Hint: the log-likelihood of a pixel</summary>
+#
+# `-F.binary_cross_entropy_with_logits(logits, x, reduction="none")`, one number for each pixel. It takes logits, so no sigmoid before it.
+# </details>
+
+
+# %% nbgrader={"grade_id": "elbo", "solution": true} autograde={"library": ["genmodels.vae.elbo"]}
+def elbo(
+    x: Float[Tensor, "b n"],
+    mean: Float[Tensor, "b k"],
+    logvar: Float[Tensor, "b k"],
+    eps: Float[Tensor, "b k"],
+    decode: Callable[[Float[Tensor, "b k"]], Float[Tensor, "b n"]],
+    beta: float = 1.0,
+) -> Float[Tensor, "b"]:
+    """log p(x|z) - beta KL(q(z|x) || p(z)) at z = mean + std eps, in nats for each picture [equation 10]."""
+    # TODO      the one-sample estimate of the bound, (b,)
+    # APPROACH  move the noise into place, decode, sum the pixels' log-probabilities, subtract the rate
+    # HINT      kl_of(mean, logvar) is (b, k); F.binary_cross_entropy_with_logits(..., reduction="none") is (b, n)
+    ### BEGIN SOLUTION
+    z = mean + (logvar / 2).exp() * eps
+    reconstruction = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return reconstruction - beta * kl_of(mean, logvar).sum(1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "elbo_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+from torch.distributions import Bernoulli, kl_divergence
+
+
+def small_decoder(k: int, n: int, seed: int, std: float = 1.0) -> nn.Module:
+    """A network from k latents to n logits, random, none of its biases zero."""
+    net = nn.Sequential(nn.Linear(k, 5), nn.Tanh(), nn.Linear(5, n)).double().requires_grad_(False)
+    for i, p in enumerate(net.parameters()):
+        nn.init.normal_(p, std=std, generator=core.generator(100 * seed + i))
+    return net
+
+
+def random_problem(b: int, k: int, n: int, seed: int) -> tuple:
+    """x, mean, logvar, eps and a decoder."""
+    x = (noise(b, n, seed=seed) > 0).double()
+    parts = (noise(b, k, seed=seed + i) for i in (1, 2, 3))
+    return x, *parts, small_decoder(k, n, seed)
+
+
+def by_distributions(
+    x: Tensor, z: Tensor, q: Normal, decode: Callable, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Reconstruction (b, n) and beta times the rate (b, k), from torch.distributions."""
+    return Bernoulli(logits=decode(z)).log_prob(x), beta * kl_divergence(
+        q, Normal(torch.zeros_like(z), 1.0)
+    )
+
+
+def elbo_mistakes(x, mean, logvar, eps, decode, beta) -> dict[str, Callable]:
+    """What common slips give."""
+    q = Normal(mean, (logvar / 2).exp())
+    rec, rate = by_distributions(x, q.mean + q.stddev * eps, q, decode, beta)
+    other = lambda z: by_distributions(x, z, q, decode, beta)[0]
+    right = rec.sum(1) - rate.sum(1)
+    probabilities = Bernoulli(logits=decode(q.mean + q.stddev * eps).sigmoid()).log_prob(x)
+    pixels = decode(q.mean + q.stddev * eps).sigmoid()
+    k = mean.shape[1]
+    return {
+        "the noise is not used: z = mean has no spread, and this is no bound": lambda: (
+            other(mean).sum(1) - rate.sum(1)
+        ),
+        "exp(logvar) is the variance; the noise is scaled by the standard deviation, exp(logvar / 2)": lambda: (
+            other(mean + logvar.exp() * eps).sum(1) - rate.sum(1)
+        ),
+        "logvar itself scales the noise; take exp(logvar / 2)": lambda: (
+            other(mean + logvar * eps).sum(1) - rate.sum(1)
+        ),
+        "the rate is added; it is a price, so it is subtracted": lambda: rec.sum(1) + rate.sum(1),
+        "the pixels are averaged but the latents summed: such a model would rather ignore its latents": lambda: (
+            rec.mean(1) - rate.sum(1)
+        ),
+        "the latents are averaged; sum the KL over them": lambda: rec.sum(1) - rate.mean(1),
+        "the KL's constant -1 belongs to each latent, not once to the sum": lambda: (
+            right - beta * (k - 1) / 2
+        ),
+        "the rate is missing": lambda: rec.sum(1),
+        "this is a loss: the bound has the other sign": lambda: -right,
+        "one number for the batch came back; give one for each picture": lambda: right.mean(),
+        "beta is not used": lambda: rec.sum(1) - rate.sum(1) / beta,
+        "beta multiplies the wrong term": lambda: beta * rec.sum(1) - rate.sum(1) / beta,
+        "the sigmoid is taken twice: decode gives logits": lambda: (
+            probabilities.sum(1) - rate.sum(1)
+        ),
+        "a squared error is not the log-probability of ink and paper": lambda: (
+            -(pixels - x).square().sum(1) - rate.sum(1)
+        ),
+        "one noise vector for the whole batch; each picture has its own": lambda: (
+            other(mean + q.stddev * eps[:1]).sum(1) - rate.sum(1)
+        ),
+    }
+
+
+def check_elbo(b: int, k: int, n: int, beta: float, seed: int) -> None:
+    """An answer's bound against torch.distributions."""
+    *numbers, decode = random_problem(b, k, n, seed)
+    x, mean, logvar, eps = numbers
+    q = Normal(mean, (logvar / 2).exp())
+    rec, rate = by_distributions(x, q.mean + q.stddev * eps, q, decode, beta)
+    what = f"elbo of {b} pictures of {n} pixels with {k} latents, beta = {beta:g}"
+    got = elbo(*numbers, decode, beta)
+    checks.close(
+        got, rec.sum(1) - rate.sum(1), what, mistakes=elbo_mistakes(*numbers, decode, beta)
+    )
+
+
+# %% nbgrader={"grade_id": "elbo_check", "grade": true, "points": 4}
+# 5 pictures of 7 pixels, 3 latents, a random decoder. Then the same with beta = 4: only the rate may count more.
+check_elbo(5, 3, 7, 1.0, seed=11)
+check_elbo(5, 3, 7, 4.0, seed=11)
+print("Your bound agrees with torch.distributions, for beta = 1 and beta = 4.")
+### BEGIN HIDDEN TESTS
+check_elbo(2, 6, 3, 0.5, seed=23)
+check_elbo(1, 1, 9, 2.0, seed=31)
+# A bound that cannot be differentiated trains nobody.
+x, mean, logvar, eps, decode = random_problem(4, 2, 6, 41)
+std = (logvar / 2).exp()
+inner = checks.jacobian(lambda z: Bernoulli(logits=decode(z)).log_prob(x).sum(), mean + std * eps)
+lost = {
+    "no gradient flows through z: the draw was detached, or made by sample() instead of equation (9)": lambda: (
+        -mean
+    ),
+    "no gradient flows through the rate": lambda: inner,
+}
+checks.close(
+    checks.grad(elbo, x, mean, logvar, eps, decode, wrt=1),
+    inner - mean,
+    "the gradient of elbo in mean",
+    mistakes=lost,
+)
+checks.close(
+    checks.grad(elbo, x, mean, logvar, eps, decode, wrt=2),
+    inner * eps * std / 2 - (std**2 - 1) / 2,
+    "the gradient of elbo in logvar",
+    mistakes={
+        "the draw does not depend on logvar: no gradient flows through sigma": lambda: (
+            (1 - std**2) / 2
+        )
+    },
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_elbo(x, mean, logvar, eps, decode, beta=1.0):
+    """The same from the library's parts."""
+    z = mean + (logvar / 2).exp() * eps
+    return bernoulli_log_prob(decode(z), x) - beta * vae.gaussian_kl(mean, logvar).sum(1)
+
+
+elbo_of = checks.fallback(
+    elbo,
+    library_elbo,
+    works=lambda f: (
+        (f(*(problem := random_problem(2, 2, 3, 5))) - library_elbo(*problem)).abs().max() < 1e-5
+        and (f(*problem, 3.0) - library_elbo(*problem, 3.0)).abs().max() < 1e-5
+    ),
+)
+
+# %% [markdown]
+# ## 4 · Exact lab: the linear VAE, where nothing is hidden
+#
+# Make the decoder a straight line, $x = Wz+b+s\,\epsilon$ with noise of standard deviation $s$. Then every quantity of this chapter has a
+# closed form. The evidence: $x$ is a sum of Gaussians, so
+#
+# $$p(x)=\mathcal N(x;\,b,\;WW^\top+s^2I) \tag{11}$$
+#
+# And the posterior, *with a pencil*. Write down $\log p(x,z)$ and keep what depends on $z$:
+#
+# $$-\tfrac12 z^\top z-\tfrac1{2s^2}\lVert x-b-Wz\rVert^2
+# =-\tfrac12\,z^\top\underbrace{\bigl(I+\tfrac1{s^2}W^\top W\bigr)}_{\Lambda}z+z^\top\,\tfrac1{s^2}W^\top(x-b)+\dots$$
+#
+# A Gaussian $\mathcal N(m,\Lambda^{-1})$ has the log-density $-\frac12z^\top\Lambda z+z^\top\Lambda m+\dots$. Compare:
+#
+# $$p(z\mid x)=\mathcal N\bigl(m,\,\Lambda^{-1}\bigr),\qquad m=\Lambda^{-1}\,\tfrac1{s^2}\,W^\top(x-b) \tag{12}$$
+#
+# Look at it for a moment. The mean is a *linear* function of $x$: that is the best encoder there can be. The covariance does not depend on $x$
+# at all. And unless the columns of $W$ are orthogonal, the latents are *correlated* given $x$, although they are independent before.
+
+# %% [markdown] exercise={"id": "linear_posterior", "difficulty": 3, "importance": 4, "minutes": 10}
+# ### Exercise · The perfect encoder
+#
+# Equation (12). It will be the yardstick that your bound is measured with.
+#
+# <details><summary>Hint: shapes</summary>
+#
+# `x` holds pictures in rows, (b, d), and `W` is (d, k). So $W^\top(x-b)$ for the whole batch is `(x - bias) @ W`, shape (b, k). $\Lambda$ is (k, k).
+# </details>
+# <details><summary>Hint: the posterior is wider than the prior</summary>
+#
+# A picture can only make us surer. $\Lambda$ is a *precision*; the covariance is its inverse.
+# </details>
+# <details><summary>Hint: right for s = 1 only</summary>
+#
+# $s^2$ stands in two places: in $\Lambda$ and in $m$. `std` is $s$, not $s^2$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "linear_posterior", "solution": true} autograde={"library": ["genmodels.vae.LinearGaussian"]}
+def linear_posterior(
+    x: Float[Tensor, "b d"], W: Float[Tensor, "d k"], bias: Float[Tensor, "d"], std: float
+) -> tuple[Float[Tensor, "b k"], Float[Tensor, "k k"]]:
+    """Mean and covariance of p(z|x) in the linear-Gaussian model [Tipping & Bishop 1999; equation 12]."""
+    # TODO      the mean for each picture, and the one covariance
+    # APPROACH  build the precision, invert it, multiply
+    # HINT      torch.linalg.inv; a symmetric matrix may stand on either side of a row vector
+    ### BEGIN SOLUTION
+    precision = torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2
+    covariance = torch.linalg.inv(precision)
+    return (x - bias) @ W @ covariance / std**2, covariance
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "linear_posterior_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def by_conditioning(
+    x: Tensor, W: Tensor, bias: Tensor, std: float, prior: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Condition the joint Gaussian of (z, x) on x: never looks at a precision, and inverts a (d, d) matrix instead."""
+    cross = prior * W.T  # cov(z, x)
+    gain = cross @ torch.linalg.inv(prior * W @ W.T + std**2 * torch.eye(len(W), dtype=W.dtype))
+    return (x - bias) @ gain.T, prior * torch.eye(W.shape[1], dtype=W.dtype) - gain @ cross.T
+
+
+def posterior_mistakes(x: Tensor, W: Tensor, bias: Tensor, std: float) -> dict[str, Callable]:
+    """What other formulas give."""
+    mean, covariance = by_conditioning(x, W, bias, std)
+    identity = torch.eye(W.shape[1], dtype=W.dtype)
+    return {
+        "this is the precision; the covariance is its inverse": lambda: (
+            mean,
+            torch.linalg.inv(covariance),
+        ),
+        "std is s, and the equation has s squared": lambda: by_conditioning(x, W, bias, std**0.5),
+        "the bias is not subtracted from x": lambda: (
+            by_conditioning(x, W, 0 * bias, std)[0],
+            covariance,
+        ),
+        "the prior is missing: without the identity matrix this is least squares": lambda: (
+            by_conditioning(x, W, bias, std, prior=1e9)
+        ),
+        "the 1/s^2 is missing in the mean": lambda: (mean * std**2, covariance),
+        "the covariance is missing in the mean: W^T (x - b) must still be multiplied by it": lambda: (
+            (x - bias) @ W / std**2,
+            covariance,
+        ),
+        "only the diagonal is kept: the latents are correlated given x": lambda: (
+            mean,
+            covariance.diagonal().diag(),
+        ),
+        "the covariance lacks a factor: s^2 belongs inside, I + W^T W / s^2": lambda: (
+            mean,
+            torch.linalg.inv(identity * std**2 + W.T @ W),
+        ),
+    }
+
+
+def check_posterior(b: int, d: int, k: int, std: float, seed: int) -> None:
+    """An answer against conditioning."""
+    problem = noise(b, d, seed=seed), noise(d, k, seed=seed + 1), noise(d, seed=seed + 2), std
+    what = f"linear_posterior for {b} pictures of {d} pixels, {k} latents, s = {std}"
+    checks.close(
+        linear_posterior(*problem),
+        by_conditioning(*problem),
+        what,
+        mistakes=posterior_mistakes(*problem),
+    )
+
+
+# %% nbgrader={"grade_id": "linear_posterior_check", "grade": true, "points": 3}
+# 4 pictures of 5 pixels with 3 latents and s = 0.7, by another road: condition the joint Gaussian of (z, x) on x. That inverts a
+# matrix as large as the picture; yours is only as large as the code.
+check_posterior(4, 5, 3, 0.7, seed=3)
+print("The perfect encoder agrees with conditioning the joint Gaussian.")
+### BEGIN HIDDEN TESTS
+check_posterior(3, 2, 4, 1.6, seed=13)
+check_posterior(1, 6, 1, 0.2, seed=17)
+check_posterior(6, 1, 2, 1.0, seed=19)
+### END HIDDEN TESTS
+
+
+# %%
+def library_posterior(x, W, bias, std):
+    """The library's, called like yours."""
+    p = vae.LinearGaussian(W, bias, std).requires_grad_(False).posterior(x)
+    return p.mean, p.covariance_matrix
+
+
+posterior_of = checks.fallback(
+    linear_posterior,
+    library_posterior,
+    works=lambda f: (
+        f(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1), 1.0)[0].item() == 0.5
+        and abs(f(torch.ones(1, 1), torch.ones(1, 1), torch.zeros(1), 0.5)[1].item() - 0.2) < 1e-6
+    ),
+)
+
+# %% [markdown]
+# **Your bound against the truth.** For a Gaussian $q$ with mean $\mu$ and covariance $\Sigma$ the reconstruction needs no sampling either,
+#
+# $$\mathbb E_q\log p(x\mid z)=-\tfrac1{2s^2}\bigl(\lVert x-b-W\mu\rVert^2+\mathrm{tr}\,W\Sigma W^\top\bigr)-\tfrac d2\log 2\pi s^2 \tag{13}$$
+#
+# so ELBO and KL can be set beside $\log p(x)$ of equation (11) to the last digit. We try three guesses: the posterior itself, the best
+# guess with *independent* latents, as in equation (7), and the prior. (The best independent one has the mean of the posterior and the variances $1/\Lambda_{jj}$.)
+
+
+# %% tags=["lab"]
+def exact_terms(
+    x: Tensor, W: Tensor, bias: Tensor, std: float, mean: Tensor, cov: Tensor
+) -> dict[str, float]:
+    """ELBO and gap of the guess N(mean, cov), averaged over the pictures, all in closed form."""
+    spread = torch.einsum("dk,kl,dl->", W, cov, W)
+    fit = ((x - bias - mean @ W.T).square().sum(1) + spread) / (2 * std**2)
+    reconstruction = -fit - len(W) / 2 * math.log(2 * math.pi * std**2)  # equation (13)
+    latents = torch.distributions.MultivariateNormal
+    k = W.shape[1]
+    q, prior = (
+        latents(mean, cov),
+        latents(torch.zeros(k, dtype=W.dtype), torch.eye(k, dtype=W.dtype)),
+    )
+    evidence = latents(bias, W @ W.T + std**2 * torch.eye(len(W), dtype=W.dtype)).log_prob(
+        x
+    )  # equation (11)
+    bound = reconstruction - kl_divergence(q, prior)
+    gap = kl_divergence(q, latents(*posterior_of(x, W, bias, std)))  # equation (5)
+    checks.close(bound + gap, evidence, "ELBO + KL against log p(x)", atol=1e-8)
+    return {
+        "ELBO": bound.mean().item(),
+        "KL to the posterior": gap.mean().item(),
+        "log p(x)": evidence.mean().item(),
+    }
+
+
+W, bias, std = (
+    noise(6, 2, seed=2) @ torch.tensor([[1.0, 0.8], [0.0, 0.6]]).double(),
+    noise(6, seed=4),
+    0.7,
+)
+x = noise(500, 2, seed=5) @ W.T + bias + std * noise(500, 6, seed=6)
+mean, cov = posterior_of(x, W, bias, std)
+table = {
+    "the posterior": exact_terms(x, W, bias, std, mean, cov),
+    "the best independent q": exact_terms(
+        x, W, bias, std, mean, torch.diag(1 / torch.linalg.inv(cov).diagonal())
+    ),
+    "the prior": exact_terms(x, W, bias, std, 0 * mean, torch.eye(2).double()),
+}
+plot.show(plot.table(table, first="guess q(z|x)", title="Nats a picture, mean over 500 pictures"))
+
+# %% [markdown]
+# The first row is tight: the bound *is* $\log p(x)$. The second pays for pretending that the latents are independent, however good the network.
+# The third does not look at the picture, and pays dearly.
+#
+# **Live.** Turn the second column of $W$ against the first. At right angles the posterior is round-cornered and an independent $q$ fits it; the closer the two
+# columns, the more both latents explain the same thing, and the narrower the ellipse that $q$ must crawl into. The posterior is the one *you* computed.
+
+
+# %% tags=["lab", "hide-input"]
+def ellipse(ax, mean: Tensor, cov: Tensor, colour: str, label: str, **look) -> None:
+    """The curve two standard deviations from the mean."""
+    values, vectors = torch.linalg.eigh(cov)
+    angle = math.degrees(math.atan2(vectors[1, 1], vectors[0, 1]))
+    width, height = (4 * values.flip(0).sqrt()).tolist()
+    ax.add_patch(
+        Ellipse(
+            mean.tolist(),
+            width,
+            height,
+            angle=angle,
+            fill=False,
+            ec=colour,
+            lw=2,
+            label=label,
+            **look,
+        )
+    )
+
+
+def turned(angle: int = 45) -> plot.Picture:
+    """Posterior and best independent guess when the columns of W meet at this angle."""
+    W = torch.zeros(6, 2, dtype=torch.float64)
+    W[0, 0], W[0, 1], W[1, 1] = 1, math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    x, std, bias = (
+        torch.tensor([[0.9, 0.6, 0, 0, 0, 0]], dtype=torch.float64),
+        0.5,
+        torch.zeros(6, dtype=torch.float64),
+    )
+    mean, cov = posterior_of(x, W, bias, std)
+    independent = torch.diag(1 / torch.linalg.inv(cov).diagonal())
+    terms = exact_terms(x, W, bias, std, mean, independent)
+    with style():
+        fig = picture(8, 3.0)
+        left, right = fig.subplots(1, 2, width_ratios=[1, 1.25])
+        ellipse(left, torch.zeros(2), torch.eye(2), plot.NOISE, "prior", ls="--")
+        ellipse(left, mean[0], cov, plot.EXACT, "posterior p(z|x)")
+        ellipse(left, mean[0], independent, plot.MODEL, "best independent q")
+        left.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+        left.set_title(f"columns of W at {angle} degrees")
+        angles = torch.arange(5, 91).double()
+        left.legend(loc="lower left", fontsize=7.5)
+        cosine = torch.cos(torch.deg2rad(angles)) / (std**2 + 1)
+        right.plot(angles, -0.5 * torch.log1p(-cosine.square()), color=plot.NOISE, lw=1.4)
+        right.plot([angle], [terms["KL to the posterior"]], "o", ms=9, color=plot.MODEL)
+        right.set(
+            xlabel="angle between the columns, degrees",
+            ylabel="log p(x) - ELBO, nats",
+            ylim=(-0.02, 0.55),
+        )
+        right.set_title(f"what independence costs: {terms['KL to the posterior']:.3f} nats")
+    fig.alt = f"At {angle} degrees the posterior and the best independent guess differ by {terms['KL to the posterior']:.3f} nats; the cost falls to 0 at 90 degrees."
+    return fig
+
+
+lab.scrub(turned, angle=range(5, 91, 5))
+
+# %% [markdown]
+# **Now learn it.** Fit $W, b, s$ and a linear encoder with independent latents to 8 x 8 digits by gradient *ascent on the exact bound*, and compare with the best possible
+# value, which is known: principal components (Tipping and Bishop). The bound starts far below and ends **on** the truth. Why no
+# price for independence? Because the model may choose $W$, and it chooses orthogonal columns, where independence is free.
+
+# %% tags=["lab"]
+eight = {split: data.digits(split).x.flatten(1).double() for split in ("train", "test")}
+best = vae.LinearGaussian.fit(eight["train"], 8).requires_grad_(False)
+
+
+def fit_linear(
+    x: Tensor, k: int, steps: int, std: float | None = None
+) -> tuple[list[float], list[float], dict]:
+    """Adam on the exact ELBO with q = N(linear in x, diagonal); returns the bound, the evidence, and the parameters."""
+    d, start = x.shape[1], core.generator(SEED)
+    p = {
+        "W": 0.1 * torch.randn(d, k, generator=start, dtype=torch.float64),
+        "b": x.mean(0),
+        "log_s": torch.tensor(math.log(std or 0.5), dtype=torch.float64),
+        "V": 0.1 * torch.randn(d, k, generator=start, dtype=torch.float64),
+        "logvar": torch.zeros(k, dtype=torch.float64),
+    }
+    free = [v.requires_grad_() for name, v in p.items() if std is None or name != "log_s"]
+    optimiser = torch.optim.Adam(free, lr=0.02)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
+    bounds, evidences = [], []
+    for step in range(steps):
+        mean, s2 = (x - p["b"]) @ p["V"], (2 * p["log_s"]).exp()
+        spread = p["W"].square().sum(0) @ p["logvar"].exp()  # tr W Sigma W^T for a diagonal Sigma
+        fit = ((x - p["b"] - mean @ p["W"].T).square().sum(1) + spread) / (2 * s2)
+        bound = (
+            -fit
+            - d / 2 * torch.log(2 * math.pi * s2)
+            - kl_of(mean, p["logvar"].expand_as(mean)).sum(1)
+        )
+        optimiser.zero_grad()
+        (-bound.mean()).backward()
+        optimiser.step()
+        decay.step()
+        if step % 20 == 0 or step == steps - 1:
+            model = vae.LinearGaussian(p["W"].detach(), p["b"].detach(), s2.sqrt().item())
+            bounds.append(bound.mean().item())
+            evidences.append(model.log_prob(x).mean().item())
+    return bounds, evidences, {name: v.detach() for name, v in p.items()}
+
+
+steps = 100 if PROFILE == "smoke" else 1500
+bounds, evidences, learned = fit_linear(eight["train"], 8, steps)
+gram = F.normalize(learned["W"], dim=0).T @ F.normalize(learned["W"], dim=0)
+print(
+    f"best possible log p(x)       {best.log_prob(eight['train']).mean():8.3f} nats a digit (principal components)"
+)
+print(f"learned: log p(x)            {evidences[-1]:8.3f}")
+print(f"learned: ELBO                {bounds[-1]:8.3f}")
+print(
+    f"noise s: learned {learned['log_s'].exp():.4f}, root mean discarded eigenvalue {best.log_std.exp():.4f}"
+)
+print(f"largest cosine between two columns of W: {(gram - torch.eye(8)).abs().max():.3f}")
+
+# %% tags=["lab", "hide-input"]
+at = [min(20 * i, steps - 1) for i in range(len(bounds))]
+plot.show(
+    plot.curves(
+        {
+            "ELBO (model)": (at[2:], bounds[2:]),
+            "log p(x) of the same model": (at[2:], evidences[2:]),
+        },
+        "step",
+        "nats a digit",
+        "The bound closes in on the evidence",
+        levels={"PCA": best.log_prob(eight["train"]).mean().item()},
+        height=2.6,
+    )
+)
+
+# %% [markdown]
+# ## 5 · Train it: binarised MNIST
+#
+# The decoder is now a network and the truth is out of reach, but the loop has not changed: **maximise your bound**, in both networks at once. Two models: one
+# with 32 latents to be good, one with only two so that we can look at all of it. As in chapter 01 the training pictures stay grey and are
+# tossed into ink and paper anew at every draw; the test set was tossed once.
+#
+# The encoder is a network 784 → 400 → 400 → (mean, logvar), the decoder its mirror image. The library's `VAE` only holds the two together.
+
+# %% tags=["lab"]
+SETTINGS = {  # batch, peak learning rate, steps
+    "smoke": {"vae": (50, 2e-3, 20), "vae-2d": (50, 2e-3, 20), "categorical": (50, 2e-3, 15)},
+    "laptop": {
+        "vae": (100, 2e-3, 6000),
+        "vae-2d": (100, 2e-3, 2000),
+        "categorical": (100, 2e-3, 1600),
+    },
+    "gpu": {
+        "vae": (100, 1e-3, 300_000),
+        "vae-2d": (100, 1e-3, 100_000),
+        "categorical": (100, 1e-3, 100_000),
+    },
+}[PROFILE]
+few = 200 if PROFILE == "smoke" else None
+grey_digits = data.mnist("train", limit=few).x.flatten(1)
+test_set = data.mnist("test", binary=True, limit=few)
+test_digits = test_set.x.flatten(1)
+
+
+def new_vae(latent: int) -> vae.VAE:
+    """Two untrained networks."""
+    torch.manual_seed(SEED)
+    width = 64 if PROFILE == "smoke" and TRAIN else 400
+    networks = MLP(784, (width, width), 2 * latent), MLP(latent, (width, width), 784)
+    return vae.VAE(*networks, bernoulli_log_prob, latent)
+
+
+def bound_of(model: vae.VAE, x: Tensor, beta: float = 1.0) -> Tensor:
+    """Your ELBO with fresh noise."""
+    mean, logvar = model.posterior(x)
+    return elbo_of(x, mean, logvar, torch.randn_like(mean), model.decoder, beta)
+
+
+def toss(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Grey pictures to ink and paper, a fresh coin for each pixel."""
+    return torch.bernoulli(x, generator=generator)
+
+
+def adamw(parameters, lr):
+    """AdamW with a shorter memory for the squared gradients than its default."""
+    return torch.optim.AdamW(parameters, lr, betas=(0.9, 0.99), fused=True)
+
+
+def learn(name: str, model: nn.Module, loss: Callable):
+    """The training of chapter 01: warm-up, cosine to zero, one state after each step."""
+    batch, lr, steps = SETTINGS[name]
+    batches = train.minibatches(grey_digits, batch, seed=SEED, transform=toss)
+    return train.train(
+        model,
+        loss,
+        batches,
+        steps=steps,
+        lr=lr,
+        optimizer=adamw,
+        schedule="cosine",
+        warmup=steps // 20,
+        seed=SEED,
+    )
+
+
+# %% tags=["lab", "hide-input"]
+def rows(groups: dict[str, Tensor], title: str, alt: str, colour: str = plot.EXACT) -> plot.Picture:
+    """Labelled rows of pictures (n, 784), ink on paper."""
+    ink = torch.tensor([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    with style():
+        fig = picture(8, 0.35 + 0.62 * len(groups), title)
+        for ax, (name, x) in zip(fig.subplots(len(groups), 1, squeeze=False)[:, 0], groups.items()):
+            side = round(x.shape[1] ** 0.5)
+            sheet = F.pad(x.reshape(-1, side, side), (1, 1, 1, 1)).movedim(0, 1).flatten(1)
+            paint = ink if "data" not in name else torch.tensor([0.0, 0.447, 0.698])
+            ax.imshow((1 - sheet[..., None] * (1 - paint)).clamp(0, 1).numpy())
+            ax.set(xticks=[], yticks=[])
+            ax.set_ylabel(name, rotation=0, ha="right", va="center")
+            ax.spines[:].set_visible(False)
+    fig.alt = alt
+    return fig
+
+
+@torch.no_grad()
+def dreams(model: vae.VAE, count: int = 12) -> Tensor:
+    """What the decoder makes of draws from the prior: the probability of ink."""
+    return model.sample(count, generator=core.generator(SEED + 1)).sigmoid()
+
+
+# %% tags=["lab", "train"]
+models, curves, growing = {"vae": new_vae(32), "vae-2d": new_vae(2)}, {}, {}
+canvas = display(display_id=True)  # a place on the page for the samples; the loop below fills it
+GROWING = "Digits drawn from the prior while the VAE learns: in each column the same z"
+if TRAIN:
+    for name, model in models.items():
+        batch, _, steps = SETTINGS[name]
+        curves[name], begin = [], time.perf_counter()
+        for state in learn(name, model, lambda model, x: -bound_of(model, x)):
+            curves[name].append(state.loss)
+            if name == "vae" and state.step in (1, steps // 20, steps // 5, steps):
+                growing[f"step {state.step}"] = dreams(model)
+                canvas.update(
+                    rows(growing, GROWING, f"{GROWING}, from grey fog to handwriting.", plot.MODEL)
+                )
+        print(f"{name}: {steps} steps of {batch} digits in {time.perf_counter() - begin:.0f} s")
+else:
+    models = {name: train.load_pretrained(name) for name in models}
+    samples = {name: dreams(model) for name, model in models.items()}
+    canvas.update(
+        rows(
+            samples,
+            "Digits drawn from the prior",
+            "Two rows of digits drawn by the ready models.",
+            plot.MODEL,
+        )
+    )
+for model in models.values():
+    model.cpu().eval().requires_grad_(False)
+
+
+# %% tags=["lab"]
+@torch.no_grad()
+def measure(bound: Callable[[Tensor], Tensor], x: Tensor, part: int = 500) -> tuple[float, float]:
+    """Mean and standard error of minus a bound, in nats a digit."""
+    nats = -torch.cat([bound(piece) for piece in x.split(part)])
+    return nats.mean().item(), nats.std().item() / len(nats) ** 0.5
+
+
+torch.manual_seed(SEED)
+ours = {
+    name: measure(lambda x, m=model: bound_of(m, x), test_digits) for name, model in models.items()
+}
+for name, (nats, error) in ours.items():
+    mean, logvar = models[name].posterior(test_digits)
+    rate = kl_of(mean, logvar)
+    used = int((rate.mean(0) > 0.05).sum())
+    print(
+        f"{name:7s} -ELBO {nats:6.2f} ± {error:.2f} nats = reconstruction {nats - rate.sum(1).mean():5.2f} + rate {rate.sum(1).mean():5.2f};"
+        f"  {used} of {mean.shape[1]} latents in use"
+    )
+
+# %% tags=["lab", "hide-input"]
+chosen = torch.arange(12)
+shown = {"data": test_digits[chosen]}
+for name, model in models.items():
+    shown[f"{name[4:] or '32-d'} model"] = model.decoder(
+        model.posterior(test_digits[chosen])[0]
+    ).sigmoid()
+plot.show(
+    rows(
+        shown,
+        "Test digits, and what is left of them after the code",
+        "Twelve test digits in blue; below them their reconstructions from 32 latents, nearly the same, and from two latents, "
+        "where some digits turn into others.",
+        plot.MODEL,
+    )
+)
+
+# %% [markdown]
+# Read the two terms as a telegram. The *rate* is the length of the code, the *reconstruction* the nats for correcting what the code leaves open. With 32 latents
+# the code costs about a quarter of the bill. And the model does not use all of its latents; that will be section 8.
+#
+# ### The map
+#
+# Two latents can be shown whole. Send all test digits through the encoder: on the left, the mean of each. The model never saw a label, yet the
+# classes settle in countries of their own. On the right, go through the square, evenly in *probability*, and decode.
+
+# %% tags=["lab", "hide-input"]
+flat = models["vae-2d"]
+CLASS = [
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#1B1B1B",
+    "#999999",
+    "#8C510A",
+    "#5E3C99",
+]
+
+
+def atlas(side: int) -> Tensor:
+    """The decoder at the quantiles of the prior: a (side * 28, side * 28) picture, z_1 to the right, z_2 up."""
+    level = torch.special.ndtri((torch.arange(side) + 0.5) / side)
+    z = (
+        torch.stack(torch.meshgrid(level.flip(0), level, indexing="ij")[::-1], -1)
+        .reshape(-1, 2)
+        .float()
+    )
+    return (
+        flat.decoder(z).sigmoid().reshape(side, side, 28, 28).movedim(1, 2).flatten(2).flatten(0, 1)
+    )
+
+
+def country(ax, places: Tensor, labels: Tensor) -> None:
+    """Dots coloured by class, and each class's name at its middle."""
+    for c in range(10):
+        mine = places[labels == c]
+        ax.scatter(
+            mine[:, 0], mine[:, 1], s=1.5, color=CLASS[c], alpha=0.5, linewidths=0, rasterized=True
+        )
+        if len(mine):
+            middle = mine.median(0).values.tolist()
+            ax.text(
+                *middle,
+                str(c),
+                fontsize=13,
+                fontweight="bold",
+                ha="center",
+                va="center",
+                bbox={"fc": "white", "ec": CLASS[c], "pad": 1.5, "alpha": 0.85},
+            )
+    ax.set(xlim=(-3.6, 3.6), ylim=(-3.6, 3.6), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+
+
+places = flat.posterior(test_digits)[0]
+with style():
+    fig = picture(8, 4.1)
+    left, right = fig.subplots(1, 2)
+    country(left, places[:4000], test_set.label[:4000])
+    left.set_title("where the encoder puts the test digits")
+    right.imshow(1 - atlas(16), cmap="gray", vmin=0, vmax=1, interpolation="antialiased")
+    right.set(
+        xticks=[],
+        yticks=[],
+        xlabel="$z_1$, quantiles of the prior",
+        ylabel="$z_2$",
+        title="what the decoder draws there",
+    )
+fig.alt = "Left, the means of 4,000 test digits in the plane, coloured by class: ten partly overlapping countries. Right, a 16 by 16 sheet of decoded digits that change smoothly from place to place."
+plot.show(fig)
+
+# %% [markdown]
+# **Walk through it.** Two sliders for the two latents. On the left you are here; in the middle is the picture; on the right, the test digit whose code lies
+# nearest. Between two countries there is no cliff: the noise of equation (9) has made the decoder practise every place *around* a code.
+
+
+# %% tags=["lab", "hide-input"]
+def visit(across: float = 0.0, up: float = 0.0) -> plot.Picture:
+    """The map with one place marked, the picture drawn there, and the nearest test digit."""
+    z = torch.tensor([[across, up]])
+    near = int((places - z).square().sum(1).argmin())
+    with style():
+        fig = picture(8, 3.0)
+        left, middle, right = fig.subplots(1, 3)
+        country(left, places[:1500], test_set.label[:1500])
+        left.plot([across], [up], "o", ms=10, mfc="none", mec=plot.GRADIENT, mew=3)
+        middle.imshow(
+            flat.decoder(z).sigmoid().reshape(28, 28), cmap=plot.sequential("model"), vmin=0, vmax=1
+        )
+        right.imshow(
+            test_digits[near].reshape(28, 28), cmap=plot.sequential("data"), vmin=0, vmax=1
+        )
+        for ax, title in (
+            (middle, f"decoded at ({across:g}, {up:g})"),
+            (right, f"nearest test digit: a {int(test_set.label[near])}"),
+        ):
+            ax.set(xticks=[], yticks=[], title=title)
+    fig.alt = f"The map of codes with a ring at ({across:g}, {up:g}), the digit decoded there, and the nearest test digit, a {int(test_set.label[near])}."
+    return fig
+
+
+STOPS = [-2.1, -1.5, -0.9, -0.3, 0.3, 0.9, 1.5, 2.1]
+lab.scrub(visit, across=STOPS, up=STOPS[:PAGES])
+
+# %% [markdown]
+# ## 6 · How far is the bound from the truth? IWAE
+#
+# Your ELBO is a *bound*. How much is it short: one nat, or ten? Equation (5) says: by the KL to the true posterior, which we do not know. But there is a cheap way to come
+# closer. Draw $K$ causes instead of one, and average the **importance weights** of equation (3) *before* taking the log:
+#
+# $$\mathcal L_K=\mathbb E\left[\log\frac1K\sum_{j=1}^K w_j\right],\qquad
+# w_j=\frac{p(x\mid z_j)\,p(z_j)}{q(z_j\mid x)},\qquad z_j\sim q(z\mid x) \tag{14}$$
+#
+# *With a pencil:* the mean inside the log has the mean $p(x)$ for every $K$, so by Jensen $\mathcal L_K\le\log p(x)$. For $K=1$ it is the ELBO. And the more we average, the less the mean
+# fluctuates, the less Jensen costs: $\mathcal L_1\le\mathcal L_2\le\dots\to\log p(x)$.
+#
+# This is the naive estimate of section 1, with one change: the guesses come from somebody who has looked at the picture.
+
+# %% [markdown] exercise={"id": "iwae", "difficulty": 3, "importance": 5, "minutes": 15}
+# ### Exercise · The tighter bound
+#
+# Equation (14), one draw of it, for each picture. `eps` has shape (K, b, k): noise for $K$ guesses for each picture. Stay on the log scale: the weights of a digit are around
+# $e^{-90}$.
+#
+# <details><summary>Hint: how do I decode (K, b, k)?</summary>
+#
+# `decode` wants a flat batch: `decode(z.flatten(0, 1))` gives (K b, n); `.reshape(K, b, -1)` brings it back.
+# </details>
+# <details><summary>Hint: my result does not change with K</summary>
+#
+# The mean of logs is the ELBO again. The mean belongs *inside* the log: `torch.logsumexp(log_w, 0) - math.log(K)`.
+# </details>
+# <details><summary>Hint: which KL do I use?</summary>
+#
+# None. Each guess has its own $\log p(z_j)-\log q(z_j\mid x)$; the closed form is already an average. $\log q$ at $z=\mu+\sigma\varepsilon$ is
+# $\sum(-\frac12\varepsilon^2-\log\sigma-\frac12\log2\pi)$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "iwae", "solution": true} autograde={"library": ["genmodels.vae.iwae", "genmodels.vae.log_weights"]}
+def iwae(
+    x: Float[Tensor, "b n"],
+    mean: Float[Tensor, "b k"],
+    logvar: Float[Tensor, "b k"],
+    eps: Float[Tensor, "K b k"],
+    decode: Callable[[Float[Tensor, "m k"]], Float[Tensor, "m n"]],
+) -> Float[Tensor, "b"]:
+    """log of the mean of K importance weights, in nats for each picture [Burda et al. 2016, eq. 8; equation 14]."""
+    # TODO      (K, b) log-weights, then the log of their mean over the K guesses
+    # APPROACH  log p(x|z) + log p(z) - log q(z|x), each summed over its own dimensions
+    # HINT      torch.logsumexp(..., 0)
+    ### BEGIN SOLUTION
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    log_likelihood = -F.binary_cross_entropy_with_logits(
+        logits, x.expand_as(logits), reduction="none"
+    ).sum(-1)
+    log_prior = -(z**2).sum(-1) / 2  # log 2 pi / 2 for each latent stands here ...
+    log_q = -(eps**2 + logvar).sum(-1) / 2  # ... and here: it cancels
+    return torch.logsumexp(log_likelihood + log_prior - log_q, 0) - math.log(K)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "iwae_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def weights_by_distributions(
+    x: Tensor, z: Tensor, q: Normal, decode: Callable
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x|z), log p(z), log q(z|x), each (K, b), guess by guess with torch.distributions."""
+    inked = torch.stack([Bernoulli(logits=decode(guess)).log_prob(x).sum(1) for guess in z])
+    return inked, Normal(0.0, 1.0).log_prob(z).sum(-1), q.log_prob(z).sum(-1)
+
+
+def iwae_mistakes(x, mean, logvar, eps, decode) -> dict[str, Callable]:
+    """What common slips give."""
+    std, K = (logvar / 2).exp(), len(eps)
+    q = Normal(mean, std)
+    z = mean + std * eps
+    inked, prior, log_q = weights_by_distributions(x, z, q, decode)
+    pool = lambda w: torch.logsumexp(w, 0) - math.log(K)
+    closed = kl_divergence(q, Normal(torch.zeros_like(mean), 1.0)).sum(1)
+
+    def other(scale: Tensor, e: Tensor = eps) -> Tensor:
+        return pool(
+            sum(
+                v * s
+                for v, s in zip(
+                    weights_by_distributions(x, mean + scale * e, q, decode), (1, 1, -1)
+                )
+            )
+        )
+
+    wide = sum(
+        v * s
+        for v, s in zip(
+            weights_by_distributions(
+                x, mean + logvar.exp() * eps, Normal(mean, logvar.exp()), decode
+            ),
+            (1, 1, -1),
+        )
+    )
+    return {
+        "this is the mean of the logs, the ELBO again; the mean over the guesses belongs inside the log": lambda: (
+            (inked + prior - log_q).mean(0)
+        ),
+        "the mean runs over the pictures of the batch; it must run over the guesses": lambda: (
+            torch.logsumexp(inked + prior - log_q, 1) - math.log(len(x))
+        ),
+        "a sum over the guesses where their mean is asked: log K must be subtracted": lambda: (
+            torch.logsumexp(inked + prior - log_q, 0)
+        ),
+        "prior and posterior are swapped in the ratio: p(z) / q(z|x)": lambda: pool(
+            inked - prior + log_q
+        ),
+        "q(z|x) is missing in the weight": lambda: pool(inked + prior),
+        "the closed-form KL is an average already; each guess needs its own log p(z) - log q(z|x)": lambda: (
+            pool(inked) - closed
+        ),
+        "the weights lack p(z) and q(z|x): that is the naive estimate with the wrong guesses": lambda: (
+            pool(inked)
+        ),
+        "the prior is missing in the weight": lambda: pool(inked - log_q),
+        "exp(logvar) is the variance; its root is the standard deviation": lambda: pool(wide),
+        "the noise is scaled by exp(logvar), but q(z|x) has the standard deviation exp(logvar / 2)": lambda: (
+            other(logvar.exp())
+        ),
+        "all guesses use the same noise": lambda: other(std, eps[:1].expand_as(eps)),
+        "this is a loss: the bound has the other sign": lambda: -pool(inked + prior - log_q),
+        "log q(z|x) lacks its log sigma": lambda: pool(inked + prior - log_q - logvar.sum(1) / 2),
+        "the best guess alone counts; take the mean of all": lambda: (
+            (inked + prior - log_q).max(0).values - math.log(K)
+        ),
+    }
+
+
+def check_iwae(K: int, b: int, k: int, n: int, seed: int) -> None:
+    """An answer against torch.distributions."""
+    x, mean, logvar, _, decode = random_problem(b, k, n, seed)
+    problem = x, mean, logvar, noise(K, b, k, seed=seed + 7), decode
+    q = Normal(mean, (logvar / 2).exp())
+    inked, prior, log_q = weights_by_distributions(x, mean + q.stddev * problem[3], q, decode)
+    want = (inked + prior - log_q).exp().mean(0).log()
+    what = f"iwae with {K} guesses for {b} pictures of {n} pixels, {k} latents"
+    checks.close(iwae(*problem), want, what, mistakes=iwae_mistakes(*problem))
+
+
+def evidence_by_quadrature(x: Tensor, decode: Callable) -> Tensor:
+    """log p(x) for one latent: equation (1) as a sum over a fine grid of z."""
+    z = torch.linspace(-9, 9, 2001, dtype=torch.float64)[:, None]
+    logits = decode(z)
+    inked = logits @ x.T - F.softplus(logits).sum(1, keepdim=True)
+    return torch.logsumexp(inked + Normal(0.0, 1.0).log_prob(z), 0) + math.log(18 / 2000)
+
+
+# %% nbgrader={"grade_id": "iwae_check", "grade": true, "points": 4}
+# 6 guesses for 4 pictures of 5 pixels and 3 latents, weight by weight with torch.distributions. Then the property behind it:
+# with one latent p(x) is known by quadrature, and exp(iwae) must have the mean p(x), also for a poor q. 4,000 runs with 3
+# guesses each, 4.5 standard errors.
+check_iwae(6, 4, 3, 5, seed=51)
+x, *_, decode = random_problem(1, 1, 4, 61)
+runs = 4000
+poor = torch.full((runs, 1), 0.2).double(), torch.full((runs, 1), 0.3).double()
+draws = iwae(x.expand(runs, 4), *poor, noise(3, runs, 1, seed=SEED + 1), decode)
+checks.unbiased(draws.exp(), evidence_by_quadrature(x, decode).exp()[0], "exp(iwae)")
+print(
+    f"exp(iwae) has mean {draws.exp().mean():.4f}; p(x) is {evidence_by_quadrature(x, decode).exp()[0]:.4f}."
+)
+### BEGIN HIDDEN TESTS
+check_iwae(1, 3, 2, 4, seed=71)
+check_iwae(9, 1, 1, 6, seed=81)
+check_iwae(4, 4, 4, 4, seed=85)
+x, mean, logvar, _, decode = random_problem(2, 3, 2000, 91)
+faint = iwae(x, mean, logvar, noise(5, 2, 3, seed=92), decode)
+checks.finite(
+    faint,
+    "iwae of pictures of 2,000 pixels (stay on the log scale: the weights themselves round to 0)",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_iwae(x, mean, logvar, eps, decode):
+    """The same from the library's parts."""
+    K, b = len(eps), len(x)
+    z = mean + (logvar / 2).exp() * eps
+    inked = bernoulli_log_prob(decode(z.flatten(0, 1)), x.repeat(K, 1)).reshape(K, b)
+    return core.log_mean_exp(inked + (eps.square() + logvar - z.square()).sum(-1) / 2, 0)
+
+
+iwae_of = checks.fallback(
+    iwae,
+    library_iwae,
+    works=lambda f: (
+        (
+            f(*(p := (*random_problem(2, 2, 3, 5)[:3], noise(4, 2, 2), small_decoder(2, 3, 9))))
+            - library_iwae(*p)
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# ### Live: real digits whose truth we know
+#
+# With two latents, $\log p(x)$ of a *real* digit is an integral over a plane, and a fine grid gives it to many digits. So here the whole story can be seen. Grey shade:
+# the true posterior of one test digit, computed on the grid. The ellipse: the encoder's Gaussian guess. The dots: your guesses, as large as their weights. On the right: your
+# bounds, and the truth. Move $K$ and watch a few heavy dots make up for the wrong shape of the ellipse.
+
+
+# %% tags=["lab"]
+@torch.no_grad()
+def plane(x: Tensor, centre: Tensor, half: float, side: int) -> tuple[Tensor, Tensor]:
+    """log p(x, z) of equation (3) on a square grid: (b, side, side), z_2 along rows; and the log-area of a cell."""
+    step = torch.linspace(-half, half, side)
+    z = torch.stack(torch.meshgrid(step, step, indexing="ij")[::-1], -1).reshape(-1, 2) + centre
+    parts = []
+    for piece in z.split(8192):
+        logits = flat.decoder(piece)
+        joint = (
+            logits @ x.T
+            - F.softplus(logits).sum(1, keepdim=True)
+            - piece.square().sum(1, keepdim=True) / 2
+        )
+        parts.append(joint - math.log(2 * math.pi))
+    return torch.cat(parts).T.reshape(len(x), side, side), 2 * math.log(2 * half / (side - 1))
+
+
+def evidence(x: Tensor, side: int) -> Tensor:
+    """log p(x) by the sum over the whole plane."""
+    joint, cell = plane(x, torch.zeros(2), 5.0, side)
+    return torch.logsumexp(joint.flatten(1).double(), 1) + cell
+
+
+exact_digits = test_digits[:100]
+truth = evidence(exact_digits, 64 if PROFILE == "smoke" else 241)
+coarse = evidence(exact_digits, 49 if PROFILE == "smoke" else 181)
+print(
+    f"mean -log p(x) of 100 test digits: {-truth.mean():.3f} nats; a coarser grid changes it by {(truth - coarse).abs().mean():.4f}"
+)
+
+
+# %% tags=["lab", "hide-input"]
+@functools.lru_cache(maxsize=16)
+@torch.no_grad()
+def studied(digit: int) -> dict:
+    """All that does not depend on K: guess, true posterior around it, truth, and bounds averaged over many draws."""
+    x = exact_digits[digit : digit + 1]
+    mean, logvar = flat.posterior(x)
+    half = 5 * (logvar / 2).exp().max().item()
+    joint, _ = plane(x, mean, half, 61)
+    many = 4 if PROFILE == "smoke" else 50
+    ladder = {}
+    for K in (1, 2, 5, 10, 20, 50, 100, 200):
+        eps = torch.randn(K, many, 2, generator=core.generator(digit))
+        bounds = iwae_of(
+            x.expand(many, -1), mean.expand(many, -1), logvar.expand(many, -1), eps, flat.decoder
+        )
+        ladder[K] = bounds.mean().item(), bounds.std().item() / many**0.5
+    return {
+        "x": x,
+        "mean": mean[0],
+        "std": (logvar[0] / 2).exp(),
+        "half": half,
+        "joint": joint[0],
+        "ladder": ladder,
+    }
+
+
+def weighed(K: int = 10, digit: int = 0) -> plot.Picture:
+    """One digit: its posterior, K weighted guesses, and the bound for every K."""
+    s = studied(digit)
+    eps = torch.randn(200, 1, 2, generator=core.generator(digit))[:K]
+    z = s["mean"] + s["std"] * eps[:, 0]
+    one = iwae_of(
+        s["x"].expand(K, -1),
+        s["mean"].expand(K, 2),
+        (2 * s["std"].log()).expand(K, 2),
+        eps.movedim(0, 1),
+        flat.decoder,
+    )
+    share = one.softmax(0)  # with a single guess each, iwae is that guess's log-weight
+    with style():
+        fig = picture(8, 3.0)
+        first, left, right = fig.subplots(1, 3, width_ratios=[0.6, 1.15, 1.5])
+        first.imshow(s["x"].reshape(28, 28), cmap=plot.sequential("data"), vmin=0, vmax=1)
+        first.set(xticks=[], yticks=[], title="test digit")
+        (a, b), h = s["mean"].tolist(), s["half"]
+        box = (a - h, a + h, b - h, b + h)
+        left.imshow(
+            (s["joint"] - s["joint"].max()).exp(),
+            origin="lower",
+            extent=box,
+            cmap="Greys",
+            vmax=1.6,
+            interpolation="bilinear",
+        )
+        ellipse(left, s["mean"], torch.diag(s["std"] ** 2), plot.MODEL, "q(z|x)")
+        left.scatter(
+            z[:, 0],
+            z[:, 1],
+            s=(6 + 300 * share).tolist(),
+            color=plot.MODEL,
+            alpha=0.6,
+            linewidths=0,
+        )
+        left.set(
+            xlim=box[:2], ylim=box[2:], xlabel="$z_1$", ylabel="$z_2$", title="true posterior and q"
+        )
+        ks, values = list(s["ladder"]), [v for v, _ in s["ladder"].values()]
+        right.plot(ks, values, "o-", color=plot.MODEL, ms=4, label="your bound")
+        right.axhline(truth[digit], color=plot.EXACT, lw=1.2, ls="--", label="log p(x), exact")
+        right.plot([K], [s["ladder"][K][0]], "o", ms=11, mfc="none", mec=plot.MODEL, mew=2)
+        right.set(
+            xscale="log",
+            xlabel="K, guesses",
+            ylabel="nats",
+            title=f"K = {K}: {truth[digit] - s['ladder'][K][0]:.2f} nats short",
+        )
+        right.legend(loc="lower right")
+    fig.alt = f"With {K} guesses the bound of this digit is {truth[digit] - s['ladder'][K][0]:.2f} nats short of the exact log p(x); the true posterior is not the ellipse that q draws."
+    return fig
+
+
+lab.scrub(weighed, K=[1, 2, 5, 10, 20, 50, 100, 200], digit=range(6)[:PAGES])
+
+# %% [markdown]
+# **The test set**, by your IWAE, beside what the papers report.
+
+# %% tags=["lab"]
+GUESSES, COUNTED = (50, 2000) if PROFILE != "smoke" else (5, 50)
+
+
+def tighter(model: vae.VAE, x: Tensor, K: int) -> Tensor:
+    """Your IWAE bound with fresh noise."""
+    mean, logvar = model.posterior(x)
+    return iwae_of(x, mean, logvar, torch.randn(K, *mean.shape), model.decoder)
+
+
+torch.manual_seed(SEED)
+honest = {
+    name: {
+        K: measure(lambda x, m=model, K=K: tighter(m, x, K), test_digits[:COUNTED], part=50)
+        for K in (1, 5, GUESSES)
+    }
+    for name, model in models.items()
+}
+for name, row in honest.items():
+    print(
+        f"{name:7s}",
+        "   ".join(f"K = {K}: {nats:.2f} ± {error:.2f}" for K, (nats, error) in row.items()),
+    )
+short = torch.tensor(
+    [
+        [-truth.mean(), measure(lambda x: tighter(flat, x, K), exact_digits, 50)[0]]
+        for K in (1, GUESSES)
+    ]
+).diff(dim=1)
+print(
+    f"2-d model, 100 digits, exactly: the ELBO is {short[0].item():.2f} nats short of log p(x), K = {GUESSES} {short[1].item():.2f}"
+)
+
+PUBLISHED = {  # nats on binarised MNIST, quoted from the papers
+    "MADE, one order": (88.40, "Germain et al. 2015, exact"),
+    "VAE, 50 latents": (86.76, "Burda et al. 2016, K = 5000"),
+    "IWAE, K = 50": (84.78, "Burda et al. 2016, K = 5000"),
+    "IWAE, two layers": (82.90, "Burda et al. 2016, K = 5000"),
+    "PixelCNN": (81.30, "van den Oord et al. 2016, exact"),
+}
+lines = [
+    {"model": n, "test nats": f"≈ {v:.2f}", "measured by": who} for n, (v, who) in PUBLISHED.items()
+]
+mine = {f"your VAE, {'2' if name[4:] else '32'} latents": honest[name][GUESSES] for name in models}
+mine |= {f"the same, ELBO only{' (2)' if name[4:] else ''}": ours[name] for name in models}
+for name, (nats, error) in mine.items():
+    who = (
+        f"**this notebook, {len(test_digits):,} digits**"
+        if "ELBO" in name
+        else f"**this notebook, K = {GUESSES}, {COUNTED:,} digits**"
+    )
+    lines.append({"model": name, "test nats": f"{nats:.2f} ± {error:.2f}", "measured by": who})
+lines.sort(key=lambda line: -float(line["test nats"].strip("≈ ").split()[0]))
+plot.show(plot.table(lines, title="Binarised MNIST, smaller is better"))
+plot.show(plot.ladder(mine, {name: v for name, (v, _) in PUBLISHED.items()}, "nats a digit"))
+for name in models:
+    report.metric(
+        f"{name} test -ELBO",
+        ours[name][0],
+        "nats",
+        note=f"± {ours[name][1]:.2f} on {len(test_digits)} digits",
+    )
+    report.metric(
+        f"{name} test IWAE, K = {GUESSES}",
+        honest[name][GUESSES][0],
+        "nats",
+        note=f"± {honest[name][GUESSES][1]:.2f} on {COUNTED} digits",
+    )
+
+# %% [markdown]
+# Read it with care. Published numbers are quoted as approximate; they are for another draw of the same coins, and come from trainings hundreds of times longer. And they are
+# *bounds* too: a VAE's line in the table says how good the model **and** its guesses are. Of two bounds measured with different $K$, the smaller need not
+# belong to the better model. Only exact likelihoods, such as MADE's, need no such footnote.
+
+# %% [markdown]
+# ## 7 · beta, and a latent that nobody uses
+#
+# In equation (10) stands a $\beta$. With $\beta<1$ the code may be longer, with $\beta>1$ it must be shorter: the same trade as in a music file, rate against
+# quality. Only $\beta=1$ is a bound on $\log p(x)$, so judge every model *at* $\beta=1$. We sweep it on small binary digits.
+
+# %% tags=["lab"]
+small = {split: (data.digits(split).x.flatten(1) > 0.5).float() for split in ("train", "test")}
+SMALL_STEPS = 40 if PROFILE == "smoke" else 800
+
+
+def small_vae(k: int = 8) -> vae.VAE:
+    """Two networks for 8 x 8 digits."""
+    torch.manual_seed(SEED)
+    return vae.VAE(MLP(64, (128,), 2 * k), MLP(k, (128,), 64), bernoulli_log_prob, k)
+
+
+def plain_loss(x, mean, logvar, eps, decode, progress):
+    """Minus your bound."""
+    return -elbo_of(x, mean, logvar, eps, decode).mean()
+
+
+def fit_small(model: vae.VAE, loss: Callable = plain_loss, steps: int = SMALL_STEPS) -> vae.VAE:
+    """Adam with a falling rate; ``loss`` also learns which share of the training is done."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, steps)
+    torch.manual_seed(SEED)
+    for step in range(steps):
+        x = small["train"][torch.randint(len(small["train"]), (100,))]
+        mean, logvar = model.posterior(x)
+        value = loss(x, mean, logvar, torch.randn_like(mean), reader(model, x), step / steps)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        decay.step()
+    return model.requires_grad_(False)
+
+
+def reader(model: vae.VAE, x: Tensor) -> Callable:
+    """The decoder as your functions call it, z -> logits; a decoder that also reads the picture gets it here."""
+    if not hasattr(model.decoder, "reads"):
+        return model.decoder
+    return lambda z: model.decoder(z, x.repeat(len(z) // len(x), 1))
+
+
+def examine(model: vae.VAE, K: int = 50) -> dict[str, float]:
+    """Test bound at beta = 1, its two terms, the latents in use, and the honest IWAE number."""
+    torch.manual_seed(SEED)
+    x = small["test"]
+    mean, logvar = model.posterior(x)
+    rate = kl_of(mean, logvar)
+    nats = -torch.stack(
+        [
+            elbo_of(x, mean, logvar, torch.randn_like(mean), reader(model, x)).mean()
+            for _ in range(20)
+        ]
+    ).mean()
+    tight = -iwae_of(x, mean, logvar, torch.randn(K, *mean.shape), reader(model, x)).mean()
+    return {
+        "-ELBO": nats.item(),
+        f"IWAE, K = {K}": tight.item(),
+        "rate": rate.sum(1).mean().item(),
+        "reconstruction": nats.item() - rate.sum(1).mean().item(),
+        "latents in use": int((rate.mean(0) > 0.05).sum()),
+    }
+
+
+BETAS = (0.1, 0.3, 1.0, 3.0, 10.0)
+swept = {
+    beta: examine(fit_small(small_vae(), lambda *a, beta=beta: -elbo_of(*a[:5], beta).mean()))
+    for beta in BETAS
+}
+plot.show(
+    plot.table(
+        {f"beta = {beta:g}": row for beta, row in swept.items()},
+        first="trained with",
+        best={"-ELBO": "min"},
+        title="8 x 8 digits, test set, nats",
+    )
+)
+
+# %% tags=["lab", "hide-input"]
+with style():
+    fig = picture(8, 2.9)
+    ax = fig.subplots()
+    rate, rec = ([row[name] for row in swept.values()] for name in ("rate", "reconstruction"))
+    for level in range(18, 42, 4):
+        ax.plot([0, 40], [level, level - 40], color="#D9D9D9", lw=0.8, zorder=0)
+    ax.plot(rate, rec, "o-", color=plot.MODEL)
+    for beta, a, b in zip(BETAS, rate, rec):
+        ax.annotate(f"β = {beta:g}", (a, b), xytext=(7, 5), textcoords="offset points")
+    ax.set(
+        xlabel="rate, nats for the code",
+        ylabel="reconstruction, nats",
+        xlim=(0, max(rate) * 1.15),
+        ylim=(min(rec) * 0.6, max(rec) * 1.1),
+    )
+    ax.set_title("grey lines: equal -ELBO. β = 1 touches the lowest")
+fig.alt = "; ".join(
+    f"beta {b:g}: rate {r:.1f}, reconstruction {d:.1f} nats" for b, r, d in zip(BETAS, rate, rec)
+)
+plot.show(fig)
+
+# %% [markdown]
+# At $\beta=10$ nearly all latents have gone silent: rate zero, $q(z_j\mid x)=p(z_j)$ whatever $x$. That is **posterior collapse**. Is it a failure of the optimiser? Ask the
+# linear world, where we know the optimum.
+#
+# *With a pencil:* for fixed noise $s$, the best $W$ gives latent $j$ a column of squared length $\lambda_j-s^2$, where $\lambda_j$ is the $j$-th eigenvalue of the data's
+# covariance, **if that is positive, and length zero otherwise**. Then its rate is $\frac12\log(\lambda_j/s^2)$, or nothing. So a latent that explains less than the
+# noise *should* be silent. Collapse is what a bound at its optimum does. (In this model $\beta$ and $s^2$ play the same part.)
+
+# %% tags=["lab"]
+eigenvalues = torch.linalg.eigvalsh(torch.cov(eight["train"].T, correction=0)).flip(0)[:8]
+for s in (0.3, 0.4, 0.55, 0.9):
+    _, _, p = fit_linear(eight["train"], 8, steps // 2, std=s)
+    mean = (eight["train"] - p["b"]) @ p["V"]
+    rates = kl_of(mean, p["logvar"].expand_as(mean)).mean(0).sort(descending=True).values
+    theory = 0.5 * (eigenvalues / s**2).log().clamp_min(0)
+    print(
+        f"s = {s:4.2f}: rates learned {' '.join(f'{r:.2f}' for r in rates)}   theory {' '.join(f'{r:.2f}' for r in theory)}"
+    )
+
+# %% [markdown]
+# To the second digit. But there is a second kind of collapse, which nobody wants: **a decoder so strong that it needs no code.** Give the decoder the pixels it has already drawn,
+# as the MADE of chapter 01 had, and it can do everything by itself. At the start of the training the latents are still noise, so the quickest way to a better bound is to shut
+# them up; and once silent they get no gradient.
+#
+# Two cures. **Warm-up:** let $\beta$ rise from 0 to 1 during the training, so that the code is free while it is being invented. **Free bits:** make the first $\lambda$ nats of each latent
+# free of charge,
+#
+# $$\text{charge}=\sum_j\max\Bigl(\lambda,\;\frac1b\sum_{i=1}^b\mathrm{KL}_{ij}\Bigr) \tag{15}$$
+#
+# Below $\lambda$ the charge is constant: no gradient pushes the latent down. Note the order: first the mean over the batch, then the maximum, then the sum over the latents. One picture may use a latent more
+# than another.
+
+# %% [markdown] exercise={"id": "free_bits", "difficulty": 2, "importance": 3, "minutes": 8}
+# ### Exercise · The first nats are free
+#
+# Equation (15): one number for the batch, from the KL of each latent of each picture.
+#
+# <details><summary>Hint: my charge is too high</summary>
+#
+# You compared before averaging. A maximum of means is smaller than a mean of maxima.
+# </details>
+# <details><summary>Hint: my charge is too low</summary>
+#
+# The floor holds for *each latent*. Compared with the sum, one talkative latent pays for all the silent ones.
+# </details>
+# <details><summary>Hint: a maximum of a tensor and a number</summary>
+#
+# `kl.clamp(min=floor)`. Its gradient is 0 where it clamps, as it should be.
+# </details>
+
+
+# %% nbgrader={"grade_id": "free_bits", "solution": true} autograde={"library": ["genmodels.vae.free_bits"]}
+def free_bits(kl: Float[Tensor, "b k"], floor: float) -> Float[Tensor, ""]:
+    """sum_j max(floor, mean over the batch of kl_j), in nats [Kingma et al. 2016, eq. 15; equation 15]."""
+    # TODO      one number
+    # APPROACH  three steps in the right order: mean, maximum, sum
+    # HINT      clamp
+    ### BEGIN SOLUTION
+    return kl.mean(0).clamp(min=floor).sum()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "free_bits_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def charge_by_hand(kl: Tensor, floor: float) -> float:
+    """Equation (15) with plain numbers."""
+    columns = [[row[j] for row in kl.tolist()] for j in range(kl.shape[1])]
+    return sum(max(floor, math.fsum(column) / len(column)) for column in columns)
+
+
+def charge_mistakes(kl: Tensor, floor: float) -> dict[str, Callable]:
+    """What other orders and comparisons give."""
+    each = kl.mean(0)
+    pick = lambda v: torch.where(v > floor, v, torch.full_like(v, floor))
+    return {
+        "the maximum is taken before the mean over the batch": lambda: pick(kl).mean(0).sum(),
+        "each latent has its own floor; here it is compared with their sum, or not at all": lambda: (
+            pick(each.sum())
+        ),
+        "the floor is compared with the sum of each picture; each latent has its own floor": lambda: (
+            pick(kl.sum(1)).mean()
+        ),
+        "the minimum is taken: that caps the latents instead of freeing them": lambda: each.minimum(
+            torch.tensor(floor)
+        ).sum(),
+        "the latents are averaged; sum over them": lambda: pick(each).mean(),
+        "the floor is subtracted; equation (15) has a maximum": lambda: (pick(each) - floor).sum(),
+        "the batch is summed; take its mean": lambda: pick(kl.sum(0)).sum(),
+        "the floor is added to what exceeds nothing: a maximum, not a sum": lambda: (
+            each + floor
+        ).sum(),
+        "one number is asked; sum over the latents": lambda: pick(each),
+    }
+
+
+# %% nbgrader={"grade_id": "free_bits_check", "grade": true, "points": 2}
+# 4 pictures, 3 latents: one talks, one whispers, one speaks up for a single picture only. The truth is worked out with plain
+# numbers, not tensors. Then the point of it: a latent below the floor must feel no gradient.
+kl = torch.tensor(
+    [[2.0, 0.1, 0.0], [0.2, 0.2, 0.0], [3.0, 0.1, 1.2], [2.5, 0.0, 0.0]], dtype=torch.float64
+)
+checks.close(
+    free_bits(kl, 0.5), charge_by_hand(kl, 0.5), "free_bits", mistakes=charge_mistakes(kl, 0.5)
+)
+print(
+    f"4 pictures are charged {float(free_bits(kl, 0.5)):.3f} nats each; without free bits it would be {float(kl.mean(0).sum()):.3f}."
+)
+### BEGIN HIDDEN TESTS
+kl = noise(7, 5, seed=8).exp()
+for floor in (0.0, 0.4, 1.7, 50.0):
+    checks.close(
+        free_bits(kl, floor),
+        charge_by_hand(kl, floor),
+        f"free_bits with floor {floor}",
+        mistakes=charge_mistakes(kl, floor),
+    )
+pushed = checks.grad(free_bits, kl, 1.2)
+want = (kl.mean(0) > 1.2).double().expand(7, 5) / 7
+checks.close(
+    pushed,
+    want,
+    "the gradient of free_bits",
+    mistakes={
+        "no gradient at all: the KL was detached": 0 * want,
+        "latents below the floor are still pushed down": torch.full((7, 5), 1 / 7).double(),
+    },
+)
+### END HIDDEN TESTS
+
+# %%
+charge_of = checks.fallback(
+    free_bits,
+    lambda kl, floor: vae.free_bits(kl, floor).mean(),
+    works=lambda f: abs(float(f(torch.tensor([[2.0, 0.0], [0.0, 0.1]]), 0.5)) - 1.5) < 1e-6,
+)
+
+# %% [markdown]
+# **Collapse, produced and cured.** The same encoder, once with the weak decoder from before, and three times with a strong one: a MADE that also sees the code.
+
+
+# %% tags=["lab"]
+class Recaller(nn.Module):
+    """p(x_i | x_before_i, z): a MADE whose hidden units also listen to the code."""
+
+    reads = True
+
+    def __init__(self, k: int, width: int = 256):
+        super().__init__()
+        first, last = ar.made_masks([torch.arange(64), torch.arange(width) * 63 // width])
+        self.past, self.out = MaskedLinear(first), MaskedLinear(last)
+        self.code, self.direct = nn.Linear(k, width), nn.Linear(k, 64)
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Logits of all pixels at once, each given the pixels before it."""
+        return self.out((self.past(x) + self.code(z)).relu()) + self.direct(z)
+
+
+def strong_vae(k: int = 8) -> vae.VAE:
+    """The encoder from before with a decoder that could do without."""
+    torch.manual_seed(SEED)
+    return vae.VAE(MLP(64, (128,), 2 * k), Recaller(k), bernoulli_log_prob, k)
+
+
+def warm_up(x, mean, logvar, eps, decode, progress):
+    """beta rises from 0 to 1 in the first half of the training."""
+    return -elbo_of(x, mean, logvar, eps, decode, min(1.0, 2 * progress)).mean()
+
+
+def half_a_nat_free(x, mean, logvar, eps, decode, progress):
+    """Reconstruction (the bound with beta = 0) and the charge of equation (15)."""
+    return charge_of(kl_of(mean, logvar), 0.5) - elbo_of(x, mean, logvar, eps, decode, 0.0).mean()
+
+
+collapse = {
+    "weak decoder": small_vae(),
+    "strong decoder": strong_vae(),
+    "strong, warm-up": strong_vae(),
+    "strong, free bits 0.5": strong_vae(),
+}
+losses = [plain_loss, plain_loss, warm_up, half_a_nat_free]
+for (name, model), loss in zip(collapse.items(), losses):
+    fit_small(model, loss, 2 * SMALL_STEPS)
+plot.show(
+    plot.table(
+        {name: examine(model) for name, model in collapse.items()},
+        title="8 x 8 digits, test set, nats",
+    )
+)
+
+# %% tags=["lab", "hide-input"]
+rates = {
+    name: kl_of(*model.posterior(small["test"])).mean(0).sort(descending=True).values
+    for name, model in collapse.items()
+}
+plot.show(
+    plot.bars(
+        rates,
+        [f"{j}." for j in range(1, 9)],
+        "rate, nats",
+        "What each latent says, the most talkative first",
+    )
+)
+
+# %% [markdown]
+# ## 8 · Latents that are words: the categorical VAE
+#
+# A slant is a number, but "a seven" is not. Let the code be $g$ symbols, each one of $v$: $q(z\mid x)=\prod_j\mathrm{Cat}(z_j;\pi_j(x))$, and a uniform prior. Two things change. The rate is a finite sum,
+#
+# $$\mathrm{KL}=\sum_{j=1}^g\sum_{c=1}^v \pi_{jc}\,\log\frac{\pi_{jc}}{1/v}=\sum_{j}\bigl(\log v-H(\pi_j)\bigr) \tag{16}$$
+#
+# at most $g\log v$ nats: the code has a *capacity*. And a symbol cannot be moved into place smoothly, so equation (9) is replaced by chapter 03's **Gumbel-softmax**:
+# add Gumbel noise to the logits and take a soft maximum at temperature $\tau$,
+#
+# $$y_j=\mathrm{softmax}\bigl((\ell_j+g_j)/\tau\bigr)\qquad\text{in code}\qquad \texttt{((logits + gumbel) / tau).softmax(-1)} \tag{17}$$
+#
+# As $\tau\to0$ it is a one-hot draw from $\pi_j=\mathrm{softmax}(\ell_j)$, exactly. At $\tau>0$ the decoder sees *blends* of symbols, which it will never see again: what we train is not quite a bound. We train
+# at a small $\tau$ and report the value with one-hot codes.
+
+# %% [markdown] exercise={"id": "categorical_elbo", "difficulty": 3, "importance": 4, "minutes": 12}
+# ### Exercise · A bound for words
+#
+# Log-probability of the picture under the blended code, minus the rate (16), for each picture. The decoder reads the g symbols side by side, (b, g v).
+#
+# <details><summary>Hint: the rate is negative</summary>
+#
+# Without the prior's $\log v$ it is minus an entropy. A code that says nothing ($\pi=1/v$) must cost 0.
+# </details>
+# <details><summary>Hint: which probabilities enter the rate?</summary>
+#
+# Those of $q$, `logits.softmax(-1)`. The blend $y$ is one draw; its entropy is another thing and depends on $\tau$.
+# </details>
+# <details><summary>Hint: I get <code>nan</code> when the encoder is very sure</summary>
+#
+# `0 * log(0)`. Take `logits.log_softmax(-1)`, which is finite, instead of the log of a probability that has rounded to 0.
+# </details>
+
+
+# %% nbgrader={"grade_id": "categorical_elbo", "solution": true} autograde={"library": ["genmodels.vae.CategoricalVAE", "genmodels.estimators.gumbel_softmax"]}
+def categorical_elbo(
+    x: Float[Tensor, "b n"],
+    logits: Float[Tensor, "b g v"],
+    gumbel: Float[Tensor, "b g v"],
+    tau: float,
+    decode: Callable[[Float[Tensor, "b gv"]], Float[Tensor, "b n"]],
+) -> Float[Tensor, "b"]:
+    """log p(x|y) - KL(q(z|x) || uniform), in nats, at the blend y of equation (17) [Jang et al. 2017]."""
+    # TODO      blend, decode, subtract the rate
+    # APPROACH  y (b, g, v), flattened for the decoder; the rate is a double sum over log_q = log softmax
+    # HINT      .flatten(1); logits.log_softmax(-1); math.log(v)
+    ### BEGIN SOLUTION
+    y = ((logits + gumbel) / tau).softmax(-1)
+    reconstruction = -F.binary_cross_entropy_with_logits(
+        decode(y.flatten(1)), x, reduction="none"
+    ).sum(1)
+    log_q = logits.log_softmax(-1)
+    return reconstruction - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "categorical_elbo_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+from torch.distributions import Categorical
+
+
+def gumbels(*shape: int, seed: int) -> Tensor:
+    return core.gumbel(shape, generator=core.generator(seed))
+
+
+def word_problem(b: int, g: int, v: int, n: int, tau: float, seed: int) -> tuple:
+    """x, logits, Gumbel noise, tau, decoder."""
+    x = (noise(b, n, seed=seed) > 0).double()
+    return (
+        x,
+        1.5 * noise(b, g, v, seed=seed + 1),
+        gumbels(b, g, v, seed=seed + 2),
+        tau,
+        small_decoder(g * v, n, seed),
+    )
+
+
+def word_parts(x, logits, y, decode) -> tuple[Tensor, Tensor]:
+    """Reconstruction (b,) and rate (b, g) from torch.distributions."""
+    rate = kl_divergence(Categorical(logits=logits), Categorical(logits=torch.zeros_like(logits)))
+    return Bernoulli(logits=decode(y.flatten(1))).log_prob(x).sum(1), rate
+
+
+def word_mistakes(x, logits, gumbel, tau, decode) -> dict[str, Callable]:
+    """What common slips give."""
+    y = torch.softmax((logits + gumbel) / tau, -1)
+    rec, rate = word_parts(x, logits, y, decode)
+    right, (_, g, v) = rec - rate.sum(1), logits.shape
+    seen = lambda blend: word_parts(x, logits, blend, decode)[0] - rate.sum(1)
+    q = Categorical(logits=logits).probs
+    hard = F.one_hot((logits + gumbel).argmax(-1), v).double()
+    return {
+        "the prior's log v is missing in the rate: a code that says nothing must cost 0": lambda: (
+            right + g * math.log(v)
+        ),
+        "the rate must come from q = softmax(logits), not from the blend y": lambda: (
+            rec - (y * (y.log() + math.log(v))).sum((1, 2))
+        ),
+        "the mean of log q must be over q, not over the blend y": lambda: (
+            rec - (y * (q.log() + math.log(v))).sum((1, 2))
+        ),
+        "the rate is added; it is a price": lambda: rec + rate.sum(1),
+        "the rate is missing": lambda: rec,
+        "the symbols' rates are averaged; sum them": lambda: rec - rate.mean(1),
+        "the temperature multiplies; it must divide": lambda: seen(
+            torch.softmax((logits + gumbel) * tau, -1)
+        ),
+        "the temperature divides the noise only": lambda: seen(
+            torch.softmax(logits + gumbel / tau, -1)
+        ),
+        "the temperature divides the logits only": lambda: seen(
+            torch.softmax(logits / tau + gumbel, -1)
+        ),
+        "the temperature is not used": lambda: seen(torch.softmax(logits + gumbel, -1)),
+        "no noise: this is no draw, but the encoder's favourite": lambda: seen(
+            torch.softmax(logits / tau, -1)
+        ),
+        "the noise is subtracted: the Gumbel distribution is not symmetric": lambda: seen(
+            torch.softmax((logits - gumbel) / tau, -1)
+        ),
+        "probabilities are used where logits belong": lambda: seen(
+            torch.softmax((q + gumbel) / tau, -1)
+        ),
+        "the softmax runs over the symbols' places, not over their values (the last dimension)": lambda: (
+            seen(torch.softmax((logits + gumbel) / tau, 1))
+        ),
+        "this is the hard one-hot draw; equation (17) asks for the blend": lambda: seen(hard),
+        "the code is laid out value by value; the decoder reads symbol by symbol (flatten(1))": lambda: (
+            seen(y.mT)
+        ),
+        "the rate is measured in bits or with another logarithm": lambda: (
+            rec - rate.sum(1) / math.log(2)
+        ),
+    }
+
+
+def check_words(*sizes, tau: float, seed: int) -> None:
+    """An answer against torch.distributions."""
+    problem = word_problem(*sizes, tau, seed)
+    x, logits, gumbel, tau, decode = problem
+    rec, rate = word_parts(x, logits, torch.softmax((logits + gumbel) / tau, -1), decode)
+    what = f"categorical_elbo of {sizes[0]} pictures, {sizes[1]} symbols of {sizes[2]} values, tau = {tau}"
+    checks.close(
+        categorical_elbo(*problem), rec - rate.sum(1), what, mistakes=word_mistakes(*problem)
+    )
+
+
+def enumerated_elbo(x: Tensor, logits: Tensor, decode: Callable) -> tuple[Tensor, Tensor]:
+    """Exact ELBO and exact log p(x) by the sum over all v^g codes."""
+    g, v = logits.shape[1:]
+    codes = torch.cartesian_prod(*[torch.arange(v)] * g).reshape(-1, g)
+    inked = torch.stack(
+        [
+            Bernoulli(logits=decode(F.one_hot(c, v).double().flatten()[None])).log_prob(x).sum(1)
+            for c in codes
+        ],
+        1,
+    )
+    log_q = Categorical(logits=logits[:, None]).log_prob(codes[None]).sum(-1)
+    log_joint = inked - g * math.log(v)
+    return (log_q.exp() * (log_joint - log_q)).sum(1), torch.logsumexp(log_joint, 1)
+
+
+# %% nbgrader={"grade_id": "categorical_elbo_check", "grade": true, "points": 3}
+# 4 pictures of 5 pixels, 3 symbols of 2 values, at two temperatures. Then the exact truth: for 2 symbols of 3 values there are only 9
+# codes; at tau = 0.001 the blend is a one-hot draw, and the mean of 4,000 draws must be the enumerated ELBO (4.5 standard errors).
+check_words(4, 3, 2, 5, tau=0.7, seed=4)
+check_words(4, 3, 2, 5, tau=2.0, seed=4)
+x, logits, _, _, decode = word_problem(1, 2, 3, 4, 1.0, 14)
+exact, log_p = enumerated_elbo(x, logits, decode)
+runs = 4000
+draws = categorical_elbo(
+    x.expand(runs, 4), logits.expand(runs, 2, 3), gumbels(runs, 2, 3, seed=SEED + 3), 0.001, decode
+)
+checks.unbiased(draws, exact[0], "categorical_elbo with one-hot codes")
+print(
+    f"ELBO: {draws.mean():.3f} from 4,000 draws, {exact[0]:.3f} by enumeration; log p(x) = {log_p[0]:.3f}."
+)
+### BEGIN HIDDEN TESTS
+check_words(2, 5, 3, 7, tau=0.3, seed=24)
+check_words(3, 1, 6, 2, tau=1.0, seed=34)
+x, logits, gumbel, tau, decode = word_problem(3, 2, 4, 5, 0.5, 44)
+sure = categorical_elbo(x, 900 * logits, gumbel, tau, decode)
+checks.finite(sure, "categorical_elbo of a very sure encoder (0 * log 0: take log_softmax)")
+moved = checks.grad(categorical_elbo, x, logits, gumbel, tau, decode, wrt=1)
+y = torch.softmax((logits + gumbel) / tau, -1)
+rate_only = checks.grad(lambda l: -word_parts(x, l, y, decode)[1].sum(), logits)
+want = (
+    checks.grad(
+        lambda l: word_parts(x, l, torch.softmax((l + gumbel) / tau, -1), decode)[0], logits
+    )
+    + rate_only
+)
+checks.close(
+    moved,
+    want,
+    "the gradient of categorical_elbo in the logits",
+    mistakes={"no gradient flows through the blend": rate_only},
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_words(x, logits, gumbel, tau, decode):
+    """The same from the library's parts."""
+    y = ((logits + gumbel) / tau).softmax(-1)
+    log_q = logits.log_softmax(-1)
+    return bernoulli_log_prob(decode(y.flatten(1)), x) - (
+        log_q.exp() * (log_q + math.log(logits.shape[-1]))
+    ).sum((1, 2))
+
+
+words_of = checks.fallback(
+    categorical_elbo,
+    library_words,
+    works=lambda f: (
+        (f(*(p := word_problem(2, 2, 3, 4, 0.5, 6))) - library_words(*p)).abs().max() < 1e-5
+    ),
+)
+
+# %% [markdown]
+# Train it on MNIST: 20 symbols of 10 values, so at most $20\log10=46$ nats. The temperature falls from 1 to 0.4 (for the gradient, high is quiet and wrong, low is right and noisy: chapter 03).
+
+# %% tags=["lab", "train"]
+GROUPS, VALUES = (20, 10) if PROFILE != "smoke" else (4, 3)
+torch.manual_seed(SEED)
+wordy = vae.CategoricalVAE(
+    MLP(784, (300, 300), GROUPS * VALUES),
+    MLP(GROUPS * VALUES, (300, 300), 784),
+    bernoulli_log_prob,
+    GROUPS,
+    VALUES,
+)
+temperature = {"tau": 1.0}
+
+
+def words_loss(model: vae.CategoricalVAE, x: Tensor) -> Tensor:
+    """Minus your bound at the present temperature."""
+    logits = model.encoder(x).reshape(len(x), GROUPS, VALUES)
+    return -words_of(
+        x, logits, core.gumbel(tuple(logits.shape)).to(logits), temperature["tau"], model.decoder
+    )
+
+
+for state in learn("categorical", wordy, words_loss):
+    temperature["tau"] = max(0.4, 1 - state.step / SETTINGS["categorical"][2])
+wordy.cpu().eval().requires_grad_(False)
+
+
+def words_bound(x: Tensor, tau: float) -> Tensor:
+    """Your bound; at tau = 0.001 the codes are one-hot, so it is one."""
+    logits = wordy.encoder(x).reshape(len(x), GROUPS, VALUES)
+    return words_of(x, logits, core.gumbel(tuple(logits.shape)).to(logits), tau, wordy.decoder)
+
+
+torch.manual_seed(SEED)
+blended, one_hot = (
+    measure(lambda x, tau=tau: words_bound(x, tau), test_digits)
+    for tau in (temperature["tau"], 0.001)
+)
+log_q = wordy.posterior(test_digits)
+rate = (log_q.exp() * (log_q + math.log(VALUES))).sum(-1).mean(0)
+print(f"with blended codes (not a bound)  {blended[0]:.2f} nats")
+print(
+    f"with one-hot codes (-ELBO)        {one_hot[0]:.2f} ± {one_hot[1]:.2f} nats, of which rate {rate.sum():.1f} of at most {GROUPS * math.log(VALUES):.1f}"
+)
+print(
+    "published, Jang et al. 2017, -ELBO with Bernoulli latents: score function ≈ 112.2, straight-through ≈ 116.0, Gumbel-softmax ≈ 105.0"
+)
+report.metric(
+    "categorical VAE test -ELBO",
+    one_hot[0],
+    "nats",
+    note=f"± {one_hot[1]:.2f} on {len(test_digits)} digits",
+)
+
+# %% [markdown]
+# What do the symbols mean? Take the code of a test digit and change *one* symbol, the same one in each row, through all its values. No value has to mean anything to us;
+# yet some symbols turn out to say something that can be seen.
+
+# %% tags=["lab", "hide-input"]
+code = F.one_hot(wordy.posterior(test_digits[[2]]).argmax(-1), VALUES).float()
+changed = {}
+for j in rate.argsort(descending=True)[:4].tolist():
+    variants = code.repeat(VALUES, 1, 1)
+    variants[:, j] = torch.eye(VALUES)
+    changed[f"symbol {j}, model"] = wordy.decoder(variants.flatten(1)).sigmoid()
+plot.show(
+    rows(
+        {"data": test_digits[[2]].repeat(VALUES, 1), **changed},
+        "One symbol runs through its values, the others stay",
+        "The test digit in blue above; below, rows of ten decoded pictures: one symbol of the code takes each of its ten values and the digit changes its stroke, shape or class.",
+        plot.MODEL,
+    )
+)
+
+# %% [markdown]
+# ## 9 · Break it
+#
+# Four bugs that people really make. **Predict** before you run: for each one, does the reported "ELBO" become better or worse? And the model?
+#
+# 1. the noise is forgotten, $z=\mu(x)$
+# 2. the pixels are averaged, the latents are summed
+# 3. `exp(logvar)` is used as the standard deviation of the noise
+# 4. the KL is averaged over the latents
+
+
+# %% tags=["lab"]
+def broken_bound(x, mean, logvar, eps, decode, noise_scale=None, pixels="sum", latents="sum"):
+    """Your bound with one part replaced."""
+    z = mean + ((logvar / 2).exp() if noise_scale is None else noise_scale(logvar)) * eps
+    price = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none")
+    rate = kl_of(mean, logvar)
+    return getattr(price, pixels)(1) - getattr(rate, latents)(1)
+
+
+BUGS = {
+    "no bug": {},
+    "1  noise forgotten": {"noise_scale": lambda logvar: 0 * logvar},
+    "2  pixels averaged": {"pixels": "mean"},
+    "3  variance for std": {"noise_scale": torch.exp},
+    "4  KL averaged": {"latents": "mean"},
+}
+
+
+def with_bug(bug: str) -> tuple[dict[str, float], Tensor]:
+    """Train with the bug; what it reports, what is true, and samples."""
+    bound = functools.partial(broken_bound, **BUGS[bug])
+    model = fit_small(
+        small_vae(),
+        lambda x, mean, logvar, eps, decode, _: -bound(x, mean, logvar, eps, decode).mean(),
+    )
+    mean, logvar = model.posterior(small["test"])
+    reported = -torch.stack(
+        [
+            bound(small["test"], mean, logvar, torch.randn_like(mean), model.decoder).mean()
+            for _ in range(20)
+        ]
+    ).mean()
+    facts = examine(model, K=200)
+    z = torch.randn(10, 8, generator=core.generator(SEED))
+    row = {
+        "reported": reported.item(),
+        "true bound, K = 200": facts["IWAE, K = 200"],
+        "rate": facts["rate"],
+    }
+    return row, model.decoder(z).sigmoid()
+
+
+broken = {bug: with_bug(bug) for bug in BUGS}
+
+
+# %% tags=["lab", "hide-input"]
+def symptom(bug: str) -> plot.Picture:
+    """Reported and true nats, and samples from the prior."""
+    row, samples = broken[bug]
+    with style():
+        fig = picture(8, 1.75, bug)
+        left, right = fig.subplots(1, 2, width_ratios=[1.3, 2])
+        names = ["reported", "true bound, K = 200"]
+        left.barh(["reported", "true"], [row[n] for n in names], color=[plot.NOISE, plot.MODEL])
+        for k, n in enumerate(names):
+            left.text(max(row[n], 0) + 0.7, k, f"{row[n]:.1f}", va="center")
+        left.axvline(broken["no bug"][0]["true bound, K = 200"], color=plot.EXACT, lw=1, ls="--")
+        left.set(xlim=(0, 70), xlabel="nats a digit (dashed: without bug)")
+        sheet = F.pad(samples.reshape(2, 5, 8, 8), (1, 1, 1, 1)).movedim(2, 1).reshape(20, 50)
+        right.imshow(sheet, cmap=plot.sequential("model"), vmin=0, vmax=1)
+        right.set(xticks=[], yticks=[], title="drawn from the prior")
+        right.spines[:].set_visible(False)
+    fig.alt = f"{bug}: reported {row['reported']:.1f} nats, true bound {row['true bound, K = 200']:.1f} nats; ten samples."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=list(BUGS))
+
+# %% [markdown]
+# All five side by side, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+plot.show(
+    plot.table(
+        {bug: row for bug, (row, _) in broken.items()},
+        first="bug",
+        title="8 x 8 digits, test set, nats",
+    )
+)
+for bug in BUGS:
+    plot.show(symptom(bug))
+
+# %% [markdown]
+# Every one of them *reports* a better number than the honest model, and every one of them is worse. A wrong sampler is seen at once, a wrong bound flatters. So how do you catch a bound that lies, without
+# knowing the truth?
+#
+# By the one thing that everybody knows: **probabilities sum to 1.** If $B(x)\le\log p(x)$ for every $x$, then
+#
+# $$\sum_x e^{B(x)}\;\le\;\sum_x p(x)\;=\;1 \tag{18}$$
+#
+# On a world small enough to enumerate, a sum above 1 is proof of a lie, whatever the code looks like. Now write it down as a test.
+
+# %% [markdown] exercise={"id": "is_honest", "difficulty": 4, "importance": 5, "minutes": 15}
+# ### Exercise · The lie detector
+#
+# `bound` maps pictures (b, n) of zeros and ones to values (b,). It draws fresh noise at every call, so a value is an *estimate* of $B(x)$; $B(x)$ is its mean. Return `True` if the bound can be trusted by (18), `False` if its sum
+# exceeds 1 by more than 1 %. Your test is graded by what it says of right and of broken bounds.
+#
+# <details><summary>Hint: all pictures of n pixels</summary>
+#
+# `every_state(n)` from the top of the notebook, $2^n$ rows.
+# </details>
+# <details><summary>Hint: an honest but noisy bound is rejected</summary>
+#
+# Equation (18) has $e^{B}$ of the *mean* $B$. By Jensen the mean of $e^{\text{noisy value}}$ is larger, and so is that of a single draw. Average first, over 400 draws, then take the exponential.
+# </details>
+# <details><summary>Hint: it is slow</summary>
+#
+# Ask for many draws in one call: `bound(states.repeat(400, 1)).reshape(400, -1)`.
+# </details>
+
+
+# %% nbgrader={"grade_id": "is_honest", "solution": true}
+def is_honest(bound: Callable[[Float[Tensor, "b n"]], Float[Tensor, "b"]], n: int) -> bool:
+    """Whether exp of the mean bound sums to at most 1 over all binary pictures, up to 1 % [equation 18]."""
+    # TODO      True for an honest bound, False for one that claims too much
+    # APPROACH  all states; the mean of 400 draws for each; exp; sum; compare with 1.01
+    # HINT      .mean(0) before .exp()
+    ### BEGIN SOLUTION
+    states = every_state(n)
+    draws = bound(states.repeat(400, 1)).reshape(400, len(states))
+    return bool(draws.mean(0).exp().sum() <= 1.01)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "is_honest_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+import functools
+
+
+@functools.cache
+def tiny_world(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Callable]:
+    """A decoder from 2 latents to n pixels; exact log p of all states and a nearly perfect Gaussian q, by quadrature."""
+    decode = small_decoder(2, n, seed, std=1.3)
+    axis = torch.linspace(-6, 6, 121, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)
+    logits, states = decode(z), every_state(n)
+    joint = (
+        logits @ states.T
+        - F.softplus(logits).sum(1, keepdim=True)
+        + Normal(0.0, 1.0).log_prob(z).sum(1, keepdim=True)
+    )
+    log_p = torch.logsumexp(joint, 0) + 2 * math.log(0.1)
+    share = joint.softmax(0)  # the posterior of each state on the grid
+    mean = share.T @ z
+    return log_p, mean, (share.T @ z**2 - mean**2).log(), decode
+
+
+def code_of(x: Tensor) -> Tensor:
+    """The row of every_state that each picture is."""
+    return (x.double() @ 2.0 ** torch.arange(x.shape[1] - 1, -1, -1).double()).long()
+
+
+def bounds_of(n: int, seed: int, drawn: int) -> dict[str, Callable]:
+    """Honest and lying bounds of one tiny world; their noise comes from one stream."""
+    log_p, means, logvars, decode = tiny_world(n, seed)
+    stream = core.generator(1000 + drawn)
+    fresh = lambda *shape: torch.randn(*shape, generator=stream, dtype=torch.float64)
+
+    def terms(x, scale=torch.exp, wide=0.0):
+        mean, logvar = means[code_of(x)], logvars[code_of(x)] + wide
+        eps = fresh(*mean.shape)
+        z = mean + scale(logvar / 2) * eps
+        inked = Bernoulli(logits=decode(z)).log_prob(x.double())
+        rate = kl_divergence(Normal(mean, (logvar / 2).exp()), Normal(torch.zeros_like(mean), 1.0))
+        log_w = inked.sum(1) - z.square().sum(1) / 2 + (eps.square() + logvar).sum(1) / 2
+        return inked, rate, log_w
+
+    def pooled(x, K, shift=0.0):
+        return (
+            torch.logsumexp(torch.stack([terms(x)[2] for _ in range(K)]), 0) - math.log(K) + shift
+        )
+
+    def two_terms(x, beta=1.0, pixels=torch.sum, latents=torch.sum, **options):
+        inked, rate, _ = terms(x, **options)
+        return pixels(inked, 1) - beta * latents(rate, 1)
+
+    return {
+        "the ELBO": two_terms,
+        "IWAE with 4 guesses": lambda x: pooled(x, 4),
+        "log p(x) itself, by quadrature": lambda x: log_p[code_of(x)],
+        "the ELBO of a bad encoder": lambda x: two_terms(x, wide=2.0),
+        "an honest bound whose single draws vary by several nats": lambda x: (
+            log_p[code_of(x)] - 0.4 + 1.8 * fresh(len(x))
+        ),
+        "the KL is averaged over the latents": lambda x: two_terms(x, latents=torch.mean),
+        "the pixels are averaged": lambda x: two_terms(x, pixels=torch.mean),
+        "the noise is forgotten": lambda x: two_terms(x, scale=torch.zeros_like),
+        "the KL is missing": lambda x: two_terms(x, beta=0.0),
+        "the variance is used as the standard deviation": lambda x: two_terms(
+            x, scale=lambda h: (2 * h).exp()
+        ),
+        "IWAE without its - log K": lambda x: pooled(x, 4, math.log(4)),
+        "beta = 0.7 is reported as the ELBO": lambda x: two_terms(x, beta=0.7),
+        "3 % too much for every picture": lambda x: log_p[code_of(x)] + math.log(1.03),
+        "honest for most pictures, but one gets all the probability a second time": lambda x: (
+            torch.where(code_of(x) == 2**n - 2, 0.0, log_p[code_of(x)])
+        ),
+    }
+
+
+FIRST = ".\nLikely mistake: average the draws first, then take the exponential; and take many draws"
+
+
+def judge(
+    answer: Callable,
+    bounds: dict[str, Callable],
+    n: int,
+    right: list[str],
+    wrong: list[str],
+    why: dict[str, str],
+) -> None:
+    """Raise with the first wrong verdict."""
+    for name in [*right, *wrong]:
+        verdict = answer(bounds[name], n)
+        insist(
+            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+            f"is_honest must return True or False, not {type(verdict).__name__}",
+        )
+        word, kind = (
+            ("rejects", "an honest bound") if name in right else ("accepts", "a lying bound")
+        )
+        insist(
+            bool(verdict) == (name in right), f"your test {word} {kind}: {name}{why.get(name, '')}"
+        )
+
+
+# %% nbgrader={"grade_id": "is_honest_check", "grade": true, "points": 4}
+# A decoder from 2 latents to 5 pixels: 32 pictures. Your test meets honest bounds, which it must accept, and lying ones, which it
+# must not.
+honest_ones = ["the ELBO", "IWAE with 4 guesses", "log p(x) itself, by quadrature"]
+liars = [
+    "the KL is averaged over the latents",
+    "the pixels are averaged",
+    "the noise is forgotten",
+    "the KL is missing",
+]
+judge(is_honest, bounds_of(5, 1, SEED), 5, honest_ones, liars, {"the ELBO": FIRST})
+print(f"{len(honest_ones)} honest bounds accepted, {len(liars)} liars caught.")
+### BEGIN HIDDEN TESTS
+noisy = "an honest bound whose single draws vary by several nats"
+judge(
+    is_honest,
+    bounds_of(4, 2, SEED),
+    4,
+    ["the ELBO of a bad encoder", noisy, "log p(x) itself, by quadrature"],
+    [
+        "the variance is used as the standard deviation",
+        "IWAE without its - log K",
+        "beta = 0.7 is reported as the ELBO",
+        "3 % too much for every picture",
+        "honest for most pictures, but one gets all the probability a second time",
+    ],
+    {noisy: FIRST},
+)
+judge(
+    is_honest,
+    bounds_of(3, 3, SEED),
+    3,
+    ["the ELBO"],
+    ["the KL is missing", "the pixels are averaged"],
+    {},
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 10 · Your line in the leaderboard
+#
+# One line a model; chapter 16 collects them all. The nats are *bounds*. Drawing a digit takes one pass through the decoder, however large the picture.
+
+
+# %% tags=["lab"]
+def milliseconds(draw: Callable[[int], Tensor]) -> float:
+    """Time to draw one digit, in a batch of 16; the best of five."""
+    times = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        draw(16)
+        times.append((time.perf_counter() - begin) / 16 * 1000)
+    return min(times)
+
+
+def draw_words(count: int) -> Tensor:
+    """Digits from uniformly drawn codes."""
+    return wordy.decoder(
+        F.one_hot(torch.randint(VALUES, (count, GROUPS)), VALUES).float().flatten(1)
+    )
+
+
+board = {}
+for name, model, draw in [
+    *((n, m, m.sample) for n, m in models.items()),
+    ("categorical", wordy, draw_words),
+]:
+    nats = one_hot[0] if name == "categorical" else honest[name][GUESSES][0]
+    label = {"vae": "VAE, 32 latents", "vae-2d": "VAE, 2 latents"}.get(
+        name, f"VAE, {GROUPS} symbols"
+    )
+    board[label] = {
+        "test nats, at most": nats,
+        "by": "ELBO" if name == "categorical" else f"IWAE, K = {GUESSES}",
+        "ms a digit": milliseconds(draw),
+        "network passes a digit": 1,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+for name, row in board.items():
+    report.metric(f"{name} sampling", row["ms a digit"], "ms a digit")
+plot.show(plot.table(board, best={"test nats, at most": "min", "ms a digit": "min"}))
+
+# %% [markdown]
+# **What you can now do.** Give a picture a hidden cause; learn to guess it and to draw from it with one number; say exactly what that number lacks; tighten it; see why a latent falls silent and make it speak;
+# use words for codes; and catch a bound that lies.
+#
+# **What is still missing.** Look at the samples: smooth, a little soft. The decoder speaks of each pixel *by itself*, so where it is in doubt it answers in grey. A person who sees the picture would object at
+# once. What if we let a second network *look* at the pictures and object? No likelihood, no bound, only a critic to be convinced: chapter 05, **GAN**. The code returns in chapter 07, where words and critic
+# come together, and a chain of a thousand small VAEs with nothing left to learn in their encoders is called a **diffusion model**: chapter 09.

@@ -1,0 +1,736 @@
+"""Right answers in another style and wrong ones that people really give, for each exercise of chapter 04."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from autograde.mutants import alternative, mutant
+
+# ---------------------------------------------------------------- gaussian_kl
+
+
+@alternative("gaussian_kl")
+def by_torch_distributions(mean, logvar):
+    q = torch.distributions.Normal(mean, torch.exp(0.5 * logvar))
+    return torch.distributions.kl_divergence(
+        q, torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    )
+
+
+@alternative("gaussian_kl")
+def with_sigma(mean, logvar):
+    sigma = torch.sqrt(torch.exp(logvar))
+    return -0.5 * (1 + logvar - mean.pow(2) - sigma.pow(2))
+
+
+@alternative("gaussian_kl")
+def latent_by_latent(mean, logvar):
+    out = torch.empty_like(mean)
+    for i in range(mean.shape[0]):
+        for j in range(mean.shape[1]):
+            out[i, j] = 0.5 * (
+                mean[i, j] * mean[i, j] + math.exp(logvar[i, j]) - 1.0 - logvar[i, j]
+            )
+    return out
+
+
+@mutant("gaussian_kl", says="the sign is reversed")
+def negative_kl(mean, logvar):
+    return (1 + logvar - mean**2 - logvar.exp()) / 2
+
+
+@mutant("gaussian_kl", says="the 1/2 is missing")
+def no_half(mean, logvar):
+    return mean**2 + logvar.exp() - 1 - logvar
+
+
+@mutant("gaussian_kl", says="the distributions are swapped")
+def reverse_kl(mean, logvar):
+    return (logvar + (1 + mean**2) / logvar.exp() - 1) / 2
+
+
+@mutant("gaussian_kl", says="logvar is taken for log sigma")
+def log_sigma(mean, logvar):
+    return (mean**2 + (2 * logvar).exp() - 1 - 2 * logvar) / 2
+
+
+@mutant("gaussian_kl", says="standard deviation where the variance belongs")
+def std_for_variance(mean, logvar):
+    return (mean**2 + (logvar / 2).exp() - 1 - logvar) / 2
+
+
+@mutant("gaussian_kl", says="the -1 is missing")
+def constant_forgotten(mean, logvar):
+    return (mean**2 + logvar.exp() - logvar) / 2
+
+
+@mutant("gaussian_kl", says="the sign of logvar is wrong")
+def logvar_added(mean, logvar):
+    return (mean**2 + logvar.exp() - 1 + logvar) / 2
+
+
+@mutant("gaussian_kl", says="the mean enters squared")
+def mean_not_squared(mean, logvar):
+    return (mean + logvar.exp() - 1 - logvar) / 2
+
+
+@mutant("gaussian_kl", says="sum nothing here")
+def summed_latents(mean, logvar):
+    return ((mean**2 + logvar.exp() - 1 - logvar) / 2).sum(1)
+
+
+@mutant("gaussian_kl", says="average nothing here")
+def averaged_latents(mean, logvar):
+    return ((mean**2 + logvar.exp() - 1 - logvar) / 2).mean(1)
+
+
+@mutant("gaussian_kl", says="clamp nothing")
+def clamped_logvar(mean, logvar):
+    logvar = logvar.clamp(-10, 10)
+    return (mean**2 + logvar.exp() - 1 - logvar) / 2
+
+
+# ---------------------------------------------------------------- elbo
+
+
+@alternative("elbo")
+def with_log_sigmoid(x, mean, logvar, eps, decode, beta=1.0):
+    logits = decode(mean + torch.exp(0.5 * logvar) * eps)
+    log_px = (x * F.logsigmoid(logits) + (1 - x) * F.logsigmoid(-logits)).sum(dim=-1)
+    rate = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar)
+    return log_px - beta * rate.sum(dim=-1)
+
+
+@alternative("elbo")
+def with_torch_distributions(x, mean, logvar, eps, decode, beta=1.0):
+    std = logvar.exp().sqrt()
+    q, p = (
+        torch.distributions.Normal(mean, std),
+        torch.distributions.Normal(torch.zeros_like(mean), 1.0),
+    )
+    inked = torch.distributions.Bernoulli(logits=decode(mean + eps * std)).log_prob(x)
+    return inked.sum(1) - beta * torch.distributions.kl_divergence(q, p).sum(1)
+
+
+@alternative("elbo")
+def with_einsum(x, mean, logvar, eps, decode, beta=1.0):
+    logits = decode(torch.addcmul(mean, torch.exp(logvar / 2), eps))
+    return (
+        torch.einsum("bn,bn->b", x, logits)
+        - F.softplus(logits).sum(1)
+        - beta * kl_of(mean, logvar).sum(1)
+    )  # noqa: F821
+
+
+@mutant("elbo", says="the noise is not used")
+def deterministic(x, mean, logvar, eps, decode, beta=1.0):
+    inked = -F.binary_cross_entropy_with_logits(decode(mean), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="exp(logvar) is the variance")
+def variance_as_std(x, mean, logvar, eps, decode, beta=1.0):
+    inked = -F.binary_cross_entropy_with_logits(
+        decode(mean + logvar.exp() * eps), x, reduction="none"
+    ).sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="it is a price, so it is subtracted")
+def rate_added(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked + beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="the pixels are averaged but the latents summed")
+def mean_pixels(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").mean(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="the latents are averaged")
+def mean_latents(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).mean(1)  # noqa: F821
+
+
+@mutant("elbo", says="belongs to each latent, not once to the sum")
+def constant_once(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - beta * 0.5 * ((mean**2 + logvar.exp() - logvar).sum(1) - 1)
+
+
+@mutant("elbo", says="this is a loss")
+def a_loss(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    priced = F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return priced + beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="give one for each picture")
+def batch_mean(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return (inked - beta * kl_of(mean, logvar).sum(1)).mean()  # noqa: F821
+
+
+@mutant("elbo", says="beta is not used")
+def beta_forgotten(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="the sigmoid is taken twice")
+def sigmoid_twice(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z).sigmoid(), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="a squared error is not the log-probability")
+def squared_error(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    return -(decode(z).sigmoid() - x).square().sum(1) - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="one noise vector for the whole batch")
+def shared_noise(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps[0]
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="no gradient flows through z")
+def detached_draw(x, mean, logvar, eps, decode, beta=1.0):
+    z = (mean + (logvar / 2).exp() * eps).detach()
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="no gradient flows through sigma")
+def detached_sigma(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp().detach() * eps
+    inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").sum(1)
+    return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+# ---------------------------------------------------------------- linear_posterior
+
+
+@alternative("linear_posterior")
+def as_tipping_and_bishop(x, W, bias, std):
+    M = W.T @ W + std**2 * torch.eye(W.shape[1], dtype=W.dtype)
+    return torch.linalg.solve(M, W.T @ (x - bias).T).T, std**2 * torch.linalg.inv(M)
+
+
+@alternative("linear_posterior")
+def kalman_gain(x, W, bias, std):
+    evidence = W @ W.T + std * std * torch.eye(W.shape[0], dtype=W.dtype)
+    gain = torch.linalg.solve(evidence, W).T
+    return torch.einsum("kd,bd->bk", gain, x - bias), torch.eye(
+        W.shape[1], dtype=W.dtype
+    ) - gain @ W
+
+
+@alternative("linear_posterior")
+def picture_by_picture(x, W, bias, std):
+    precision = torch.eye(W.size(1), dtype=W.dtype) + (W.T @ W) / (std * std)
+    covariance = torch.cholesky_inverse(torch.linalg.cholesky(precision))
+    return torch.stack([covariance @ W.T @ (row - bias) / std**2 for row in x]), covariance
+
+
+@mutant("linear_posterior", says="this is the precision")
+def precision_returned(x, W, bias, std):
+    precision = torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2
+    return (x - bias) @ W @ torch.linalg.inv(precision) / std**2, precision
+
+
+@mutant("linear_posterior", says="the equation has s squared")
+def std_not_squared(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std)
+    return (x - bias) @ W @ covariance / std, covariance
+
+
+@mutant("linear_posterior", says="the bias is not subtracted")
+def no_bias(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return x @ W @ covariance / std**2, covariance
+
+
+@mutant("linear_posterior", says="the prior is missing")
+def least_squares(x, W, bias, std):
+    covariance = torch.linalg.pinv(W.T @ W / std**2)
+    return (x - bias) @ W @ covariance / std**2, covariance
+
+
+@mutant("linear_posterior", says="the 1/s^2 is missing in the mean")
+def scale_lost(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return (x - bias) @ W @ covariance, covariance
+
+
+@mutant("linear_posterior", says="must still be multiplied by it")
+def mean_not_solved(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return (x - bias) @ W / std**2, covariance
+
+
+@mutant("linear_posterior", says="the latents are correlated given x")
+def diagonal_covariance(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return (x - bias) @ W @ covariance / std**2, torch.diag(covariance.diagonal())
+
+
+@mutant("linear_posterior", says="the covariance lacks a factor")
+def m_inverse_as_covariance(x, W, bias, std):
+    M = W.T @ W + std**2 * torch.eye(W.shape[1], dtype=W.dtype)
+    return (x - bias) @ W @ torch.linalg.inv(M), torch.linalg.inv(M)
+
+
+@mutant("linear_posterior", says="wrong shape")
+def squeezed_mean(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return ((x - bias) @ W @ covariance / std**2).squeeze(), covariance
+
+
+# ---------------------------------------------------------------- iwae
+
+
+@alternative("iwae")
+def guess_by_guess(x, mean, logvar, eps, decode):
+    normal, std = torch.distributions.Normal, torch.exp(0.5 * logvar)
+    weights = []
+    for e in eps:
+        z = mean + std * e
+        inked = torch.distributions.Bernoulli(logits=decode(z)).log_prob(x).sum(-1)
+        weights.append(
+            inked + normal(0.0, 1.0).log_prob(z).sum(-1) - normal(mean, std).log_prob(z).sum(-1)
+        )
+    return torch.stack(weights).logsumexp(0) - torch.log(torch.tensor(float(len(eps))))
+
+
+@alternative("iwae")
+def shifted_by_the_largest(x, mean, logvar, eps, decode):
+    K, b, k = eps.shape
+    z = (mean[None] + torch.exp(logvar[None] / 2) * eps).reshape(K * b, k)
+    logits = decode(z)
+    inked = (x.repeat(K, 1) * logits - F.softplus(logits)).sum(1).view(K, b)
+    log_w = inked + 0.5 * (eps**2).sum(2) - 0.5 * (z**2).sum(1).view(K, b) + 0.5 * logvar.sum(1)
+    top = log_w.max(dim=0).values
+    return top + (log_w - top).exp().mean(0).log()
+
+
+@mutant("iwae", says="the mean of the logs")
+def mean_of_logs(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return (inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2).mean(0)
+
+
+@mutant("iwae", says="it must run over the guesses")
+def over_the_batch(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(
+        inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2, 1
+    ) - math.log(b)
+
+
+@mutant("iwae", says="log K must be subtracted")
+def no_log_k(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2, 0)
+
+
+@mutant("iwae", says="prior and posterior are swapped")
+def swapped_ratio(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(
+        inked + (z**2).sum(-1) / 2 - (eps**2 + logvar).sum(-1) / 2, 0
+    ) - math.log(K)
+
+
+@mutant("iwae", says="q(z|x) is missing")
+def no_q(x, mean, logvar, eps, decode):
+    K, b, k = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    prior = -(z**2).sum(-1) / 2 - k / 2 * math.log(2 * math.pi)
+    return torch.logsumexp(inked + prior, 0) - math.log(K)
+
+
+@mutant("iwae", says="the closed-form KL is an average already")
+def closed_form_kl(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    logits = decode((mean + (logvar / 2).exp() * eps).flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(inked, 0) - math.log(K) - kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("iwae", says="exp(logvar) is the variance")
+def variance_as_std_everywhere(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + logvar.exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(
+        inked - (z**2).sum(-1) / 2 + (eps**2 / 2 + logvar).sum(-1), 0
+    ) - math.log(K)
+
+
+@mutant("iwae", says="lacks its log sigma")
+def no_log_sigma(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(inked - (z**2).sum(-1) / 2 + (eps**2).sum(-1) / 2, 0) - math.log(K)
+
+
+@mutant("iwae", says="all guesses use the same noise")
+def same_noise(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    eps = eps[:1].expand_as(eps)
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return torch.logsumexp(
+        inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2, 0
+    ) - math.log(K)
+
+
+@mutant("iwae", says="stay on the log scale")
+def exp_then_log(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return (inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2).exp().mean(0).log()
+
+
+@mutant("iwae", says="this is a loss")
+def negative_iwae(x, mean, logvar, eps, decode):
+    K, b, _ = eps.shape
+    z = mean + (logvar / 2).exp() * eps
+    logits = decode(z.flatten(0, 1)).reshape(K, b, -1)
+    inked = -F.binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(
+        -1
+    )
+    return math.log(K) - torch.logsumexp(
+        inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2, 0
+    )
+
+
+# ---------------------------------------------------------------- free_bits
+
+
+@alternative("free_bits")
+def with_loop(kl, floor):
+    total = kl.new_zeros(())
+    for column in kl.unbind(1):
+        average = column.sum() / len(column)
+        total = total + (average if average > floor else floor)
+    return total
+
+
+@alternative("free_bits")
+def floor_plus_excess(kl, floor):
+    each = torch.mean(kl, dim=0)
+    return kl.shape[1] * floor + torch.relu(each - floor).sum()
+
+
+@alternative("free_bits")
+def with_maximum(kl, floor):
+    return torch.maximum(kl.mean(0), torch.full_like(kl[0], floor)).sum()
+
+
+@mutant("free_bits", says="before the mean over the batch")
+def clamps_first(kl, floor):
+    return kl.clamp(min=floor).mean(0).sum()
+
+
+@mutant("free_bits", says="each latent has its own floor")
+def floor_of_the_sum(kl, floor):
+    return kl.mean(0).sum().clamp(min=floor)
+
+
+@mutant("free_bits", says="compared with the sum of each picture")
+def floor_of_each_picture(kl, floor):
+    return kl.sum(1).clamp(min=floor).mean()
+
+
+@mutant("free_bits", says="the minimum is taken")
+def minimum_for_maximum(kl, floor):
+    return kl.mean(0).clamp(max=floor).sum()
+
+
+@mutant("free_bits", says="the latents are averaged")
+def latents_averaged(kl, floor):
+    return kl.mean(0).clamp(min=floor).mean()
+
+
+@mutant("free_bits", says="the floor is subtracted")
+def excess_only(kl, floor):
+    return torch.relu(kl.mean(0) - floor).sum()
+
+
+@mutant("free_bits", says="or not at all")
+def no_floor(kl, floor):
+    return kl.mean(0).sum()
+
+
+@mutant("free_bits", says="take its mean")
+def batch_summed(kl, floor):
+    return kl.sum(0).clamp(min=floor).sum()
+
+
+@mutant("free_bits", says="no gradient at all")
+def detached_charge(kl, floor):
+    return kl.detach().mean(0).clamp(min=floor).sum()
+
+
+@mutant("free_bits", says="still pushed down")
+def straight_through_floor(kl, floor):
+    each = kl.mean(0)
+    return (each + (each.clamp(min=floor) - each).detach()).sum()
+
+
+# ---------------------------------------------------------------- categorical_elbo
+
+
+@alternative("categorical_elbo")
+def torch_categorical(x, logits, gumbel, tau, decode):
+    q = torch.distributions.Categorical(logits=logits)
+    uniform = torch.distributions.Categorical(logits=torch.zeros_like(logits))
+    y = F.softmax((q.logits + gumbel) / tau, dim=2).reshape(len(x), -1)
+    inked = torch.distributions.Bernoulli(logits=decode(y)).log_prob(x).sum(1)
+    return inked - torch.distributions.kl_divergence(q, uniform).sum(1)
+
+
+@alternative("categorical_elbo")
+def by_entropy(x, logits, gumbel, tau, decode):
+    b, g, v = logits.shape
+    scaled = (logits + gumbel) / tau
+    y = (scaled - scaled.logsumexp(-1, keepdim=True)).exp()
+    out = decode(y.view(b, g * v))
+    entropy = -(logits.softmax(-1) * logits.log_softmax(-1)).sum(-1)
+    return (x * out - F.softplus(out)).sum(1) - (math.log(v) - entropy).sum(1)
+
+
+@mutant("categorical_elbo", says="the prior's log v is missing")
+def no_prior(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * log_q).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="not from the blend y")
+def rate_of_the_blend(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    return inked - (y * (y.log() + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="must be over q, not over the blend y")
+def blend_weighs_log_q(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    return inked - (y * (logits.log_softmax(-1) + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="the rate is added")
+def price_added(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked + (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="the symbols' rates are averaged")
+def mean_over_symbols(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum(2).mean(1)
+
+
+@mutant("categorical_elbo", says="the temperature multiplies")
+def multiplied_by_tau(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) * tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="the temperature divides the noise only")
+def bracket_forgotten(x, logits, gumbel, tau, decode):
+    y = (logits + gumbel / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="the encoder's favourite")
+def no_noise(x, logits, gumbel, tau, decode):
+    y = (logits / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="probabilities are used where logits belong")
+def probabilities_for_logits(x, logits, gumbel, tau, decode):
+    y = ((logits.softmax(-1) + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="not over their values")
+def softmax_over_places(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="equation (17) asks for the blend")
+def hard_code(x, logits, gumbel, tau, decode):
+    y = F.one_hot((logits + gumbel).argmax(-1), logits.shape[-1]).to(logits.dtype)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="value by value")
+def laid_out_by_value(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.mT.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="0 * log 0")
+def log_of_probabilities(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    q = logits.softmax(-1)
+    return inked - (q * (q.log() + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="no gradient flows through the blend")
+def detached_blend(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1).detach()
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+# ---------------------------------------------------------------- is_honest
+
+
+@alternative("is_honest")
+def draw_after_draw(bound, n):
+    pictures = torch.tensor(
+        [[(i >> j) & 1 for j in range(n)] for i in range(2**n)], dtype=torch.float64
+    )
+    total = sum(bound(pictures) for _ in range(300))
+    return not bool(torch.exp(total / 300).sum() > 1.01)
+
+
+@alternative("is_honest")
+def on_the_log_scale(bound, n):
+    states = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * n).double()
+    draws = torch.stack([bound(states.repeat(50, 1)).view(50, -1).mean(0) for _ in range(24)])
+    return float(torch.logsumexp(draws.mean(0), 0)) <= math.log(1.01)
+
+
+@mutant("is_honest", says="accepts a lying bound")
+def always_trusting(bound, n):
+    return True
+
+
+@mutant("is_honest", says="rejects an honest bound")
+def never_trusting(bound, n):
+    return False
+
+
+@mutant("is_honest", says="accepts a lying bound")
+def only_below_zero(bound, n):
+    states = every_state(n)  # noqa: F821
+    return bool((bound(states.repeat(400, 1)).reshape(400, -1).mean(0) <= 0).all())
+
+
+@mutant("is_honest", says="average the draws first")
+def exponential_first(bound, n):
+    states = every_state(n)  # noqa: F821
+    draws = bound(states.repeat(400, 1)).reshape(400, len(states))
+    return bool(draws.exp().mean(0).sum() <= 1.01)
+
+
+@mutant("is_honest", says="rejects an honest bound")
+def a_single_draw(bound, n):
+    return bool(bound(every_state(n)).exp().sum() <= 1.01)  # noqa: F821
+
+
+@mutant("is_honest", says="accepts a lying bound")
+def mean_over_pictures(bound, n):
+    states = every_state(n)  # noqa: F821
+    return bool(bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().mean() <= 1.01)
+
+
+@mutant("is_honest", says="rejects an honest bound")
+def must_be_exactly_one(bound, n):
+    states = every_state(n)  # noqa: F821
+    total = bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().sum()
+    return bool((total - 1).abs() < 0.01)
+
+
+@mutant("is_honest", says="accepts a lying bound: 3 % too much for every picture")
+def too_tolerant(bound, n):
+    states = every_state(n)  # noqa: F821
+    return bool(bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().sum() <= 1.05)
+
+
+@mutant("is_honest", says="accepts a lying bound")
+def a_few_random_pictures(bound, n):
+    states = every_state(n)[: 2**n // 2]  # noqa: F821
+    return bool(2 * bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().sum() <= 1.01)
