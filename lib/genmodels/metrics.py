@@ -24,12 +24,15 @@ __all__ = [
     "floor",
     "frechet",
     "frechet_gaussians",
+    "jensen_shannon",
+    "kl",
     "mean_and_error",
     "mmd",
     "modes",
     "nats",
     "precision_recall",
     "sliced_w2",
+    "total_variation",
 ]
 
 Features = Callable[[Tensor], Tensor]
@@ -70,6 +73,22 @@ def nats(bits_per_dim: float | Tensor, dims: int, levels: int = 1) -> float | Te
     """Bits per dimension back to nats per sample: the inverse of ``bits_per_dim``."""
     require(dims > 0 and levels > 0, f"dims and levels must be positive; got {dims} and {levels}")
     return (bits_per_dim - math.log2(levels)) * dims * math.log(2)
+
+
+def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """sum_k p_k (log p_k - log q_k) over the last dimension, of tables of log-probabilities; 0 log 0 counts as 0."""
+    return torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
+
+
+def jensen_shannon(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """KL(p | m) / 2 + KL(q | m) / 2 with m = (p + q) / 2, of tables: at most log 2 (Lin 1991)."""
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return (kl(log_p, log_m) + kl(log_q, log_m)) / 2
+
+
+def total_variation(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
+    """sum_k |p_k - q_k| / 2, of tables: the largest difference that p and q make on any event."""
+    return (log_p.exp() - log_q.exp()).abs().sum(-1) / 2
 
 
 def _points(x: Tensor, features: Features | None = None, least: int = 2) -> Float[Tensor, "n d"]:

@@ -34,6 +34,51 @@ def test_units_refuse_nonsense():
         metrics.nats(1.0, 3, 0)
 
 
+P = torch.tensor([[0.5, 0.2, 0.3, 0.0], [0.1, 0.6, 0.1, 0.2], [0.25, 0.25, 0.0, 0.5]], dtype=torch.float64)
+Q = torch.tensor([[0.4, 0.3, 0.1, 0.2], [0.3, 0.3, 0.2, 0.2], [0.1, 0.2, 0.0, 0.7]], dtype=torch.float64)
+
+
+def every_event(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """The largest p(A) - q(A) over all events A, by enumeration."""
+    events = torch.cartesian_prod(*[torch.tensor([0.0, 1.0]).double()] * p.shape[-1])
+    return ((p - q) @ events.T).amax(-1)
+
+
+def from_scipy(p: torch.Tensor, q: torch.Tensor) -> dict[str, torch.Tensor]:
+    from scipy.spatial.distance import jensenshannon
+    from scipy.special import rel_entr
+
+    return {
+        "kl": torch.from_numpy(rel_entr(p.numpy(), q.numpy()).sum(-1)),
+        "jensen_shannon": torch.from_numpy(jensenshannon(p.numpy(), q.numpy(), axis=-1) ** 2),
+        "total_variation": every_event(p, q),
+    }
+
+
+@pytest.mark.parametrize("name", ["kl", "jensen_shannon", "total_variation"])
+def test_divergences_of_tables(name):
+    f = getattr(metrics, name)
+    checks.close(f(P.log(), Q.log()), from_scipy(P, Q)[name], name)
+    checks.close(f(P.log(), P.log()), torch.zeros(3).double(), f"{name} of a table and itself", atol=1e-12)
+    apart = torch.eye(2).double().log()
+    limit = {"kl": math.inf, "jensen_shannon": math.log(2), "total_variation": 1.0}[name]
+    checks.close(f(apart[0], apart[1]), limit, f"{name} of tables that share no state")
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("kl", lambda p, q: metrics.kl(q, p)),  # the other direction
+        ("kl", lambda p, q: (p.exp() * (p - q)).sum(-1)),  # 0 log 0 is NaN
+        ("jensen_shannon", lambda p, q: (metrics.kl(p, q) + metrics.kl(q, p)) / 2),  # Jeffreys
+        ("total_variation", lambda p, q: (p.exp() - q.exp()).abs().sum(-1)),  # without the half
+    ],
+)
+def test_divergences_notice_sabotage(name, wrong):
+    with pytest.raises(checks.CheckFailed):
+        checks.close(wrong(P.log(), Q.log()), from_scipy(P, Q)[name], name)
+
+
 def test_mean_and_error():
     got = metrics.mean_and_error(torch.tensor([1.0, 2.0, 4.0, 9.0]))
     assert got.mean == 4 and got.n == 4
