@@ -335,3 +335,13 @@ def processes():
         except OSError:
             continue
     return text
+
+
+@pytest.mark.parametrize("theft", ["truth(x)", "globals()['truth'](x)", "__import__('__main__').truth(x)"])
+def test_an_oracle_is_the_judges_alone(pool, theft):
+    """The folded cell that knows the truth is in the student's notebook, but an answer that calls it finds nothing."""
+    oracle = code("def truth(x): return 2 * x", grade_id="f_oracle")
+    test = "checks.close(f(torch.ones(3)), truth(torch.ones(3)), 'f')"
+    assert points(pool, DOUBLE, test, DOUBLE, between=[oracle])[0] == 4
+    got, said = points(pool, DOUBLE, test, f"def f(x): return {theft}", between=[oracle])
+    assert got == 0 and "truth" in said, said

@@ -13,6 +13,7 @@ from typing import Any
 from autograde.errors import Refusal
 
 SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
+ORACLE = "_oracle"
 
 
 def parse(code: str) -> ast.Module | None:
@@ -64,6 +65,11 @@ class Step:
     names: tuple[str, ...] = ()  # students' names that this cell reads
     exercise: str | None = None  # the answer that this test is about
     last: bool = False  # the last test of its exercise
+
+    @property
+    def hidden(self) -> bool:
+        """An oracle, ``NAME_oracle``: the judge runs it, the student's process never does, so no answer can call it."""
+        return self.kind == SETUP and (self.grade_id or "").endswith(ORACLE)
 
 
 @dataclass(frozen=True)
