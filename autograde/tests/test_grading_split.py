@@ -53,7 +53,7 @@ def submission(made, answers, extra=()):
 def pool(request):
     if request.param < sandbox.tier():
         pytest.skip(f"this machine gives sandbox tier {sandbox.tier()}: install bubblewrap for tier 1")
-    with Pool(["genmodels.checks", "genmodels.core"], [], LIMITS, level=request.param) as pool:
+    with Pool(request.param).configure(["genmodels.checks"], ["optim"], [], LIMITS) as pool:
         yield pool
 
 

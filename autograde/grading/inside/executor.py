@@ -171,13 +171,16 @@ def make_shell() -> Shell:
     config.InteractiveShell.banner1 = ""
     config.InteractiveShell.cache_size = 0
     shell = Shell.instance(config=config)
-    import matplotlib
-
-    matplotlib.use("module://matplotlib_inline.backend_inline")
-    from matplotlib_inline.backend_inline import flush_figures
-
-    shell.events.register("post_execute", flush_figures)
+    shell.events.register("post_execute", show_figures)
     return shell
+
+
+def show_figures() -> None:
+    """Figures that a cell leaves open are shown below it, as in Jupyter; chapters without figures pay nothing."""
+    if "matplotlib.pyplot" in sys.modules:
+        from matplotlib_inline.backend_inline import flush_figures
+
+        flush_figures()
 
 
 class Executor:

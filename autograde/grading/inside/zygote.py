@@ -1,4 +1,4 @@
-"""The warm parent in a sandbox: imports everything once, then forks one supervised body for each submission.
+"""The warm parent in its sandbox: imports everything once, then forks supervised bodies, two for each submission.
 
 It reads one request a datagram from standard input, with four descriptors: the instructor's line to the body, the
 line between judge and student, where raw output goes, and the instructor's line to the keeper. It never runs a line
@@ -21,29 +21,35 @@ from collections.abc import Callable
 
 REQUEST_MAX = 1 << 20
 SEED = 20_240
-LESSON = [
-    "import torch\nlayer = torch.nn.Linear(2, 2); o = torch.optim.Adam(layer.parameters())\n"
+ROLES = {"student": "autograde.grading.student.serve", "judge": "autograde.grading.judge.main"}
+LESSONS = {  # what a chapter that speaks of this will import behind one's back
+    "": "1/0",
+    "optim": "import torch\nlayer = torch.nn.Linear(2, 2); o = torch.optim.Adam(layer.parameters())\n"
     "layer(torch.ones(1, 2)).sum().backward(); o.step()",
-    "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.imshow([[1]]); plt.title('x'); plt.show()",
-    "1/0",
-]
+    "plt": "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.imshow([[1]]); plt.title('x'); plt.show()",
+    "ipywidgets": "import ipywidgets as w\nw.interact(lambda x: x, x=(0, 3))",
+}
 
 
-def warm(modules: list[str]) -> None:
-    """Import what chapters use, and what running a typical cell imports behind one's back."""
-    warnings.filterwarnings("ignore")
+def basics() -> None:
+    """Import what every chapter needs; the chapter itself may not be known yet."""
     import torch
 
     torch.set_num_threads(1)
-    for name in ("matplotlib.pyplot", "matplotlib_inline.backend_inline", "ipywidgets", *modules):
+    from autograde.grading.inside.executor import make_shell
+
+    make_shell()
+
+
+def warm(modules: list[str], topics: list[str]) -> None:
+    """Import what this chapter uses, and what running its cells will import behind one's back."""
+    warnings.filterwarnings("ignore")
+    for name in modules:
         try:
             importlib.import_module(name)
         except ImportError:
             continue
-    from autograde.grading.inside.executor import make_shell
-
-    make_shell()
-    for name in _learn():
+    for name in _learn([LESSONS[topic] for topic in ("", *topics)]):
         try:
             importlib.import_module(name)
         except ImportError:
@@ -53,8 +59,8 @@ def warm(modules: list[str]) -> None:
     gc.freeze()
 
 
-def _learn() -> list[str]:
-    """Names of the modules that a throw-away child had to import to run a plain lesson."""
+def _learn(lessons: list[str]) -> list[str]:
+    """Names of the modules that a throw-away child had to import to run these cells."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -64,7 +70,7 @@ def _learn() -> list[str]:
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (1, 2):
                 os.dup2(null, descriptor)
-            for cell in LESSON:
+            for cell in lessons:
                 Shell.instance().run_cell(cell, silent=True)
             os.write(writer, "\n".join(sys.modules).encode())
         finally:
@@ -137,14 +143,17 @@ def seed() -> None:
 
 
 def main() -> None:
-    """Warm up, say so, and fork on request until the instructor is gone."""
-    config = json.loads(sys.argv[1])
-    # -P keeps the current folder off the path; nothing writable may ever be on it
-    warm(config["modules"])
-    role = importlib.import_module(config["role"])
-    importlib.import_module("autograde.grading.inside.jail")
-    files, folders = library_files(config["library"], config["withheld"])
+    """Warm up, hear about the chapter, say when ready, and fork on request until the instructor is gone."""
     requests = socket.socket(fileno=os.dup(0))
+    basics()
+    roles = {name: importlib.import_module(module) for name, module in ROLES.items()}
+    importlib.import_module("autograde.grading.inside.jail")
+    message = requests.recv(REQUEST_MAX)
+    if not message:
+        return
+    config = json.loads(message)
+    warm(config["modules"], config["topics"])
+    files, folders = library_files(config["library"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
     from autograde.grading.inside.keeper import keep
@@ -166,10 +175,11 @@ def main() -> None:
             *passed, owner = descriptors
             os.dup2(os.open(os.devnull, os.O_RDWR), 0)
             request["fds"] = passed
-            request["withheld"] = config["withheld"]
-            request["rules"]["read"] += files
+            student = request["role"] == "student"
+            request["withheld"] = config["withheld"] if student else []
+            request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
             request["rules"]["list_only"] = folders
-            keep(socket.socket(fileno=owner), request, body(request, passed, role.enter))
+            keep(socket.socket(fileno=owner), request, body(request, passed, roles[request["role"]].enter))
         for descriptor in descriptors:
             os.close(descriptor)
 

@@ -14,7 +14,7 @@ from autograde.errors import Refusal
 from autograde.grading.instructor import cache as caching
 from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read
 from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import SandboxFailed
+from autograde.grading.instructor.pool import Pool, SandboxFailed
 from autograde.grading.instructor.result import PASSED, Result
 from autograde.grading.instructor.rounds import JudgeFailed
 from autograde.grading.instructor.sandbox import Limits
@@ -88,6 +88,7 @@ class ClassRun:
         self.cache = caching.Cache(root, plan.chapter)
         self.report = Report(plan.chapter)
         self.scheduler: str | None = None
+        self.pool: Pool | None = None  # one that has begun to warm up already
 
     def key(self, submission: Submission) -> str:
         """The cache's name for it."""
@@ -132,6 +133,8 @@ class ClassRun:
         finally:
             if workers:
                 workers.close()
+            if self.pool:
+                self.pool.close()
         self.report.rows.sort(key=lambda row: row.student)
         self.report.seconds = time.monotonic() - start
         return self.report
@@ -140,7 +143,7 @@ class ClassRun:
         """Threads here, or a cluster."""
         if self.scheduler:
             return Cluster(self.plan, self.limits, self.scheduler)
-        return Local(self.plan, self.limits, self.jobs)
+        return Local(self.plan, self.limits, self.jobs, self.pool)
 
     def one(self, submission: Submission) -> Result:
         """Grade one submission outside a class run, without writing to the gradebook."""

@@ -26,31 +26,43 @@ class SandboxFailed(RuntimeError):
     """The sandbox itself did not start: nobody's fault but the machine's, and never a grade."""
 
 
-class Zygote:
-    """One warm parent in its sandbox."""
+class Pool:
+    """The warm parent of a grading run, in its sandbox, and a working folder.
 
-    def __init__(self, role: str, modules: list[str], limits: Limits, withheld: list[str], run: str, level: int):
-        self.role, self.limits, self.run, self.level = role, limits, run, level
-        self.lock, self.numbers, self.ready = threading.Lock(), itertools.count(), False
+    It starts to warm up at once; ``configure`` tells it the chapter. Each body that it forks gets namespaces, a user,
+    a Landlock domain and limits of its own: the two of a submission share nothing but the line between them.
+    """
+
+    def __init__(self, level: int | None = None):
+        self.level = level or sandbox.tier()
         if self.level > JAILED:
             raise Refusal(sandbox.ADVICE[sandbox.NONE])
-        parts = ["inside", "student"] + (["judge"] if role == "judge" else [])
-        roles = {"student": "autograde.grading.student.serve", "judge": "autograde.grading.judge.main"}
-        library = str(sandbox.library()) if sandbox.library() else None
-        config = {"role": roles[role], "modules": modules, "withheld": withheld, "library": library}
-        program = [sys.executable, "-P", "-m", "autograde.grading.inside.zygote", json.dumps(config)]
+        self.lock, self.numbers, self.ready, self.limits = threading.Lock(), itertools.count(), False, Limits()
+        self.run = tempfile.mkdtemp(prefix="autograde-")
+        os.chmod(self.run, 0o711)
+        program = [sys.executable, "-P", "-m", "autograde.grading.inside.zygote"]
         if self.level == NAMESPACED:
-            program = [*sandbox.bubblewrap(parts), "--", *program]
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            program = [*sandbox.bubblewrap(["inside", "student", "judge"]), "--", *program]
+        self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             program, stdin=theirs, stdout=self.errors, stderr=self.errors, env=sandbox.environment(), cwd="/"
         )
         theirs.close()
-        self.line = ours
+
+    def configure(self, modules: list[str], topics: list[str], withheld: list[str], limits: Limits) -> Pool:
+        """What the chapter imports and speaks of, and which of the library's answers students must not reach."""
+        self.limits = limits
+        library = sandbox.library()
+        about = {"modules": modules, "topics": topics, "withheld": withheld, "library": str(library or "")}
+        try:
+            self.line.send(json.dumps(about).encode())
+        except OSError:  # it has ended already; `wait` says why
+            pass
+        return self
 
     def wait(self) -> None:
-        """Until it is warm; several can warm up at the same time."""
+        """Until it is warm."""
         with self.lock:
             if self.ready:
                 return
@@ -62,10 +74,10 @@ class Zygote:
             if not answer.get("ready"):
                 self.errors.seek(0)
                 said = self.errors.read()[-2000:].decode(errors="replace")
-                raise SandboxFailed(f"the sandbox for the {self.role} did not start {answer}: {said}")
+                raise SandboxFailed(f"the sandbox did not start {answer}: {said}")
             self.ready = True
 
-    def fork(self, peer: socket.socket) -> Body:
+    def fork(self, role: str, peer: socket.socket) -> Body:
         """A new body; ``peer`` is its end of the line between judge and student."""
         self.wait()
         control, theirs = socket.socketpair()
@@ -74,17 +86,17 @@ class Zygote:
         uid = 200_000 + next(_users) % 100_000 if os.geteuid() == 0 else None
         scratch, number = "/tmp", next(self.numbers)
         if self.level != NAMESPACED:
-            scratch = os.path.join(self.run, f"{self.role}-{number}")
+            scratch = os.path.join(self.run, f"{role}-{number}")
             os.mkdir(scratch, 0o700)
             if uid is not None:
                 os.chown(scratch, uid, uid)
-        request = self._request(scratch, uid)
+        request = self._request(scratch, uid) | {"role": role}
         passed = [theirs.fileno(), peer.fileno(), raw_in, its.fileno()]
         with self.lock:
             try:
                 socket.send_fds(self.line, [json.dumps(request).encode()], passed)
             except OSError as error:
-                raise SandboxFailed(f"the sandbox for the {self.role} is gone: {error}") from None
+                raise SandboxFailed(f"the sandbox is gone: {error}") from None
         theirs.close()
         its.close()
         os.close(raw_in)
@@ -113,35 +125,13 @@ class Zygote:
             "rules": rules,
         }
 
-    def close(self) -> None:
-        """End it; its bodies end with it."""
-        self.line.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.errors.close()
-
-
-class Pool:
-    """The two warm parents of a grading run, and their working folder."""
-
-    def __init__(self, modules: list[str], library: list[str], limits: Limits, level: int | None = None):
-        self.limits = limits
-        level = level or sandbox.tier()
-        self.run = tempfile.mkdtemp(prefix="autograde-")
-        os.chmod(self.run, 0o711)
-        self.student = Zygote("student", modules, limits, library, self.run, level)
-        self.judge = Zygote("judge", modules, limits, [], self.run, level)
-
     def pair(self) -> tuple[Body, Body]:
         """A student and a judge, joined by a line of their own."""
         ours, theirs = socket.socketpair()
         try:
-            student = self.student.fork(ours)
+            student = self.fork("student", ours)
             try:
-                return student, self.judge.fork(theirs)
+                return student, self.fork("judge", theirs)
             except BaseException:
                 student.end()
                 raise
@@ -150,9 +140,16 @@ class Pool:
             theirs.close()
 
     def close(self) -> None:
-        """Leave no process, file or mount."""
-        self.student.close()
-        self.judge.close()
+        """Leave no process, file or mount. Closing twice does nothing."""
+        if self.errors.closed:
+            return
+        self.line.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
         shutil.rmtree(self.run, ignore_errors=True)
 
     def __enter__(self) -> Pool:

@@ -123,6 +123,7 @@ def environment() -> dict[str, str]:
         "LOGNAME": "student",
         "HOME": "/tmp",
         "MPLCONFIGDIR": "/tmp/matplotlib",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "NBGRADER_EXECUTION": "autograde",
         "PYTHONDONTWRITEBYTECODE": "1",
     }

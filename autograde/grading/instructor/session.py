@@ -12,6 +12,7 @@ from autograde.grading.instructor.cache import Cache
 from autograde.grading.instructor.classrun import ClassRun, Graded, Report, read_one, students_of
 from autograde.grading.instructor.intake import NotGradable
 from autograde.grading.instructor.plan import Plan
+from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.reasons import reason
 from autograde.grading.instructor.result import Result
 from autograde.grading.instructor.sandbox import ADVICE, JAILED, NONE, Limits, tier
@@ -50,13 +51,22 @@ def _chosen(root: Path, plan: Plan, wanted: list[str] | None) -> list[str]:
 
 def run(root: Path, chapter: str, options: Options, quiet: bool = False, course: Path | None = None) -> Report:
     """Grade, with a progress bar; ``course`` holds the chapters where ``root`` holds only submissions."""
+    if tier() == NONE:
+        raise Refusal(ADVICE[NONE])
+    pool = None if options.scheduler else Pool()  # it warms up while we read
+    try:
+        return _run(root, chapter, options, quiet, course, pool)
+    finally:
+        if pool:
+            pool.close()
+
+
+def _run(root: Path, chapter: str, options: Options, quiet: bool, course: Path | None, pool: Pool | None) -> Report:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from autograde.grading.instructor.preprocessors import write_config
 
-    if tier() == NONE:
-        raise Refusal(ADVICE[NONE])
     plan = planning.load(chapter, course or root)
     students = _chosen(root, plan, options.students)
     console = Console(stderr=True, quiet=quiet)
@@ -65,7 +75,7 @@ def run(root: Path, chapter: str, options: Options, quiet: bool = False, course:
     limits = limits_for(plan, options.timeout)
     jobs = options.jobs or os.cpu_count() or 1
     work = ClassRun(plan, root, limits, jobs, gradebook(root, options.db), options.force)
-    work.scheduler = options.scheduler
+    work.scheduler, work.pool = options.scheduler, pool
     write_config(root, course or root)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     done = 0

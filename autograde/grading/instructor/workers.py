@@ -39,9 +39,9 @@ def work(plan: Plan, pool: Pool, submission: Submission, limits: Limits) -> Resu
 class Local:
     """Threads over one pair of warm parents."""
 
-    def __init__(self, plan: Plan, limits: Limits, jobs: int):
+    def __init__(self, plan: Plan, limits: Limits, jobs: int, pool: Pool | None = None):
         self.plan, self.limits, self.ahead = plan, limits, 2 * jobs
-        self.pool = Pool(plan.modules, plan.withheld, limits)
+        self.pool = (pool or Pool()).configure(plan.modules, plan.topics, plan.withheld, limits)
         self.threads = ThreadPoolExecutor(jobs)
         self.stopped = threading.Event()
 
@@ -70,7 +70,7 @@ def on_a_worker(plan: Plan, submission: Submission, limits: Limits) -> dict:
     name = f"{plan.key} {limits}"
     with _lock:
         if name not in _pools:
-            _pools[name] = Pool(plan.modules, plan.withheld, limits)
+            _pools[name] = Pool().configure(plan.modules, plan.topics, plan.withheld, limits)
             atexit.register(_pools[name].close)
     return work(plan, _pools[name], submission, limits).document()
 

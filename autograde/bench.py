@@ -1,0 +1,168 @@
+"""How fast is grading? Plain nbgrader and ours on the same files, end to end with the gradebook.
+
+``python -m autograde.bench 01 --size 30`` prints seconds, submissions a minute, memory and where our time goes.
+Training and figures (cells tagged ``lab``) are taken out for both: ours would skip them, nbgrader would run them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from autograde.chapters import Chapter, root, select
+
+
+def make_class(chapter: Chapter, folder: Path, size: int) -> Any:
+    """``size`` submissions that differ: references, alternatives and mistakes in turn; nbgrader's source notebook."""
+    import nbformat
+
+    from autograde import notebooks
+    from autograde.mutants import notebook_with, variants
+
+    choices = {e.name: itertools.cycle(variants(chapter, e)[:-1]) for e in chapter.exercises}
+    for number in range(size):
+        notebook = notebook_with(chapter, {name: next(options).source for name, options in choices.items()})
+        path = folder / "submitted" / f"s{number:04d}" / chapter.id / f"{chapter.name}.ipynb"
+        path.parent.mkdir(parents=True)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(f"student {number}", id="own"))
+        path.write_text(nbformat.writes(_without_labs(notebook)))
+        for options in list(choices.values())[: number % len(choices)]:
+            next(options)
+    source = _without_labs(notebooks.source(chapter))
+    path = folder / "source" / chapter.id / f"{chapter.name}.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(source, path)
+    return source
+
+
+def _without_labs(notebook: Any) -> Any:
+    notebook.cells = [c for c in notebook.cells if "lab" not in c.metadata.get("tags", [])]
+    return notebook
+
+
+class Memory:
+    """The largest sum of the memory of this process and all it started, sampled."""
+
+    def __init__(self) -> None:
+        self.peak, self.stop = 0, threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop.set()
+        self.thread.join()
+
+    def _watch(self) -> None:
+        import psutil
+
+        me = psutil.Process()
+        while not self.stop.wait(0.5):
+            total = 0
+            for process in [me, *me.children(recursive=True)]:
+                try:
+                    total += process.memory_full_info().pss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total)
+
+
+def ours(folder: Path, chapter: str, jobs: int) -> dict:
+    """Grade with the split judge; seconds by part."""
+    from autograde.grading.instructor import gradebook, session
+
+    spent = {"record": 0.0}
+    write = gradebook.Writer.write
+
+    def timed(*arguments: Any) -> Any:
+        start = time.monotonic()
+        try:
+            return write(*arguments)
+        finally:
+            spent["record"] += time.monotonic() - start
+
+    gradebook.Writer.write = timed
+    try:
+        with Memory() as memory:
+            start = time.monotonic()
+            report = session.run(folder, chapter, session.Options(jobs=jobs), quiet=True)
+            seconds = time.monotonic() - start
+    finally:
+        gradebook.Writer.write = write
+    scores = {row.student: row.score for row in report.rows}
+    inside = sum(row.result.seconds for row in report.rows if row.result)
+    parts = {
+        "start-up and reference": report.warm,
+        "in the sandboxes, over all jobs": inside,
+        "recording": spent["record"],
+    }
+    return {"seconds": seconds, "scores": scores, "parts": parts, "memory": memory.peak, "count": len(report.rows)}
+
+
+def plain(folder: Path, chapter: Chapter, source: Any, size: int) -> dict:
+    """The same files with nbgrader as it comes."""
+    from autograde.grading.instructor import gradebook, plan
+
+    other = folder / "plain"
+    other.mkdir()
+    for name in ("source", "submitted"):
+        shutil.copytree(folder / name, other / name)
+    for extra in sorted((other / "submitted").iterdir())[size:]:
+        shutil.rmtree(extra)
+    made = plan.make(chapter.id, chapter.name, source)
+    gradebook.register(made, f"sqlite:///{other / 'gradebook.db'}")
+    binaries = os.path.dirname(sys.executable)
+    env = os.environ | {"PATH": f"{binaries}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    start = time.monotonic()
+    command = [f"{binaries}/nbgrader", "autograde", chapter.id]
+    done = subprocess.run(command, cwd=other, env=env, capture_output=True, text=True)
+    seconds = time.monotonic() - start
+    with gradebook.session(f"sqlite:///{other / 'gradebook.db'}") as book:
+        scores = {s.student.id: s.score for s in book.assignment_submissions(chapter.id)}
+    return {"seconds": seconds, "scores": scores, "count": size, "errors": done.stderr if done.returncode else ""}
+
+
+def main() -> None:
+    """Print the comparison."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("chapter", nargs="?", default="01")
+    arguments.add_argument("--size", type=int, default=30, help="submissions in the class")
+    arguments.add_argument(
+        "--plain", type=int, default=None, help="how many of them plain nbgrader grades; default all"
+    )
+    arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    options = arguments.parse_args()
+    chapter = select(root(), [options.chapter])[0]
+    with tempfile.TemporaryDirectory(prefix="autograde-bench-") as temporary:
+        folder = Path(temporary)
+        source = make_class(chapter, folder, options.size)
+        mine = ours(folder, options.chapter, options.jobs)
+        per = mine["seconds"] / mine["count"]
+        print(f"ours           {mine['count']:>5} submissions {mine['seconds']:>8.1f} s {60 / per:>8.1f} a minute")
+        for name, seconds in mine["parts"].items():
+            print(f"    {name:<34} {seconds:>8.1f} s")
+        print(f"    {'peak memory':<34} {mine['memory'] / 2**30:>8.2f} GB")
+        count = options.size if options.plain is None else options.plain
+        if count:
+            other = plain(folder, chapter, source, count)
+            theirs = other["seconds"] / other["count"]
+            print(f"plain nbgrader {count:>5} submissions {other['seconds']:>8.1f} s {60 / theirs:>8.1f} a minute")
+            print(f"ratio {theirs / per:.1f} (submissions a minute)")
+            differ = [s for s, score in other["scores"].items() if score != mine["scores"].get(s)]
+            print(f"{len(differ)} of {count} scores differ" + (f": {', '.join(differ[:5])}" if differ else ""))
+            print(other["errors"][-2000:])
+
+
+if __name__ == "__main__":
+    main()
