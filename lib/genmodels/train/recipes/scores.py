@@ -79,7 +79,9 @@ def _recipe(name: str, about: str, make_process: MakeProcess) -> Recipe:
     profiles = {
         "smoke": Profile(model(16, 1, 2), 12, Settings(steps=30, lr=1e-2, warmup=1, clip=CLIP, ema=0.9)),
         "laptop": Profile(
-            model(64, 4, 4), 12, Settings(steps=2500, lr=4e-3, optimizer=adamw, schedule="cosine", warmup=125, clip=CLIP)
+            model(64, 4, 4),
+            12,
+            Settings(steps=2500, lr=4e-3, optimizer=adamw, schedule="cosine", warmup=125, clip=CLIP),
         ),
         # Not compiled: the rate of the noise is a forward derivative, in float64.
         "gpu": Profile(

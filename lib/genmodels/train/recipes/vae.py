@@ -78,7 +78,7 @@ RECIPES = (
         "vae",
         "variational autoencoder of binarised digits (arXiv 1312.6114)",
         32,
-        Settings(steps=9000, lr=4e-3, schedule="cosine", warmup=450),
+        Settings(steps=12_000, lr=4e-3, schedule="cosine", warmup=600),
     ),
     _recipe(
         "vae-2d",

@@ -1,0 +1,235 @@
+"""What the recipes add to the modules they train: features, hidden labels, block bounds and concrete scores."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from genmodels import checks, data
+from genmodels.core import generator
+from genmodels.discrete import Masking, Uniform
+from genmodels.nets import FeatureNet, Transformer
+from genmodels.text import block_nll
+from genmodels.train import find_recipe
+from genmodels.train.recipes.diffusion import hide_labels
+from genmodels.train.recipes.features import ATTRIBUTE_CLASSES, portraits_and_labels
+from genmodels.train.recipes.scores import ScoreNet, score_bound
+from genmodels.train.recipes.text import block_bound
+
+
+def shaken(net: nn.Module, std: float = 0.3) -> nn.Module:
+    """float64, with random weights everywhere: many layers start at zero, which would hide mistakes."""
+    random = generator(1)
+    for p in net.double().parameters():
+        p.data = std * torch.randn(p.shape, generator=random, dtype=p.dtype)
+    return net.eval()
+
+
+# --- features ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "size", "classes"), [(3, 16, (5, 2)), (1, 28, (10,)), (2, 7, (2, 3, 4))])
+def test_a_recogniser_is_a_linear_layer_on_its_features(channels, size, classes):
+    net = shaken(FeatureNet(channels, size, classes, width=4, dim=6))
+    x = torch.rand(3, channels, size, size, dtype=torch.float64)
+    f = net.features(x)
+    assert f.shape == (3, 6)
+    logits = net(x)
+    assert [part.shape for part in logits] == [(3, k) for k in classes]
+    checks.close(torch.cat(logits, 1), F.linear(f, net.head.weight, net.head.bias))
+    labels = torch.stack([torch.arange(3) % k for k in classes], 1)
+    by_hand = torch.zeros(3, dtype=torch.float64)
+    right = torch.zeros(3, len(classes), dtype=torch.float64)
+    for i in range(3):
+        for a, part in enumerate(logits):
+            p = part[i].exp() / part[i].exp().sum()
+            by_hand[i] -= p[labels[i, a]].log()
+            right[i, a] = float(part[i].max() == part[i, labels[i, a]])
+    checks.close(net.loss(x, labels), by_hand)
+    checks.close(net.correct(x, labels), right)
+
+
+def test_where_a_part_is_matters_to_the_features():
+    net = shaken(FeatureNet(1, 16, (2,), width=4, dim=6))
+    x = torch.zeros(1, 1, 16, 16, dtype=torch.float64)
+    here, there = x.clone(), x.clone()
+    here[..., 4, 4] = there[..., 4, 8] = 1
+    assert (net.features(here) - net.features(there)).norm() > 1e-3
+
+
+def test_a_recogniser_refuses_other_pictures():
+    net = FeatureNet(3, 16, (5, 2), width=4)
+    with pytest.raises(ValueError, match=r"expected pictures of shape \(b, 3, 16, 16\); got \(2, 3, 8, 8\)"):
+        net.features(torch.zeros(2, 3, 8, 8))
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        FeatureNet(3, 16, (5, 1))
+    with pytest.raises(ValueError, match="at least 4 pixels"):
+        FeatureNet(3, 3, (5,))
+
+
+def test_the_attributes_are_those_of_the_data():
+    train = data.portraits("valid")
+    assert ATTRIBUTE_CLASSES == tuple(len(words) for words in train.words.values())
+    x, labels = portraits_and_labels("valid")
+    assert torch.equal(x, train.x)
+    for column, name in enumerate(train.attributes):
+        assert torch.equal(labels[:, column], train.attributes[name])
+
+
+# --- labels told or not --------------------------------------------------------------------------------------------
+
+
+def shares_of_told_labels():
+    """A probability uniform in [0, 1] makes every number of told labels equally likely; a tenth is told nothing."""
+    n, k = 20_000, 3
+    x, labels = torch.zeros(n, 1), torch.randint(4, (n, k), generator=generator(0))
+    same, seen = hide_labels((x, labels), generator(1))
+    assert same is x
+    told = seen >= 0
+    assert torch.equal(seen[told], labels[told])
+    assert seen[~told].eq(-1).all()
+    checks.distributed(told.sum(1), torch.tensor([0.1 + 0.9 / 4, 0.9 / 4, 0.9 / 4, 0.9 / 4]))
+    checks.distributed(told[told.sum(1) == 1].long().argmax(1), torch.full((k,), 1 / k))
+
+
+def test_shares_of_told_labels():
+    shares_of_told_labels()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("drop_labels(few, -1", "drop_labels(labels, -1"),
+        ("draw(len(labels), 1)", "0.5"),
+        ("draw(labels.shape)", "draw(len(labels), 1)"),
+        ("drop_labels(few, -1, UNTOLD, generator=generator)", "few"),
+    ],
+)
+def test_oracle_of_labels_catches(old, new, edit):
+    edit(hide_labels, old, new)
+    with pytest.raises(AssertionError):
+        shares_of_told_labels()
+
+
+def test_the_told_model_hears_what_it_is_told():
+    recipe = find_recipe("ddpm")
+    model = shaken(recipe.profile("smoke").model())
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    labels = torch.tensor([[3, 1, 2, 4, 5, 6, 7, 1, 1, 1, 1]] * 2)
+    nothing = torch.full_like(labels, -1)
+    checks.close(model(x, 0.5), model(x, 0.5, nothing))
+    for column in range(labels.shape[1]):
+        one = nothing.clone()
+        one[:, column] = labels[:, column]
+        assert (model(x, 0.5, one) - model(x, 0.5, nothing)).abs().max() > 1e-6, column
+
+
+# --- blocks of text ------------------------------------------------------------------------------------------------
+
+L = 8
+TEXT = torch.randint(69, (2, L), generator=generator(3))
+
+
+def tiny() -> Transformer:
+    """Sharp enough that the loss depends on how many of a block's tokens are masked."""
+    return shaken(Transformer(70, 8, 2, 2, max_len=L, causal=False), std=1.0)
+
+
+def block_bound_is_unbiased(block, n=2000):
+    with torch.no_grad():
+        exact = block_nll(tiny(), TEXT, block, 69)
+        draws = block_bound(tiny(), TEXT.repeat(n, 1), block, generator=generator(4)).reshape(n, 2)
+    checks.unbiased(draws, exact)
+
+
+@pytest.mark.parametrize("block", [2, 4])
+def test_block_bound_is_unbiased(block):
+    block_bound_is_unbiased(block)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("block / k, 0.0", "1.0, 0.0"),
+        ("(1 + draw(b, l // block, 1) * block)", "(draw(b, l // block, 1) * block)"),
+        ("torch.where(hidden.reshape(b, l), MASK, x)", "torch.where(~hidden.reshape(b, l), MASK, x)"),
+    ],
+)
+def test_block_oracle_catches(old, new, edit):
+    edit(block_bound, old, new)
+    with pytest.raises(AssertionError):
+        block_bound_is_unbiased(4)
+
+
+def test_blocks_of_one_are_the_autoregressive_likelihood_without_chance():
+    with torch.no_grad():
+        exact = block_nll(tiny(), TEXT, 1, 69)
+        for seed in (0, 1):
+            checks.close(block_bound(tiny(), TEXT, 1, generator=generator(seed)), exact)
+    with pytest.raises(ValueError, match="block must divide the length 8; got 3"):
+        block_bound(tiny(), TEXT, 3)
+
+
+# --- concrete scores -----------------------------------------------------------------------------------------------
+
+V = 5
+T = torch.tensor([0.3, 0.8], dtype=torch.float64)
+
+
+def net_and_noisy(make_process):
+    net = shaken(ScoreNet(make_process, 8, 2, 2, symbols=V))
+    x0 = torch.randint(V, (2, L), generator=generator(5))
+    return net, x0, net.process.corrupt(x0, T, generator=generator(6))
+
+
+def posterior_of(net, x, t=T):
+    """The guess w as Bayes' rule makes it the denoiser p(x_0 | x_t): w times the likelihood of what is seen."""
+    out = net.body(x, cond=net.time(t)).masked_fill(~net.process.clean, -torch.inf)
+    joint = out.softmax(-1) * net.process.likelihood(x, t)
+    return joint / joint.sum(-1, keepdim=True)
+
+
+def score_is_that_of_its_denoiser(make_process):
+    net, _, x = net_and_noisy(make_process)
+    with torch.no_grad():
+        got, want = net(x, T), net.process.ratio(x, posterior_of(net, x), T).log()
+    jumps = x == V if make_process is Masking else torch.ones_like(x, dtype=torch.bool)
+    assert jumps.sum() > 2
+    checks.close(got[jumps], want[jumps])
+    assert got.gather(2, x[..., None]).abs().max() == 0
+
+
+@pytest.mark.parametrize("make_process", [Masking, Uniform])
+def test_score_is_that_of_its_denoiser(make_process):
+    score_is_that_of_its_denoiser(make_process)
+
+
+@pytest.mark.parametrize("make_process", [Masking, Uniform])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(1 - alpha) * process.pi", "alpha * process.pi"),
+        ("alpha.log() + log_w", "log_w"),
+        ("log_m - log_m.gather(2, x[..., None])", "log_m"),
+    ],
+)
+def test_score_oracle_catches(make_process, old, new, edit):
+    edit(ScoreNet.forward, old, new)
+    with pytest.raises(AssertionError):
+        score_is_that_of_its_denoiser(make_process)
+
+
+def test_score_entropy_of_masks_is_the_weighted_cross_entropy():
+    """Two ways to one bound, from the same draws: the score's, and the masked denoiser's."""
+    net, x0, _ = net_and_noisy(Masking)
+    with torch.no_grad():
+        got = score_bound(net, x0, generator=generator(7))
+        denoise = lambda x, t: posterior_of(net, x, t).log()
+        want = net.process.nelbo(denoise, x0, generator=generator(7))
+    checks.close(got, want, rtol=1e-6)
+
+
+def test_a_score_takes_one_time_for_all():
+    net, _, x = net_and_noisy(Uniform)
+    with torch.no_grad():
+        checks.close(net(x, 0.4), net(x, torch.tensor([0.4, 0.4], dtype=torch.float64)))
