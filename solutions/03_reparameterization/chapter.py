@@ -1,0 +1,2143 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 · Gradients through randomness
+#
+# ![Two ways to differentiate an average of random points: move the points along with the distribution, or leave
+# them and change their weights. Beside them three triangles of relaxed samples, from lukewarm, near the middle, to
+# cold, in the corners.](../assets/03_reparameterization.png)
+#
+# A network throws a die. You do not like what the die did, and you want the network to throw better. So you
+# ask for the gradient, and there is none: nobody can differentiate a die.
+#
+# **The one idea.** Never differentiate the die; differentiate the *average*. There are two ways to reach its
+# parameters. Either **move the sample** (write it as a smooth function of the parameters and of noise that
+# has none), or **move its weight** (leave the sample where it is and make it more or less likely). Every
+# estimator of this chapter is one of the two, or a compromise that is not quite right, and you will measure
+# how wrong it is.
+#
+# | | |
+# |---|---|
+# | **You will build** | pathwise and score-function gradients, a baseline for free, Gumbel-max and Gumbel-softmax, a smooth F1, and a test that tells a biased estimator from a noisy one |
+# | **Time** | about 2 hours: 40 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
+# | **You need** | PyTorch's autograd; expectations, softmax and standard errors (chapter 00) |
+# | **Computing** | {{budget}} |
+#
+# <details><summary><b>Sources</b></summary>
+#
+# - Score function (REINFORCE): R. Williams, *Simple statistical gradient-following algorithms*, Machine Learning 1992
+# - Optimal constant baseline: L. Weaver and N. Tao, UAI 2001
+# - Pathwise for Gaussians: Kingma and Welling, 2013, [arXiv 1312.6114](https://arxiv.org/abs/1312.6114); Rezende, Mohamed, Wierstra, 2014, [arXiv 1401.4082](https://arxiv.org/abs/1401.4082)
+# - Implicit reparameterization: Figurnov, Mohamed, Mnih, 2018, [arXiv 1805.08498](https://arxiv.org/abs/1805.08498)
+# - Leave-one-out: Kool, van Hoof, Welling, *Buy 4 REINFORCE samples, get a baseline for free*, ICLR workshop 2019
+# - Gumbel-softmax: Jang, Gu, Poole, 2016, [arXiv 1611.01144](https://arxiv.org/abs/1611.01144); Concrete: Maddison, Mnih, Teh, 2016, [arXiv 1611.00712](https://arxiv.org/abs/1611.00712)
+# - Straight-through: Bengio, Léonard, Courville, 2013, [arXiv 1308.3432](https://arxiv.org/abs/1308.3432)
+# - A survey of all of them: Mohamed, Rosca, Figurnov, Mnih, 2019, [arXiv 1906.10652](https://arxiv.org/abs/1906.10652)
+# </details>
+
+# %% tags=["parameters"]
+PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (more seeds and steps)
+TRAIN = True  # nothing here trains for long: False only shortens section 11
+
+# %% nbgrader={"grade_id": "setup", "locked": true}
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genmodels import checks, core
+from genmodels import estimators as est
+
+SEED = 0
+torch.manual_seed(SEED)
+
+
+def every_state(n: int) -> Tensor:
+    """All 2^n binary vectors, one a row."""
+    return torch.cartesian_prod(*[torch.tensor([0.0, 1.0], dtype=torch.float64)] * n).reshape(-1, n)
+
+
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
+# %% tags=["lab"]
+import time
+
+import numpy as np
+import scipy.integrate
+import scipy.stats
+from torch.distributions import Beta, Categorical, Gamma, Normal
+
+from genmodels import data, lab, plot, report
+from genmodels.plot.style import HEAT, picture, style
+
+# %% [markdown]
+# ## 1 · Pretend you have read no paper
+#
+# What we want, in all of this chapter, is one thing: the gradient of an average *whose distribution has the
+# parameters*,
+#
+# $$\nabla_\theta\; J(\theta),\qquad J(\theta)=\mathbb E_{z\sim p_\theta}[f(z)] \tag{1}$$
+#
+# Take a world so small that we know the answer. Three outcomes, with probabilities
+# $\pi=\mathrm{softmax}(\theta)$; outcome $k$ is the $k$-th corner $z=e_k$ of a triangle, and costs
+# $f(z)=(w\cdot z-1)^2$. The average is a sum of three terms, so plain autograd gives the truth:
+
+# %%
+THETA = torch.tensor([0.6, -0.4, 0.1], dtype=torch.float64)
+W = torch.tensor([1.5, -0.5, 2.5], dtype=torch.float64)
+
+
+def cost(z: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b"]:
+    """f(z) = (w . z - 1)^2: defined at the corners and between them."""
+    return (z @ W - 1).square()
+
+
+CORNERS = torch.eye(3, dtype=torch.float64)
+theta = THETA.clone().requires_grad_()
+(theta.softmax(0) * cost(CORNERS)).sum().backward()
+TRUTH = theta.grad  # the enumerated gradient: what every estimator below aims at
+print("costs of the outcomes ", cost(CORNERS).tolist())
+print("their probabilities   ", [f"{p:.4f}" for p in THETA.softmax(0)])
+print("exact gradient        ", [f"{g:+.4f}" for g in TRUTH])
+
+# %% [markdown]
+# Real worlds have $2^{200}$ outcomes, and we must make do with samples. So: draw, average the costs, and
+# call `backward()`, as we always do.
+
+# %% tags=["lab"]
+theta = THETA.clone().requires_grad_()
+z = CORNERS[Categorical(logits=theta).sample((1000,))]
+try:
+    cost(z).mean().backward()
+except RuntimeError as error:
+    print("RuntimeError:", str(error)[:60], "...")
+
+# %% [markdown]
+# Autograd is right to refuse. A sampled corner is a constant: it does not remember with which odds it was
+# drawn. Then wiggle $\theta_1$ by $\pm h$ and watch the average, which is a *finite difference*. With fresh
+# noise on the two sides, the noise is divided by $2h$:
+
+# %% tags=["lab"]
+g, rows = core.generator(SEED), {}
+for h in (0.5, 0.1, 0.02):
+    up, down = (THETA + s * torch.tensor([h, 0, 0]) for s in (1, -1))
+    sides = [
+        cost(CORNERS[core.sample_categorical(t.expand(400, 100, 3), generator=g)]).mean(1)
+        for t in (up, down)
+    ]
+    slopes = (sides[0] - sides[1]) / (2 * h)
+    rows[f"h = {h}"] = {
+        "mean of 400": f"{slopes.mean():+.3f}",
+        "spread of one": f"{slopes.std():.3f}",
+    }
+rows["exact"] = {"mean of 400": f"{TRUTH[0]:+.3f}", "spread of one": "0"}
+plot.show(plot.table(rows, title="d/dθ₁ by finite differences, 2 × 100 draws each", first="step"))
+
+# %% [markdown]
+# A large $h$ has a bias, a small one drowns in noise, and a network with a million parameters would need a
+# million such pairs. We need something better, and there are exactly two handles to pull. A sample
+# contributes its *place* and its *weight* to the average:
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def two_handles() -> plot.Picture:
+    """A Gaussian is moved to the right: the samples ride along, or they stay and change their weights."""
+    x = torch.linspace(-3.5, 4.5, 400)
+    points = torch.tensor([-1.9, -1.1, -0.5, 0.0, 0.4, 0.9, 1.4, 2.1])
+    density = lambda x, m: torch.exp(-((x - m) ** 2) / 2) / math.sqrt(2 * math.pi)
+    with style():
+        fig = picture(8, 2.9)
+        axes = fig.subplots(1, 2, sharey=True)
+        titles = ("move the sample (pathwise)", "move its weight (score function)")
+        for ax, title in zip(axes, titles):
+            ax.plot(x, density(x, 0), color=plot.NOISE, label="before")
+            ax.plot(x, density(x, 0.7), color=plot.MODEL, label="after θ + dθ")
+            ax.set(title=title, xlabel="z", yticks=[], ylim=(-0.19, 0.44))
+            ax.axhline(0, color=plot.NOISE, lw=0.6)
+        arrow = {"arrowstyle": "-|>", "color": plot.GRADIENT, "lw": 1.6}
+        for p in points.tolist():
+            axes[0].annotate("", (p + 0.6, -0.07), (p, -0.07), arrowprops=arrow)
+            axes[0].scatter(p, -0.07, s=26, color=plot.DATA, zorder=3)
+            axes[1].annotate("", (p, -0.07 + 0.045 * p), (p, -0.07), arrowprops=arrow)
+            axes[1].scatter(p, -0.07, s=26, color=plot.DATA, zorder=3)
+        axes[0].legend(loc="upper right")
+    fig.alt = (
+        "A bell curve moves to the right. Left: eight samples each move to the right with it, green arrows. "
+        "Right: the samples stay; those on the right get heavier (arrows up), those on the left lighter (arrows down)."
+    )
+    return fig
+
+
+plot.show(two_handles())
+
+# %% [markdown]
+# ## 2 · Move the sample
+#
+# If $z$ is Gaussian we can write the draw as a smooth function of the parameters and of noise that knows
+# nothing of them:
+#
+# $$z=\mu+\sigma\,\varepsilon,\quad \varepsilon\sim\mathcal N(0,1)\qquad\text{in code}\qquad
+# \texttt{z = mean + std * eps} \tag{2}$$
+#
+# Now $J=\mathbb E_\varepsilon[f(\mu+\sigma\varepsilon)]$. The distribution under the average is fixed, so the
+# gradient may go inside, and the chain rule does the rest:
+#
+# $$\frac{\partial J}{\partial\mu}=\mathbb E\bigl[f'(z)\bigr],\qquad
+# \frac{\partial J}{\partial\sigma}=\mathbb E\bigl[f'(z)\,\varepsilon\bigr] \tag{3}$$
+#
+# This is the **pathwise** gradient, or *reparameterization trick*. *With a pencil:* for $f=z^2$ it gives
+# $\mathbb E[2z]=2\mu$ and $\mathbb E[2z\varepsilon]=2\sigma$, the derivatives of
+# $\mathbb E z^2=\mu^2+\sigma^2$.
+#
+# Networks give out $\log\sigma^2$ (`log_var`), which may be any number; then $\sigma=e^{\log\sigma^2/2}$.
+
+# %% [markdown] exercise={"id": "draw_normal", "difficulty": 1, "importance": 5, "minutes": 8}
+# ### Exercise · A draw that remembers its parameters
+#
+# Draw $z\sim\mathcal N(\mu,\sigma^2)$ so that gradients flow into `mean` and `log_var`. Every VAE and every
+# diffusion model of this course contains this line.
+#
+# <details><summary>Hint: the gradient is zero, or there is none</summary>
+#
+# `torch.normal(mean, std)` and `Normal(...).sample()` return numbers without a past. Draw `eps` first, from
+# a distribution without parameters, and then compute with it.
+# </details>
+# <details><summary>Hint: my samples are too wide</summary>
+#
+# `log_var` is $\log\sigma^2$. So `log_var.exp()` is the variance, and $\sigma$ is its root.
+# </details>
+# <details><summary>Hint: all samples of the batch deviate in the same way</summary>
+#
+# Each entry needs its own noise: `torch.randn(mean.shape, ...)`.
+# </details>
+
+
+# %% nbgrader={"grade_id": "draw_normal", "solution": true} autograde={"library": ["genmodels.estimators.normal"]}
+def draw_normal(
+    mean: Float[Tensor, "*s"],
+    log_var: Float[Tensor, "*s"],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "*s"]:
+    """One draw from N(mean, exp(log_var)) for each entry, differentiable in both [equation 2].
+
+    All noise comes from ``generator``; the dtype is that of ``mean``.
+    """
+    # TODO      return mean + std * eps
+    # APPROACH  eps of the shape of mean, from the generator; std from log_var
+    # HINT      torch.randn(shape, generator=..., dtype=...)
+    ### BEGIN SOLUTION
+    eps = torch.randn(mean.shape, generator=generator, dtype=mean.dtype)
+    return mean + (0.5 * log_var).exp() * eps
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "draw_normal_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def closed_form(phi: Tensor, power: float = 1.0) -> Tensor:
+    """E[z^2 + sin z] for z ~ N(phi^3, s^2), s = exp(power phi): by the Gaussian's characteristic function."""
+    mean, var = phi**3, (2 * power * phi).exp()
+    return mean**2 + var + mean.sin() * (-var / 2).exp()
+
+
+def uniform_closed_form(phi: Tensor) -> Tensor:
+    """The same average if eps were uniform, with mean 0 and variance 1."""
+    mean, std, edge = phi**3, phi.exp(), 3**0.5 * phi.exp()
+    return mean**2 + std**2 + mean.sin() * edge.sin() / edge
+
+
+def check_draw(answer: Callable, size: tuple[int, ...], seed: int) -> None:
+    """The two gradients of a draw, entry by entry, with the noise worked out from the draw itself."""
+    g = core.generator(seed)
+    mean, log_var = (torch.randn(size, generator=g, dtype=torch.float64) for _ in range(2))
+    draw = lambda mean, log_var: answer(mean, log_var, core.generator(seed + 1))
+    z = draw(mean, log_var)
+    checks.shape(z, size, "draw_normal(mean, log_var)")
+    off = z - mean
+    eps = off / (log_var / 2).exp()
+    insist(
+        not torch.allclose(eps, eps[:1].expand_as(eps)),
+        "one eps for the whole batch: each entry needs noise of its own",
+    )
+    cut = "the draw is cut off from its parameters: sample(), torch.normal or a detach; use mean + std * eps"
+    checks.close(
+        checks.grad(draw, mean, log_var),
+        torch.ones(size),
+        "the gradient of the draws with respect to mean",
+        mistakes={cut: torch.zeros(size)},
+    )
+    checks.close(
+        checks.grad(draw, mean, log_var, wrt=1),
+        off / 2,
+        "the gradient with respect to log_var, which is std * eps / 2 = (z - mean) / 2,",
+        mistakes={
+            "log_var.exp() is the variance; std = exp(log_var / 2)": off,
+            "log_var is a logarithm; std = exp(log_var / 2)": off / log_var,
+            "a variance of 0.5 * exp(log_var)? std = exp(log_var / 2)": off / 4,
+            cut: torch.zeros(size),
+        },
+    )
+
+
+# %% nbgrader={"grade_id": "draw_normal_check", "grade": true, "points": 2}
+# First the gradient of each single draw, which is known. Then a whole average: z ~ N(phi^3, e^(2 phi))
+# and f = z^2 + sin z at phi = 1/2, where dJ/dphi = 5.728164 exactly. 20,000 draws must agree within
+# 4.5 standard errors.
+check_draw(draw_normal, (5, 3), SEED)
+half = torch.full((20_000,), 0.5, dtype=torch.float64)
+exact = checks.grad(closed_form, half[:1])[0]
+
+
+def random_cost(phi: Tensor) -> Tensor:
+    z = draw_normal(phi**3, 2 * phi, core.generator(SEED + 2))
+    return z**2 + z.sin()
+
+
+slopes = checks.grad(random_cost, half)
+wide, flat = (
+    checks.grad(f, half[:1])[0] for f in (lambda phi: closed_form(phi, 2.0), uniform_closed_form)
+)
+checks.unbiased(
+    slopes,
+    exact,
+    "the pathwise gradient dJ/dphi",
+    mistakes={
+        "log_var.exp() is the variance; std = exp(log_var / 2)": wide,
+        "the noise must be standard normal; this is what uniform noise gives": flat,
+    },
+)
+error = slopes.std() / len(slopes) ** 0.5
+print(f"exact {exact:.6f}   pathwise {slopes.mean():.3f} ± {error:.3f} from {len(slopes):,} draws")
+### BEGIN HIDDEN TESTS
+check_draw(draw_normal, (7,), SEED + 3)
+check_draw(draw_normal, (2, 1, 4), SEED + 4)
+n = 20_000
+mean, log_var = torch.tensor([1.0, -3.0]).double(), torch.tensor([-1.0, 2.0]).double()
+z = draw_normal(mean.expand(n, 2), log_var.expand(n, 2), core.generator(SEED + 5))
+eps = (z - mean) / (log_var / 2).exp()
+insist(
+    len(eps[:, 0].unique()) > n / 2,
+    "one eps for the whole batch: each entry needs noise of its own",
+)
+insist(
+    not torch.allclose(eps[:, 0], eps[:, 1]),
+    "one eps for all dimensions: each entry needs noise of its own",
+)
+pairs = torch.cat([eps, eps**2, eps.prod(1, keepdim=True), eps**4], 1)
+checks.unbiased(
+    pairs,
+    torch.tensor([0, 0, 1, 1, 0, 3, 3]),
+    "the moments (z - mean)/std: mean 0 (twice), square 1 (twice), product 0, fourth power 3 (twice);"
+    " the noise must be standard normal;",
+)
+one = torch.zeros(64)
+draw = lambda seed: draw_normal(one, one, core.generator(seed))
+insist(
+    torch.equal(draw(5), draw(5)),
+    "the same generator seed gave two different results: take all noise from it",
+)
+insist(not torch.equal(draw(5), draw(6)), "two seeds gave the same draws: is a seed fixed inside?")
+### END HIDDEN TESTS
+
+# %%
+draws = checks.fallback(
+    draw_normal,
+    lambda mean, log_var, generator=None: est.normal(
+        mean, (log_var / 2).exp(), generator=generator
+    ),
+    works=lambda f: (
+        abs(float(checks.grad(f, torch.zeros(3), torch.ones(3)).sum()) - 3) < 1e-6
+        and f(torch.full((2, 2), 9.0), torch.full((2, 2), -40.0)).sub(9).abs().max() < 1e-3
+    ),
+)
+
+# %% [markdown]
+# *Where does 5.728164 come from?* For a Gaussian, $\mathbb E z^2=\mu^2+\sigma^2$ and
+# $\mathbb E\sin z=\sin(\mu)\,e^{-\sigma^2/2}$. With $\mu=\varphi^3$, $\sigma=e^\varphi$ and
+# $\mu'=3\varphi^2$, $\sigma'=\sigma$:
+#
+# $$\frac{dJ}{d\varphi}=2\mu\mu'+2\sigma^2+e^{-\sigma^2/2}\bigl(\mu'\cos\mu-\sigma^2\sin\mu\bigr)
+# = 0.1875+5.4366+0.1041 = 5.7282 \tag{4}$$
+#
+# No integral, no sample; and quadrature agrees:
+
+# %% tags=["lab"]
+phi, h = 0.5, 1e-4
+mu, var, slope = phi**3, math.exp(2 * phi), 3 * phi**2
+by_hand = (
+    2 * mu * slope + 2 * var + math.exp(-var / 2) * (slope * math.cos(mu) - var * math.sin(mu))
+)
+mean_cost = lambda phi: scipy.stats.norm(phi**3, math.exp(phi)).expect(
+    lambda z: z * z + math.sin(z)
+)
+print(f"equation (4)   {by_hand:.6f}")
+print(f"quadrature     {(mean_cost(phi + h) - mean_cost(phi - h)) / (2 * h):.6f}")
+
+# %% [markdown]
+# ## 3 · Move the sample when there is no formula for it
+#
+# A Gamma or a Beta draw comes out of a rejection loop. Is there a path to differentiate? Every continuous
+# draw can be written as $z=F_\theta^{-1}(u)$: the number whose cumulative probability is $u$. We cannot
+# write $F^{-1}$, but we need not. Along the path, $F_\theta(z(\theta))=u$ does not change; differentiate
+# *that*:
+#
+# $$\frac{\partial F_\theta}{\partial\theta}(z)+p_\theta(z)\,\frac{dz}{d\theta}=0
+# \qquad\Longrightarrow\qquad \frac{dz}{d\theta}=-\frac{\partial F_\theta(z)/\partial\theta}{p_\theta(z)} \tag{5}$$
+#
+# This is **implicit reparameterization**: sample however you like, then attach the derivative afterwards.
+# *With a pencil:* for a Gaussian, $F=\Phi((z-\mu)/\sigma)$, and (5) gives $dz/d\mu=1$, as it should. In code
+# it is one line, `z - (F - F.detach()) / p.detach()`: its value is $z$, its derivative (5). PyTorch's
+# `Gamma` and `Beta` do the same inside `rsample()`. Let us check that, with $\partial F/\partial\theta$ taken
+# from scipy's distribution function by a central difference:
+
+# %% tags=["lab"]
+# One draw each: dz/da by equation (5), beside what PyTorch attaches to its own draws.
+torch.manual_seed(SEED)
+families = {
+    "Gamma(a, 1)": (lambda a: Gamma(a, torch.ones_like(a)), lambda a: scipy.stats.gamma(a)),
+    "Beta(a, 2.5)": (
+        lambda a: Beta(a, 2.5 * torch.ones_like(a)),
+        lambda a: scipy.stats.beta(a, 2.5),
+    ),
+}
+shape, h, paths, rows = 1.7, 1e-5, {}, {}
+for name, (ours, theirs) in families.items():
+    a = torch.full((4000,), shape, dtype=torch.float64, requires_grad=True)
+    z = ours(a).rsample()
+    (torchs,) = torch.autograd.grad(z.sum(), a)
+    at = z.detach().numpy()
+    formula = (
+        -(theirs(shape + h).cdf(at) - theirs(shape - h).cdf(at)) / (2 * h) / theirs(shape).pdf(at)
+    )
+    paths[name] = at, formula
+    (each,) = torch.autograd.grad(torch.sin(3 * ours(a).rsample()).sum(), a)
+    J = lambda s: theirs(s).expect(lambda z: math.sin(3 * z))
+    rows[name] = {
+        "largest difference in dz/da": f"{np.abs(formula - torchs.numpy()).max():.1e}",
+        "d/da E sin 3z, 4,000 draws": f"{each.mean():+.4f} ± {each.std() / 4000**0.5:.4f}",
+        "by quadrature": f"{(J(shape + 1e-3) - J(shape - 1e-3)) / 2e-3:+.4f}",
+    }
+plot.show(plot.table(rows, title="Equation (5) and PyTorch's rsample", first="family"))
+
+# %% [markdown]
+# It even differentiates what looks discrete. A mixture of two Gaussians is drawn by tossing a coin first,
+# and no `rsample` exists. But its $F$ is a sum of two, so (5) gives a gradient with respect to *the coin*:
+
+# %% tags=["lab"]
+n = 40_000
+weight = torch.full((n,), 0.4, dtype=torch.float64, requires_grad=True)
+left, right = Normal(-1.5, 0.5), Normal(1.0, 1.0)
+coin = torch.rand(n, generator=core.generator(SEED), dtype=torch.float64) < 0.4
+noise = torch.randn(n, generator=core.generator(SEED + 1), dtype=torch.float64)
+z = torch.where(coin, -1.5 + 0.5 * noise, 1.0 + noise)
+z = est.implicit(  # equation (5)
+    z,
+    lambda z: weight * left.cdf(z) + (1 - weight) * right.cdf(z),
+    lambda z: torch.logaddexp(
+        weight.log() + left.log_prob(z), (1 - weight).log() + right.log_prob(z)
+    ),
+)
+(each,) = torch.autograd.grad(torch.sin(z).sum(), weight)
+exact = math.sin(-1.5) * math.exp(-0.125) - math.sin(1.0) * math.exp(
+    -0.5
+)  # J is linear in the weight
+print(f"d/dw E sin z: implicit {each.mean():+.4f} ± {each.std() / n**0.5:.4f},  exact {exact:+.4f}")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.5)
+    for ax, (name, (at, formula)) in zip(fig.subplots(1, 2), paths.items()):
+        density = families[name][1](shape).pdf(grid := np.linspace(1e-3, at.max(), 300))
+        ax.fill_between(grid, density, color=plot.DATA, alpha=0.25, lw=0, label="density")
+        order = np.argsort(at)
+        ax.plot(at[order], formula[order], color=plot.GRADIENT, label="dz/da, equation (5)")
+        ax.set(xlabel="z", title=name, ylim=(0, 1.25 * formula.max()))
+        ax.legend(loc="upper left" if "Gamma" in name else "upper right")
+fig.alt = "Densities of a Gamma and a Beta distribution with the speed at which each sample moves when a grows: everywhere to the right."
+plot.show(fig)
+
+# %% [markdown]
+# ## 4 · Move the weight
+#
+# All of this needs two things: a $z$ that can move, and an $f$ with a slope. A corner of a triangle cannot
+# move. A simulator, a game, a human's verdict have no slope. So take the other handle. Only one trick is
+# needed, $\nabla p=p\,\nabla\log p$:
+#
+# $$\nabla_\theta\sum_z p_\theta(z)f(z)=\sum_z p_\theta(z)\,f(z)\,\nabla_\theta\log p_\theta(z)
+# =\mathbb E\bigl[f(z)\,\underbrace{\nabla_\theta\log p_\theta(z)}_{\text{score}}\bigr] \tag{6}$$
+#
+# This is the **score function** estimator, or REINFORCE: make what was cheap likelier and what was dear
+# less likely, in proportion to its cost. **The surprise: $f$ is never differentiated.** Only its values
+# are used, so $f$ may be anything.
+#
+# *With a pencil:* the score averages to zero, $\mathbb E[\nabla\log p]=\sum_z\nabla p=\nabla 1=0$. So any constant $b$
+# may be subtracted without harm:
+#
+# $$\nabla_\theta J=\mathbb E\bigl[(f(z)-b)\,\nabla_\theta\log p_\theta(z)\bigr]\qquad\text{for every baseline } b \tag{7}$$
+#
+# If $f$ has parameters of its own (a decoder, say), its ordinary gradient $\mathbb E[\nabla f(z)]$ comes on
+# top. In code we want one tensor that we can call `backward()` on: a **surrogate**. Its value is not the
+# point; its gradient is, sample by sample:
+#
+# $$\nabla(\text{surrogate})=(f-b)\,\nabla\log p+\nabla f,\qquad \log p(z)=\sum_{i=1}^d\log p(z_i)
+# \quad\texttt{log\_prob.sum(1)} \tag{8}$$
+
+# %% [markdown] exercise={"id": "reinforce", "difficulty": 3, "importance": 5, "minutes": 12}
+# ### Exercise · REINFORCE as a surrogate
+#
+# Each sample is a vector of $d$ independent parts, and `log_prob` has one column for each. Return $n$
+# surrogates with the gradient (8). The baseline is a constant: no gradient flows into it.
+#
+# <details><summary>Hint: the gradient with respect to the logits is zero</summary>
+#
+# `log_prob` must stay attached. What must be detached is the *weight* `value - baseline` in front of it.
+# </details>
+# <details><summary>Hint: right for a constant cost, wrong when the cost has parameters</summary>
+#
+# Two terms: the detached weight times the log-probability, plus `value` itself. The second brings
+# $\nabla f$; the first must not.
+# </details>
+# <details><summary>Hint: shapes</summary>
+#
+# `log_prob` is (n, d), the others (n,). The parts are independent, so their log-probabilities add up.
+# </details>
+
+
+# %% nbgrader={"grade_id": "reinforce", "solution": true} autograde={"library": ["genmodels.estimators.score_function"]}
+def reinforce(
+    log_prob: Float[Tensor, "n d"],
+    value: Float[Tensor, "n"],
+    baseline: Float[Tensor, "n"] | float = 0.0,
+) -> Float[Tensor, "n"]:
+    """A surrogate for each sample, with the gradient (f - b) grad log p + grad f [Williams 1992; equation 8].
+
+    ``log_prob``: of each part of each (constant) sample; ``value``: f of each sample, which may have a gradient.
+    """
+    # TODO      n numbers whose gradient is equation (8)
+    # APPROACH  weight = value - baseline as a constant; weight * log p, plus value
+    # HINT      .detach()
+    ### BEGIN SOLUTION
+    weight = (value - baseline).detach()
+    return value + weight * log_prob.sum(1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "reinforce_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def bits_log_prob(logits: Tensor, z: Tensor) -> Tensor:
+    """log p of each bit of z under independent coins with these logits."""
+    return -F.binary_cross_entropy_with_logits(logits.expand(z.shape), z, reduction="none")
+
+
+def check_reinforce(answer: Callable, d: int, baseline: Tensor | float, seed: int) -> None:
+    """The gradient of each surrogate, for all 2^d samples; each row has its own copy of the parameters."""
+    states, g = every_state(d), core.generator(seed)
+    n = len(states)
+    logits, a, w = (torch.randn(d, generator=g, dtype=torch.float64) for _ in range(3))
+    theta, score = logits.expand(n, d), states - logits.sigmoid()
+    fixed = lambda theta: (states @ w - 1.3).square() + 2  # noqa: ARG005
+    moving = lambda theta: fixed(theta) + (theta * a).sum(1).sin()
+    for f, what in ((fixed, "a cost without parameters"), (moving, "a cost with parameters")):
+        own, value = checks.grad(f, theta), f(theta)[:, None]
+        b = torch.as_tensor(baseline).double().reshape(-1, 1)
+        lp = bits_log_prob(logits, states).sum(1, keepdim=True)
+        surrogate = lambda theta, f=f: answer(bits_log_prob(theta, states), f(theta), baseline)
+        checks.shape(surrogate(theta), (n,), "reinforce(log_prob, value, baseline)")
+        right, weighted = (value - b) * score + own, (value - b) * score
+        checks.close(
+            checks.grad(surrogate, theta),
+            right,
+            f"the gradient of each surrogate, with {what}",
+            mistakes={
+                "the sign of the log-probability is reversed: what is dear must become less likely": own
+                - weighted,
+                "the baseline is ignored": value * score + own,
+                "the baseline is added; subtract it": (value + b) * score + own,
+                "the log-probabilities of the parts are averaged; those of independent parts add up": own
+                + weighted / d,
+                "this is the gradient of p; that of log p is asked": own + lp.exp() * weighted,
+                "the gradient of f itself is missing: value is detached everywhere": weighted,
+                "the weight is not detached: the gradient of f comes out multiplied by log p": weighted
+                + own * lp,
+                "the weight is not detached: the gradient of f comes out multiplied by 1 + log p": weighted
+                + own * (1 + lp),
+                "log p is detached too: only the gradient of f is left": own,
+            },
+        )
+
+
+# %% nbgrader={"grade_id": "reinforce_check", "grade": true, "points": 4}
+# Three coins, 8 samples, a baseline of 1.7: the gradient of every single surrogate, then the average
+# over all 8 samples with their probabilities. No sampling: the mean must be the exact gradient to the
+# last digit, with or without the baseline.
+check_reinforce(reinforce, 3, 1.7, SEED)
+states, logits = every_state(3), torch.tensor([0.5, -1.0, 0.2], dtype=torch.float64)
+total = lambda logits: bits_log_prob(logits, states).sum(1).exp() @ (states.sum(1) - 1.0).square()
+p = bits_log_prob(logits, states).sum(1).exp()
+for b in (0.0, 1.7):
+    estimate = lambda t, b=b: (
+        p * reinforce(bits_log_prob(t, states), (states.sum(1) - 1.0).square(), b)
+    )
+    got = checks.grad(estimate, logits)
+    checks.close(got, checks.grad(total, logits), f"the mean over all 8 samples, baseline {b}")
+    print(f"baseline {b}: mean over all samples", [f"{v:+.6f}" for v in got])
+### BEGIN HIDDEN TESTS
+check_reinforce(reinforce, 4, torch.linspace(-3, 2, 16, dtype=torch.float64), SEED + 1)
+check_reinforce(reinforce, 1, 0.0, SEED + 2)
+leak = lambda b: reinforce(bits_log_prob(logits, states), states.sum(1), b)
+checks.close(
+    checks.grad(leak, torch.ones(8, dtype=torch.float64)),
+    torch.zeros(8),
+    "the gradient that flows into the baseline (it must be 0: detach it as well)",
+)
+### END HIDDEN TESTS
+
+# %%
+surrogate = checks.fallback(
+    reinforce,
+    lambda log_prob, value, baseline=0.0: est.score_function(log_prob.sum(1), value, baseline),
+    works=lambda f: (
+        checks.grad(lambda t: f(2 * t, t.sum(1), 1.0), torch.full((3, 2), 2.0)).tolist()
+        == [[7.0, 7.0]] * 3
+    ),
+)
+
+# %% [markdown]
+# ### The price: variance
+#
+# Equation (7) holds for every $b$, but one $b$ is better than another. The *variance* of $(f-b)\,s$, with
+# the score $s$, is $\mathbb E[(f-b)^2s^2]-(\nabla J)^2$: a parabola in $b$. *With a pencil:* its lowest
+# point is
+#
+# $$b^*=\frac{\mathbb E[f\,s^2]}{\mathbb E[s^2]}\qquad\text{in code}\qquad
+# \texttt{(p * f * s2).sum() / (p * s2).sum()} \tag{9}$$
+#
+# which is *not* the mean cost, though often close to it. Our small world shows the whole parabola, exactly:
+
+# %% tags=["lab"]
+p, f = THETA.softmax(0), cost(CORNERS)
+score = CORNERS - p  # row k: the gradient of log p(e_k) with respect to theta
+s2 = score.square().sum(1)
+best = (p * f * s2).sum() / (p * s2).sum()  # equation (9)
+b = torch.linspace(-2, 5, 200, dtype=torch.float64)
+parabola = (p * (f - b[:, None]).square() * s2).sum(1) - TRUTH.square().sum()
+at = lambda b: float((p * (f - b).square() * s2).sum() - TRUTH.square().sum())
+BEST_BASELINE = float(best)
+for name, value in {
+    "no baseline": 0.0,
+    "the mean cost": float(p @ f),
+    "equation (9)": BEST_BASELINE,
+}.items():
+    print(f"{name:14s} b = {value:.4f}   variance of one sample {at(value):.4f}")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.5)
+    ax = fig.subplots()
+    ax.plot(b, parabola, color=plot.GRADIENT)
+    for name, value, dx in (
+        ("none", 0.0, -70),
+        ("mean cost", float(p @ f), 40),
+        ("optimal", BEST_BASELINE, -60),
+    ):
+        ax.scatter(value, at(value), color=plot.EXACT, zorder=3)
+        arrow = {"arrowstyle": "-", "lw": 0.8}
+        ax.annotate(
+            name, (value, at(value)), (dx, 35), textcoords="offset points", arrowprops=arrow
+        )
+    ax.set(
+        xlabel="baseline b",
+        ylabel="variance",
+        title="REINFORCE's variance against its baseline, exactly",
+    )
+    ax.set_ylim(0, 8)
+fig.alt = f"A parabola: the variance of REINFORCE is {at(0.0):.2f} without a baseline and {at(BEST_BASELINE):.2f} at the best one."
+plot.show(fig)
+
+# %% [markdown]
+# ### Why we do not use REINFORCE for everything
+#
+# It judges a sample by *one number*. With $d$ dimensions, each coordinate's gradient carries the noise of
+# the costs of all the others. Take $z\sim\mathcal N(\mathbf 1,I_d)$, $f=|z|^2$, and the gradient with respect
+# to the first mean. Pathwise has variance 4 in any dimension. *With a pencil* (or believe the dots): the
+# score function has $30+22(d-1)+4(d-1)^2$.
+
+# %% tags=["lab"]
+sizes, count = [1, 2, 4, 8, 16, 32, 64], 1000 if PROFILE == "smoke" else 20_000
+measured = {"pathwise, measured": [], "score function, measured": []}
+for d in sizes:
+    mean = torch.ones(count, d, dtype=torch.float64, requires_grad=True)
+    z = draws(mean, torch.zeros(count, d, dtype=torch.float64), core.generator(SEED))
+    (path,) = torch.autograd.grad(z.square().sum(), mean)
+    fixed = z.detach()
+    loss = surrogate(Normal(mean, 1.0).log_prob(fixed), fixed.square().sum(1))
+    (weigh,) = torch.autograd.grad(loss.sum(), mean)
+    for name, each in zip(measured, (path, weigh)):
+        measured[name].append(each[:, 0].var().item())
+formula = [30 + 22 * (d - 1) + 4 * (d - 1) ** 2 for d in sizes]
+for d, path, weigh, want in zip(sizes, *measured.values(), formula):
+    print(
+        f"d = {d:2d}   pathwise {path:5.2f} (exact 4)   score function {weigh:9.1f} (exact {want:6d})"
+    )
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.6)
+    ax = fig.subplots()
+    for name, c, exact in (
+        ("score function", plot.MODEL, formula),
+        ("pathwise", plot.GRADIENT, [4] * len(sizes)),
+    ):
+        ax.plot(sizes, exact, color=c, label=f"{name}, exact")
+        ax.scatter(sizes, measured[f"{name}, measured"], color=c, zorder=3)
+    ax.set(xscale="log", yscale="log", xlabel="dimensions d", ylabel="variance of one sample")
+    ax.set_xticks(sizes, map(str, sizes))
+    ax.minorticks_off()
+    ax.legend(loc="center left", bbox_to_anchor=(0.01, 0.6))
+    ax.grid(True)
+fig.alt = f"Variance against dimension: pathwise stays at 4, the score function grows from 30 to {formula[-1]:,}; dots are measured, lines exact."
+plot.show(fig)
+
+# %% [markdown]
+# ## 5 · A baseline for free
+#
+# The best baseline needs expectations that we do not have. But if we draw $k$ samples anyway, the *other*
+# $k-1$ tell us what to expect of this one:
+#
+# $$b_i=\frac{1}{k-1}\sum_{j\ne i} f(z_j) \tag{10}$$
+#
+# Why not the mean of all $k$, its own included? *With a pencil:* the own cost makes up $1/k$ of it, and
+# $\mathbb E[f(z_i)\,s_i]=\nabla J$ is just what we want to keep. So a mean that includes itself throws away
+# $1/k$ of the gradient: **it is biased by the factor $1-1/k$**, half of it gone at $k=2$.
+
+# %% [markdown] exercise={"id": "leave_one_out", "difficulty": 2, "importance": 4, "minutes": 8}
+# ### Exercise · Leave one out
+#
+# `value[i, j]` is the cost of sample $i$ of $k\ge2$ for input $j$ of the batch. Return the baseline (10) for
+# each. It is what today's language models are tuned with (RLOO).
+#
+# <details><summary>Hint: the mean gradient comes out too small</summary>
+#
+# Is the own cost really left out, of the sum *and* of the count?
+# </details>
+# <details><summary>Hint: without a loop</summary>
+#
+# The sum of the others is the sum of all minus its own.
+# </details>
+# <details><summary>Hint: which axis?</summary>
+#
+# Samples of the *same* input are compared: dimension 0. Another input has other costs.
+# </details>
+
+
+# %% nbgrader={"grade_id": "leave_one_out", "solution": true} autograde={"library": ["genmodels.estimators.leave_one_out"]}
+def leave_one_out(value: Float[Tensor, "k b"]) -> Float[Tensor, "k b"]:
+    """For each of k samples the mean of the other k - 1 values [Kool et al. 2019; equation 10]."""
+    # TODO      a baseline for each sample from the others
+    # APPROACH  the sum of all, minus the own value, over k - 1
+    # HINT      value.sum(0)
+    ### BEGIN SOLUTION
+    return (value.sum(0) - value) / (len(value) - 1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "leave_one_out_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def check_others(answer: Callable, k: int, b: int, seed: int) -> None:
+    """Against a loop that really leaves one out; then the baseline must not move with its own sample."""
+    value = torch.randn(k, b, generator=core.generator(seed), dtype=torch.float64) * 3 + 2
+    rows = [[j for j in range(k) if j != i] for i in range(k)]
+    want = torch.stack([value[row].mean(0) for row in rows])
+    columns = torch.stack([value[:, [j for j in range(b) if j != i]].mean(1) for i in range(b)], 1)
+    mistakes = {
+        "this is the mean of all k samples, the own one included: that biases the gradient by 1 - 1/k": value.mean(
+            0
+        ).expand(k, b),
+        "the own value is left out of the sum but not of the count: divide by k - 1": want
+        * (k - 1)
+        / k,
+        "the sum of the others; divide by k - 1": want * (k - 1),
+        "this compares different inputs: average over dimension 0, the samples of the same input": columns,
+        "this is value - baseline; return the baseline alone": value - want,
+        "all inputs are mixed: one baseline for each input, over dimension 0": (value.sum() - value)
+        / (k * b - 1),
+    }
+    mistakes["the own value is counted twice: subtract it, do not add it"] = (
+        value.sum(0) + value
+    ) / (k - 1)
+    got = answer(value)
+    checks.close(got, want, f"leave_one_out for {k} samples of {b} inputs", mistakes=mistakes)
+    own = checks.jacobian(answer, value).reshape(k * b, k * b).diagonal()
+    checks.close(own, torch.zeros(k * b), "how a baseline moves with its own sample (it must not)")
+
+
+# %% nbgrader={"grade_id": "leave_one_out_check", "grade": true, "points": 2}
+# 4 samples of 3 inputs against a loop. Then what it is for: two samples from the world of section 1,
+# all 9 pairs with their probabilities. With your baseline the mean is the exact gradient.
+check_others(leave_one_out, 4, 3, SEED)
+first, second = (
+    i.flatten() for i in torch.meshgrid(torch.arange(3), torch.arange(3), indexing="ij")
+)
+pairs = torch.stack([first, second])  # (2 samples, 9 pairs)
+p, f = THETA.softmax(0), cost(CORNERS)
+chance, score = p[first] * p[second], CORNERS - p
+for name, baseline in {
+    "leave one out": leave_one_out(f[pairs]),
+    "mean of both": f[pairs].mean(0),
+}.items():
+    mean = ((f[pairs] - baseline)[..., None] * score[pairs]).mean(0)
+    print(f"{name:14s} mean gradient", [f"{v:+.4f}" for v in chance @ mean])
+    if name == "leave one out":
+        checks.close(chance @ mean, TRUTH, "the mean over all pairs of samples")
+print("exact gradient              ", [f"{v:+.4f}" for v in TRUTH])
+### BEGIN HIDDEN TESTS
+check_others(leave_one_out, 2, 5, SEED + 1)
+check_others(leave_one_out, 5, 2, SEED + 2)
+checks.close(
+    leave_one_out(torch.tensor([[1.0], [2.0], [6.0]])),
+    torch.tensor([[4.0], [3.5], [1.5]]),
+    "leave_one_out of the costs 1, 2, 6 of a single input",
+)
+### END HIDDEN TESTS
+
+# %%
+others = checks.fallback(
+    leave_one_out,
+    est.leave_one_out,
+    works=lambda f: torch.allclose(
+        f(torch.tensor([[1.0, 5.0], [3.0, 9.0]])), torch.tensor([[3.0, 9.0], [1.0, 5.0]])
+    ),
+)
+
+# %% [markdown]
+# ## 6 · Gumbel-max: move a sample that cannot move
+#
+# REINFORCE works everywhere, and is noisy everywhere. Can a *category* be written as a function of parameters
+# and noise, as a Gaussian can? Yes, and the recipe is one line. Add **Gumbel noise** to each logit and
+# take the largest:
+#
+# $$z=\arg\max_k\,(\ell_k+g_k),\qquad g_k=-\log(-\log u_k),\quad u_k\sim\mathcal U(0,1)
+# \qquad\Longrightarrow\qquad P(z=k)=\frac{e^{\ell_k}}{\sum_j e^{\ell_j}} \tag{11}$$
+#
+# **Proof**, with a pencil. The noise has the distribution function $P(g\le x)=e^{-e^{-x}}$, so the density
+# of $\ell_k+g_k$ at $x$ is $e^{\ell_k-x}\,e^{-e^{\ell_k-x}}$. Category $k$ wins at the height $x$ if all
+# others stay below $x$:
+#
+# $$P(z=k)=\int e^{\ell_k-x}\,e^{-e^{\ell_k-x}}\prod_{j\ne k}e^{-e^{\ell_j-x}}\,dx
+# =\int e^{\ell_k-x}\,e^{-S e^{-x}}\,dx,\qquad S=\sum_j e^{\ell_j} \tag{12}$$
+#
+# All the exponentials have become one. Substitute $t=e^{-x}$: the integral is
+# $e^{\ell_k}\int_0^\infty e^{-St}\,dt=e^{\ell_k}/S$. $\square$ Here is the integral (12) itself:
+
+# %% tags=["lab"]
+S = THETA.exp().sum().item()
+for k, logit in enumerate(THETA.tolist()):
+    area, _ = scipy.integrate.quad(lambda x: math.exp(logit - x - S * math.exp(-x)), -8, 50)
+    print(f"category {k}: integral {area:.8f}   softmax {THETA.softmax(0)[k]:.8f}")
+
+# %% [markdown] exercise={"id": "gumbel_max", "difficulty": 2, "importance": 4, "minutes": 8}
+# ### Exercise · Draw a category
+#
+# The noise comes in from outside, as uniform numbers `u`: so the function itself is not random at all, and
+# we can check each single draw.
+#
+# <details><summary>Hint: the frequencies are wrong</summary>
+#
+# Two logs, two minus signs: $g=-\log(-\log u)$. It is positive more often than not (its mean is 0.577).
+# </details>
+# <details><summary>Hint: I have logits; must I take a softmax first?</summary>
+#
+# No. The noise is added to *logits*, and a constant added to all of them changes nothing.
+# </details>
+
+
+# %% nbgrader={"grade_id": "gumbel_max", "solution": true} autograde={"library": ["genmodels.core.sample_categorical", "genmodels.core.gumbel"]}
+def gumbel_max(logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b v"]) -> Int[Tensor, "*b"]:
+    """A draw from softmax(logits) along the last dimension, made from uniform numbers u in (0, 1) [equation 11]."""
+    # TODO      the category with the largest noisy logit
+    # APPROACH  Gumbel noise from u; add; argmax over the last dimension
+    # HINT      .argmax(-1)
+    ### BEGIN SOLUTION
+    return (logits - torch.log(-torch.log(u))).argmax(-1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "gumbel_max_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+from scipy.stats import gumbel_l, gumbel_r
+
+
+def check_max(answer: Callable, logits: Tensor, seed: int, what: str) -> Tensor:
+    """Draw by draw: the noise is scipy's quantile of the Gumbel distribution."""
+    u = torch.rand(logits.shape, generator=core.generator(seed), dtype=torch.float64)
+    noise, mirrored = (torch.from_numpy(d.ppf(u.numpy())) for d in (gumbel_r, gumbel_l))
+    mistakes = {
+        "the noise has the wrong sign: g = -log(-log u)": (logits - noise).argmax(-1),
+        "the noise is mirrored: g = -log(-log u), not log(-log(1 - u))": (logits + mirrored).argmax(
+            -1
+        ),
+        "one log is missing: g = -log(-log u)": (logits - u.log()).argmax(-1),
+        "the noise is log u; g = -log(-log u)": (logits + u.log()).argmax(-1),
+        "u itself is added; it must become Gumbel noise first": (logits + u).argmax(-1),
+        "probabilities are not logits: add the noise before any softmax": (
+            logits.softmax(-1) + noise
+        ).argmax(-1),
+        "there is no noise: this is the likeliest category, not a draw": logits.argmax(-1),
+        "the argmax is taken over the wrong dimension": (logits + noise).argmax(0),
+    }
+    got, want = answer(logits, u), (logits + noise).argmax(-1)
+    checks.shape(got, want.shape, what)
+    checks.close(got, want, what, mistakes=mistakes)
+    return want
+
+
+# %% nbgrader={"grade_id": "gumbel_max_check", "grade": true, "points": 2}
+# 20,000 draws from five categories. Each single one is compared with Gumbel noise from scipy's
+# quantile function; then all of them with softmax(logits), by a chi-square test.
+logits = torch.tensor([1.2, -0.7, 0.4, -1.5, 0.1], dtype=torch.float64)
+drawn = check_max(gumbel_max, logits.expand(20_000, 5), SEED, "gumbel_max")
+u = torch.rand(20_000, 5, generator=core.generator(SEED), dtype=torch.float64)
+checks.distributed(
+    gumbel_max(logits.expand(20_000, 5), u), logits.softmax(0), "gumbel_max", p_min=1e-6
+)
+print("frequencies ", [f"{c:.3f}" for c in drawn.bincount(minlength=5) / 20_000])
+print("softmax     ", [f"{p:.3f}" for p in logits.softmax(0)])
+### BEGIN HIDDEN TESTS
+g = core.generator(SEED + 1)
+check_max(
+    gumbel_max,
+    2 * torch.randn(6, 7, 4, generator=g, dtype=torch.float64),
+    SEED + 2,
+    "gumbel_max of shape (6, 7, 4)",
+)
+check_max(
+    gumbel_max,
+    torch.randn(9, generator=g, dtype=torch.float64),
+    SEED + 3,
+    "gumbel_max of a single vector",
+)
+never = torch.tensor([0.3, -math.inf, 1.0, -math.inf]).double().expand(500, 4)
+check_max(gumbel_max, never, SEED + 4, "gumbel_max with categories of probability 0")
+check_max(
+    gumbel_max,
+    800 + 2 * torch.randn(50, 3, generator=g, dtype=torch.float64),
+    SEED + 5,
+    "gumbel_max of logits near 800",
+)
+### END HIDDEN TESTS
+
+# %%
+category = checks.fallback(
+    gumbel_max,
+    lambda logits, u: core.sample_categorical(
+        logits, generator=core.generator(int(float(u.flatten()[0]) * 2**31))
+    ),
+    works=lambda f: (
+        f(torch.tensor([[0.0, 0.0], [0.0, 9.0]]), torch.tensor([[0.9, 0.1], [0.5, 0.5]])).tolist()
+        == [0, 1]
+    ),
+)
+
+# %% [markdown]
+# ## 7 · Gumbel-softmax: melt the argmax
+#
+# Now the noise is outside and only `argmax` stands between us and a derivative. It is flat almost
+# everywhere, and jumps. So melt it: a softmax at a **temperature** $\tau$ is its smooth version.
+#
+# $$\tilde z=\mathrm{softmax}\bigl((\ell+g)/\tau\bigr)\qquad\text{in code}\qquad
+# \texttt{((logits + g) / tau).softmax(-1)} \tag{13}$$
+#
+# The largest entry of $\tilde z$ is *always* an exact draw, whatever $\tau$. As $\tau\to0$, $\tilde z$
+# runs into a corner of the triangle; as $\tau\to\infty$ it sits in the middle. But between the corners
+# $f(\tilde z)$ is not the cost that we pay: **the gradient is that of another problem.** A warm $\tau$
+# means bias; a cold one means variance, since $\tilde z$ jumps again. There is no free temperature.
+#
+# **Straight-through** wants both: on the way forward the exact corner, on the way back the slope of
+# $\tilde z$,
+#
+# $$z=\texttt{hard + soft - soft.detach()} \tag{14}$$
+#
+# *With a pencil:* its value is `hard`; its derivative is that of `soft`. No true function has this value and
+# this derivative, so it is biased as well. The network at least sees true corners.
+
+# %% [markdown] exercise={"id": "gumbel_softmax", "difficulty": 3, "importance": 5, "minutes": 12}
+# ### Exercise · Gumbel-softmax and straight-through
+#
+# Return (13), or with `hard=True` the one-hot corner of its largest entry with the gradient of the soft one.
+# `u` may be exactly 0 or 1 (rounding to float32 does that); the result must stay finite.
+#
+# <details><summary>Hint: a high temperature gives <i>sharper</i> samples</summary>
+#
+# Divide by `tau`; and divide the noise as well: $(\ell+g)/\tau$.
+# </details>
+# <details><summary>Hint: <code>nan</code> where u is 1</summary>
+#
+# $-\log 1=0$, and the log of that is $-\infty$. Clamp `u` away from both ends first, by no more than the
+# dtype needs: `torch.finfo(u.dtype).eps`.
+# </details>
+# <details><summary>Hint: with <code>hard=True</code> no gradient arrives</summary>
+#
+# `argmax` and `one_hot` cut the graph. Equation (14) ties it together again.
+# </details>
+
+
+# %% nbgrader={"grade_id": "gumbel_softmax", "solution": true} autograde={"library": ["genmodels.estimators.gumbel_softmax", "genmodels.estimators.straight_through", "genmodels.core.straight_through", "genmodels.core.gumbel"]}
+def gumbel_softmax(
+    logits: Float[Tensor, "*b v"], tau: float, u: Float[Tensor, "*b v"], hard: bool = False
+) -> Float[Tensor, "*b v"]:
+    """A relaxed one-hot draw from uniform numbers u in [0, 1] [Jang 2016, Maddison 2016; equations 13, 14]."""
+    # TODO      the soft sample; with hard, its corner with the soft gradient
+    # APPROACH  clamp u; Gumbel noise; softmax of (logits + g) / tau; hard: equation (14)
+    # HINT      F.one_hot(index, v)
+    ### BEGIN SOLUTION
+    eps = torch.finfo(u.dtype).eps
+    g = -torch.log(-torch.log(u.clamp(eps, 1 - eps)))
+    soft = ((logits + g) / tau).softmax(-1)
+    if not hard:
+        return soft
+    corner = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
+    return corner + soft - soft.detach()
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "gumbel_softmax_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def soft_slope(soft: Tensor, direction: Tensor, tau: float) -> Tensor:
+    """Gradient of direction . soft with respect to the logits, by the Jacobian of a softmax at temperature tau."""
+    return soft * (direction - (soft * direction).sum(-1, keepdim=True)) / tau
+
+
+def check_soft(answer: Callable, size: tuple[int, ...], tau: float, seed: int) -> None:
+    """Soft value, hard value and the gradient of both, with noise from scipy."""
+    g = core.generator(seed)
+    logits, direction = (torch.randn(size, generator=g, dtype=torch.float64) for _ in range(2))
+    u = torch.rand(size, generator=g, dtype=torch.float64)
+    noise = torch.from_numpy(gumbel_r.ppf(u.numpy()))
+    soft = ((logits + noise) / tau).softmax(-1)
+    soft_mistakes = {
+        "the logits are multiplied by tau; divide by it": ((logits + noise) * tau).softmax(-1),
+        "the noise is not divided by tau: (logits + g) / tau": (logits / tau + noise).softmax(-1),
+        "the logits are not divided by tau: (logits + g) / tau": (logits + noise / tau).softmax(-1),
+        "the noise has the wrong sign: g = -log(-log u)": ((logits - noise) / tau).softmax(-1),
+        "one log is missing: g = -log(-log u)": ((logits - u.log()) / tau).softmax(-1),
+        "probabilities are not logits: no softmax before the noise": (
+            (logits.softmax(-1) + noise) / tau
+        ).softmax(-1),
+        "the softmax is taken over the wrong dimension; the categories are the last": (
+            (logits + noise) / tau
+        ).softmax(0),
+        "there is no noise": (logits / tau).softmax(-1),
+        "this is the hard corner; without hard=True return the soft sample": F.one_hot(
+            soft.argmax(-1), size[-1]
+        ),
+    }
+    checks.close(
+        answer(logits, tau, u), soft, f"gumbel_softmax at tau = {tau}", mistakes=soft_mistakes
+    )
+    slope = soft_slope(soft, direction, tau)
+    value = lambda logits: answer(logits, tau, u) * direction
+    checks.close(
+        checks.grad(value, logits), slope, f"the gradient of gumbel_softmax at tau = {tau}"
+    )
+    corner = F.one_hot(soft.argmax(-1), size[-1]).double()
+    checks.close(
+        answer(logits, tau, u, True),
+        corner,
+        "gumbel_softmax with hard=True",
+        mistakes={
+            "the soft sample comes out on the way forward; equation (14) is hard + soft - soft.detach()": soft,
+            "soft and hard are added up: subtract soft.detach()": soft + corner,
+            "the likeliest category is not a draw: take the argmax of the noisy logits": F.one_hot(
+                logits.argmax(-1), size[-1]
+            ),
+        },
+    )
+    value = lambda logits: answer(logits, tau, u, True) * direction
+    checks.close(
+        checks.grad(value, logits),
+        slope,
+        "the gradient with hard=True",
+        mistakes={
+            "no gradient comes through: the argmax cuts the graph; add soft - soft.detach()": torch.zeros(
+                size
+            ),
+            "the gradient is that of softmax(logits); that of the noisy soft sample is asked": soft_slope(
+                logits.softmax(-1), direction, 1.0
+            ),
+            "the gradient is that of softmax(logits / tau); that of the noisy soft sample is asked": soft_slope(
+                (logits / tau).softmax(-1), direction, tau
+            ),
+        },
+    )
+
+
+# %% nbgrader={"grade_id": "gumbel_softmax_check", "grade": true, "points": 4}
+# 4 x 3 logits at tau = 0.7: the soft sample, its gradient, the hard one, its gradient. The noise is
+# scipy's, the gradient is the Jacobian of a softmax written out.
+check_soft(gumbel_softmax, (4, 3), 0.7, SEED)
+logits, u = torch.tensor([0.5, -0.2, 0.1]), torch.tensor([0.31, 0.87, 0.55])
+for tau in (5.0, 1.0, 0.2):
+    print(f"tau = {tau}:", [f"{v:.3f}" for v in gumbel_softmax(logits, tau, u)])
+print("hard:     ", [f"{v:.3f}" for v in gumbel_softmax(logits, 1.0, u, True)])
+### BEGIN HIDDEN TESTS
+check_soft(gumbel_softmax, (2, 5, 3), 2.5, SEED + 1)
+check_soft(gumbel_softmax, (6,), 0.3, SEED + 2)
+near = torch.tensor([0.9999, 0.9, 0.9], dtype=torch.float64)
+checks.close(
+    gumbel_softmax(torch.zeros(3).double(), 2.0, near),
+    (torch.from_numpy(gumbel_r.ppf(near.numpy())) / 2).softmax(0),
+    "gumbel_softmax at u = 0.9999 (a clamp may not reach so far)",
+)
+for dtype in (torch.float32, torch.float64):
+    edge = torch.tensor([[0.0, 0.5, 0.2], [0.4, 1.0, 0.9], [0.0, 0.0, 0.0]], dtype=dtype)
+    flat = torch.zeros(3, 3, dtype=dtype)
+    at_edge = gumbel_softmax(flat, 1.0, edge)
+    checks.finite(at_edge, "gumbel_softmax where u is exactly 0 or 1 (clamp u away from both ends)")
+    insist(
+        at_edge[1, 1] > 0.99 and at_edge[0, 0] < 0.2,
+        "u = 1 must win and u = 0 must lose: the clamp moves u too far, or the wrong way",
+    )
+    slope = checks.grad(lambda x, e=edge: gumbel_softmax(x, 0.5, e)[:, 0], flat)
+    checks.finite(slope, "the gradient of gumbel_softmax where u is exactly 0 or 1")
+### END HIDDEN TESTS
+
+
+# %%
+def library_relaxed(logits: Tensor, tau: float, u: Tensor, hard: bool = False) -> Tensor:
+    """The library's version, which makes its own noise: your first uniform number becomes its seed."""
+    seed = int(float(u.flatten()[0]) * 2**31)
+    return est.gumbel_softmax(logits, tau, hard=hard, generator=core.generator(seed))
+
+
+relaxed = checks.fallback(
+    gumbel_softmax,
+    library_relaxed,
+    works=lambda f: (
+        abs(float(f(torch.zeros(2), 1.0, torch.tensor([0.5, 0.5]))[0]) - 0.5) < 1e-6
+        and float(f(torch.tensor([9.0, 0.0]), 0.1, torch.tensor([0.5, 0.5]), True)[0]) > 0.999
+        and float(
+            checks.grad(lambda t: f(t, 1.0, torch.full((2,), 0.5), True)[0], torch.zeros(2))[0]
+        )
+        > 0.2
+    ),
+)
+
+# %% [markdown]
+# ## 8 · Exact lab: bias and variance of every estimator
+#
+# Back to the triangle of section 1, where the truth is enumerated. Every estimator gets the same budget,
+# **four samples** for one estimate, so that variances may be compared, and makes 20,000 estimates. The bias
+# is printed with its standard error: a bias is believed only when it is many of these.
+
+# %% tags=["lab"]
+ESTIMATES, SAMPLES = (2000 if PROFILE == "smoke" else 20_000), 4
+
+
+def uniform(*size: int, seed: int = SEED) -> Tensor:
+    return torch.rand(size, generator=core.generator(seed), dtype=torch.float64)
+
+
+def by_score(theta: Tensor, baseline: Callable[[Tensor], Tensor], seed: int) -> Tensor:
+    """REINFORCE over categories, with your surrogate; theta (n, k, 3) gives (n, k) surrogates."""
+    index = category(theta.detach(), uniform(*theta.shape, seed=seed))
+    value = cost(CORNERS[index])
+    log_prob = theta.log_softmax(-1).gather(-1, index[..., None])
+    b = baseline(value.T).T  # (samples, estimates), as leave_one_out wants it
+    return surrogate(log_prob.flatten(0, 1), value.flatten(), b.flatten()).reshape(value.shape)
+
+
+def by_relaxing(tau: float, hard: bool) -> Callable:
+    """Gumbel-softmax with your function; hard: straight-through on top."""
+    return lambda theta, seed: cost(relaxed(theta, tau, uniform(*theta.shape, seed=seed), hard))
+
+
+def plain_straight_through(theta: Tensor, seed: int) -> Tensor:
+    """A one-hot draw with the slope of the probabilities."""
+    hard = CORNERS[category(theta.detach(), uniform(*theta.shape, seed=seed))]
+    soft = theta.softmax(-1)
+    return cost(hard + soft - soft.detach())
+
+
+ESTIMATORS = {
+    "REINFORCE": lambda theta, seed: by_score(theta, lambda v: 0 * v, seed),
+    "with the best constant": lambda theta, seed: by_score(
+        theta, lambda v: 0 * v + BEST_BASELINE, seed
+    ),
+    "leave one out": lambda theta, seed: by_score(theta, others, seed),
+    "mean of all, own included": lambda theta, seed: by_score(
+        theta, lambda v: v.mean(0).expand_as(v), seed
+    ),
+    "straight-through": plain_straight_through,
+    "Gumbel-softmax, τ = 2": by_relaxing(2.0, False),
+    "Gumbel-softmax, τ = 0.5": by_relaxing(0.5, False),
+    "Gumbel-softmax, τ = 0.1": by_relaxing(0.1, False),
+    "Gumbel straight-through, τ = 0.5": by_relaxing(0.5, True),
+}
+
+
+def estimates(of: Callable, n: int = ESTIMATES, seed: int = SEED) -> Tensor:
+    """n independent estimates of the gradient, (n, 3), each the mean over SAMPLES samples."""
+    theta = THETA.expand(n, SAMPLES, 3).clone().requires_grad_()
+    (each,) = torch.autograd.grad(of(theta, seed).sum(), theta)
+    return each.mean(1)
+
+
+measured = {name: est.moments(estimates(f), TRUTH) for name, f in ESTIMATORS.items()}
+rows = {}
+for name, m in measured.items():
+    sigmas = float((m.bias / m.stderr).abs().max())
+    rows[name] = {
+        "length of the bias": f"{m.bias.norm():.3f} ± {m.stderr.norm():.3f}",
+        "in standard errors": f"{sigmas:.1f}",
+        "standard deviation": float(m.variance.sum().sqrt()),
+        "root mean square error": float((m.bias.square().sum() + m.variance.sum()).sqrt()),
+    }
+note = f"the exact gradient has length {TRUTH.norm():.3f}; {SAMPLES} samples an estimate"
+plot.show(plot.table(rows, title=note, first="estimator", best={"root mean square error": "min"}))
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 3.6, "Bias and noise of one estimate from four samples")
+    ax = fig.subplots()
+    place = np.arange(len(measured))[::-1]
+    bias = np.array([float(m.bias.norm()) for m in measured.values()])
+    noise = np.array([float(m.variance.sum().sqrt()) for m in measured.values()])
+    error = np.array([float(m.stderr.norm()) for m in measured.values()])
+    ax.barh(place + 0.19, bias, 0.36, xerr=error, color=plot.MODEL, label="bias")
+    ax.barh(place - 0.19, noise, 0.36, color=plot.NOISE, label="standard deviation")
+    ax.axvline(float(TRUTH.norm()), color=plot.EXACT, lw=1, ls="--")
+    ax.text(
+        float(TRUTH.norm()) + 0.01,
+        3.4,
+        "length of the exact gradient",
+        rotation=90,
+        va="center",
+        fontsize=8.5,
+    )
+    ax.set_yticks(place, list(measured))
+    ax.set_xlabel("in the units of the gradient")
+    ax.legend(loc="lower right")
+fig.alt = "Bars of bias and standard deviation for nine estimators. The REINFORCE family but the last is unbiased; relaxed ones are biased, less so when cold, when they are noisier."
+plot.show(fig)
+
+# %% [markdown]
+# Read it as two families. Those that move the weight are unbiased, except the one whose baseline contains
+# its own sample: it has lost a quarter of the gradient ($1/k$ with $k=4$). Those that move the sample are
+# biased, and how much depends on the temperature. And mind the last column: with four samples a little bias
+# may cost less than a lot of noise. Average a thousand estimates, and the noise is gone, but the bias stays.
+#
+# ## 9 · Live lab: the temperature
+#
+# Left, 400 relaxed samples **by your `gumbel_softmax`** in the triangle; the shading is the cost that
+# each place pays. Right, bias and standard deviation of one estimate; the lines are leave-one-out's. Move
+# the slider from cold to warm. Where is the sum of the two smallest? And look at the pale valley in the
+# middle of the triangle: cheap places that no true outcome ever visits. That is where the warm gradient
+# leads.
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+PLACES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.866]], dtype=torch.float64)
+TEMPERATURES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
+GRID = torch.cartesian_prod(*[torch.linspace(0, 1, 61, dtype=torch.float64)] * 2)
+GRID = torch.stack([GRID[:, 0], GRID[:, 1], 1 - GRID.sum(1)], 1)[GRID.sum(1) <= 1 + 1e-9]
+
+
+def triangle(ax, z: Tensor) -> None:
+    """Samples on the simplex over the cost of each place."""
+    where, at = GRID @ PLACES, z @ PLACES
+    shade = ax.tricontourf(where[:, 0], where[:, 1], cost(GRID), levels=20, cmap=HEAT, alpha=0.75)
+    shade.set_edgecolor("face")
+    ax.scatter(at[:, 0], at[:, 1], s=10, color=plot.MODEL, edgecolor="white", lw=0.3, zorder=3)
+    for k, (x, y) in enumerate(PLACES.tolist()):
+        side = {"ha": ("right", "left", "center")[k], "va": ("top", "top", "bottom")[k]}
+        ax.text(
+            x,
+            y + (0.02 if k == 2 else -0.02),
+            f"$e_{k}$: cost {cost(CORNERS)[k]:.2f}",
+            fontsize=9,
+            **side,
+        )
+    ax.set(xlim=(-0.2, 1.2), ylim=(-0.1, 0.97), aspect="equal")
+    ax.axis("off")
+
+
+def at_temperature(tau: float = 0.7, straight_through: bool = False, seed: int = 0) -> plot.Picture:
+    """Samples and errors of your function at one temperature."""
+    drawn = relaxed(THETA.expand(400, 3), tau, uniform(400, 3, seed=seed), straight_through)
+    m = est.moments(estimates(by_relaxing(tau, straight_through), 4000, seed), TRUTH)
+    rival = measured["leave one out"]
+    bias, noise = float(m.bias.norm()), float(m.variance.sum().sqrt())
+    with style():
+        fig = picture(8, 3.2)
+        left, right = fig.subplots(1, 2, width_ratios=[1.35, 1])
+        triangle(left, drawn.detach())
+        kind = "straight-through" if straight_through else "soft"
+        left.set_title(f"τ = {tau:g}, {kind}")
+        right.bar(
+            [0, 1],
+            [bias, noise],
+            color=[plot.MODEL, plot.NOISE],
+            width=0.6,
+            yerr=[float(m.stderr.norm()), 0],
+        )
+        level = float(rival.variance.sum().sqrt())
+        right.axhline(level, color=plot.GRADIENT, lw=1.2, ls="--")
+        right.text(
+            1.45,
+            level + 0.02,
+            "leave one out",
+            ha="right",
+            va="bottom",
+            fontsize=9,
+            color=plot.GRADIENT,
+        )
+        right.set_xticks([0, 1], ["bias", "standard deviation"])
+        right.set(ylim=(0, 1.4), xlim=(-0.5, 1.5), ylabel="in the units of the gradient")
+        right.set_title(f"bias {bias:.2f}, standard deviation {noise:.2f}")
+    fig.alt = f"Relaxed samples in a triangle at temperature {tau:g} ({kind}): bias {bias:.2f}, standard deviation {noise:.2f}, against {level:.2f} and no bias for leave one out."
+    return fig
+
+
+lab.scrub(at_temperature, tau=TEMPERATURES, straight_through=(False, True))
+
+# %% [markdown]
+# The same at a glance, bias against noise along the whole range of temperatures:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+path = {}
+for name, hard in (("soft", False), ("straight-through", True)):
+    found = [
+        est.moments(estimates(by_relaxing(t, hard), ESTIMATES // 4), TRUTH) for t in TEMPERATURES
+    ]
+    path[name] = [(float(m.bias.norm()), float(m.variance.sum().sqrt())) for m in found]
+with style():
+    fig = picture(8, 2.8)
+    ax = fig.subplots()
+    for (name, points), c, mark in zip(path.items(), (plot.MODEL, plot.DATA), "os"):
+        ax.plot(*zip(*points), color=c, marker=mark, label=f"Gumbel, {name}")
+        for tau, (x, y) in zip(TEMPERATURES, points):
+            if tau in (0.05, 0.2, 0.5, 1.0, 5.0):
+                ax.annotate(f"{tau:g}", (x, y), (4, 4), textcoords="offset points", fontsize=8.5)
+    rival = float(measured["leave one out"].variance.sum().sqrt())
+    ax.scatter(0, rival, marker="*", s=130, color=plot.GRADIENT, label="leave one out", zorder=3)
+    ax.set(
+        xlabel="bias", ylabel="standard deviation", title="The price of a temperature (numbers: τ)"
+    )
+    ax.grid(True)
+    ax.legend(loc="upper right")
+fig.alt = "Standard deviation against bias for eleven temperatures: cold ones lie high on the left, warm ones low on the right; leave one out has no bias."
+plot.show(fig)
+
+# %% [markdown]
+# ## 10 · Scores with no slope: argmax, accuracy, F1
+#
+# The same disease, without any randomness in sight. We *report* accuracy or F1, and they are step functions
+# of the logits: their gradient is 0 almost everywhere. The same cure: pretend that the decision is drawn from
+# the probabilities, and replace counts by their expectations.
+#
+# | hard | smooth surrogate | in code |
+# |---|---|---|
+# | $\arg\max_k\ell_k$ | $\sum_k k\,\mathrm{softmax}(\ell/\tau)_k$ | `(logits / tau).softmax(-1) @ index` |
+# | accuracy, mean of $[\arg\max_k\ell_k=y]$ | mean of $\mathrm{softmax}(\ell)_y$ | `logits.softmax(-1).gather(-1, y[:, None]).mean()` |
+# | $F_1=\frac{2\,TP}{2\,TP+FP+FN}$ | the same, with expected counts | your exercise |
+#
+# With probabilities $p_i$ and labels $y_i\in\{0,1\}$, the expected counts are
+#
+# $$TP=\sum_i p_iy_i,\qquad FP=\sum_i p_i(1-y_i),\qquad FN=\sum_i(1-p_i)\,y_i \tag{15}$$
+#
+# *With a pencil:* $2TP+FP+FN=\sum_i p_i+\sum_i y_i$.
+
+# %% [markdown] exercise={"id": "soft_f1", "difficulty": 2, "importance": 3, "minutes": 7}
+# ### Exercise · A smooth F1
+#
+# Return the smooth $F_1$ of a batch, one differentiable number. For probabilities 0 and 1 it must equal the
+# ordinary $F_1$. (At least one of probabilities and labels is not all zero.)
+#
+# <details><summary>Hint: right for hard predictions, but the gradient is zero</summary>
+#
+# Do not round, and do not compare with 0.5: the probabilities themselves take the place of the decisions.
+# </details>
+# <details><summary>Hint: the value is too large</summary>
+#
+# A true *negative* ($p=0,y=0$) appears nowhere in $F_1$: that is why it is used when positives are rare.
+# </details>
+
+
+# %% nbgrader={"grade_id": "soft_f1", "solution": true} autograde={"library": ["genmodels.estimators.soft_f1"]}
+def soft_f1(probs: Float[Tensor, "n"], labels: Float[Tensor, "n"]) -> Float[Tensor, ""]:
+    """F1 = 2 TP / (2 TP + FP + FN) with the expected counts of equation (15)."""
+    # TODO      one number in [0, 1], differentiable in probs
+    # APPROACH  expected counts; sum over the batch first, divide last
+    # HINT      (probs * labels).sum()
+    ### BEGIN SOLUTION
+    tp = (probs * labels).sum()
+    fp = (probs * (1 - labels)).sum()
+    fn = ((1 - probs) * labels).sum()
+    return 2 * tp / (2 * tp + fp + fn)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "soft_f1_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def expected_counts(probs: Tensor, labels: Tensor) -> Tensor:
+    """E[TP], E[FP], E[FN], E[TN] by enumeration of all 2^n decisions, drawn as independent coins."""
+    decisions = every_state(len(probs))
+    chance = torch.where(decisions == 1, probs, 1 - probs).prod(1)
+    kinds = [(decisions == d) & (labels == y) for d, y in ((1, 1), (1, 0), (0, 1), (0, 0))]
+    return torch.stack([chance @ kind.double().sum(1) for kind in kinds])
+
+
+def check_f1(answer: Callable, probs: Tensor, labels: Tensor, what: str) -> None:
+    """Value and gradient."""
+    ratio = lambda probs: (c := expected_counts(probs, labels))[0] * 2 / (2 * c[0] + c[1] + c[2])
+    tp, fp, fn, tn = expected_counts(probs, labels)
+    hard = expected_counts((probs > 0.5).double(), labels)
+    n = len(probs)
+    mistakes = {
+        "the decisions are rounded to 0 and 1: keep the probabilities": 2
+        * hard[0]
+        / (2 * hard[0] + hard[1] + hard[2]),
+        "this is the precision, TP / (TP + FP)": tp / (tp + fp),
+        "this is the recall, TP / (TP + FN)": tp / (tp + fn),
+        "this is the smooth accuracy: true negatives do not count in F1": (tp + tn) / n,
+        "TP counts twice, above and below: 2 TP / (2 TP + FP + FN)": tp / (tp + fp + fn),
+        "the factor 2 is missing above: 2 TP / (2 TP + FP + FN)": tp / (2 * tp + fp + fn),
+        "this is 1 - F1, a loss; return F1 itself": 1 - 2 * tp / (2 * tp + fp + fn),
+        "the ratio is taken for each example; sum the counts over the batch first": (
+            2 * probs * labels / (probs + labels).clamp_min(1e-12)
+        ).mean(),
+    }
+    checks.close(answer(probs, labels), ratio(probs), what, mistakes=mistakes)
+    checks.close(
+        checks.grad(lambda p: answer(p, labels), probs),
+        checks.grad(ratio, probs),
+        f"the gradient of {what}",
+        mistakes={"the gradient is zero: rounding or a detach has no slope": torch.zeros(n)},
+    )
+
+
+# %% nbgrader={"grade_id": "soft_f1_check", "grade": true, "points": 2}
+# Six examples. The expected counts come from all 64 possible decisions and their probabilities;
+# then hard decisions against scikit-learn.
+from sklearn.metrics import f1_score
+
+g = core.generator(SEED)
+labels = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+check_f1(soft_f1, torch.rand(6, generator=g, dtype=torch.float64), labels, "soft_f1 of 6 examples")
+guess = torch.tensor([1.0, 1.0, 0.0, 0.0, 1.0, 1.0], dtype=torch.float64)
+checks.close(soft_f1(guess, labels), f1_score(labels, guess), "soft_f1 of hard decisions")
+print(
+    "hard decisions: scikit-learn",
+    f"{f1_score(labels, guess):.4f},",
+    "yours",
+    f"{soft_f1(guess, labels):.4f}",
+)
+### BEGIN HIDDEN TESTS
+rare = torch.tensor([0, 0, 0, 1, 0, 0, 0], dtype=torch.float64)
+check_f1(
+    soft_f1, torch.rand(7, generator=g, dtype=torch.float64), rare, "soft_f1 with one positive in 7"
+)
+check_f1(
+    soft_f1,
+    torch.rand(3, generator=g, dtype=torch.float64),
+    torch.ones(3).double(),
+    "soft_f1 of positives only",
+)
+checks.close(
+    soft_f1(torch.tensor([0.2, 0.6, 0.1]), torch.zeros(3)),
+    0.0,
+    "soft_f1 when there is no positive label",
+)
+### END HIDDEN TESTS
+
+# %%
+smooth_f1 = checks.fallback(
+    soft_f1,
+    est.soft_f1,
+    works=lambda f: abs(float(f(torch.tensor([1.0, 0.5]), torch.tensor([1.0, 0.0]))) - 0.8) < 1e-6,
+)
+
+# %% [markdown]
+# ### When they mislead
+#
+# **Argmax** first. A network hesitates between the digits 3 and 8. The smooth argmax says:
+
+# %% tags=["lab"]
+doubt = torch.full((10,), -8.0).index_fill(0, torch.tensor([3, 8]), 4.0)
+for tau in (1.0, 0.1):
+    print(
+        f"τ = {tau}: between a 3 and an 8, the smooth argmax is {est.expected_argmax(doubt, tau):.2f}"
+    )
+
+# %% [markdown]
+# A *five*, which nobody believes, at any temperature. It averages indices, and means something only where
+# the order of the classes does.
+#
+# **Accuracy** next. *With a pencil:* with $m$ the margin of the right class against one other,
+# $p=\sigma(m)$, and $dp/dm=p(1-p)$; for the cross-entropy it is $d\log p/dm=1-p$. The first vanishes on
+# *both* sides: an example that is badly wrong teaches nothing.
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+margin = torch.linspace(-8, 8, 200)
+right = margin.sigmoid()
+pulls = {
+    "cross-entropy: 1 - p": (margin, 1 - right),
+    "smooth accuracy: p (1 - p)": (margin, right * (1 - right)),
+}
+plot.show(
+    plot.curves(
+        pulls,
+        "margin of the right class",
+        "pull on the margin",
+        title="What an example teaches",
+        height=2.2,
+        alt="The pull of the cross-entropy is near 1 for wrong examples; that of the smooth accuracy vanishes for badly wrong ones as well as for right ones.",
+    )
+)
+
+# %% [markdown]
+# Is that good or bad? Both, and we can measure it on 8 x 8 digits with a linear softmax. First, from a
+# confident and wrong start; then with 40 % of the training labels drawn at random. **Predict:** which loss
+# wins where?
+
+# %% tags=["lab"]
+pixels = {s: data.digits(s).x.flatten(1) for s in ("train", "test")}
+answers = {s: data.digits(s).label for s in ("train", "test")}
+FIT = 100 if PROFILE == "smoke" else 400
+
+
+def fit(
+    loss: Callable[[Tensor, Tensor], Tensor], y: Tensor, wide: float = 0.0, outputs: int = 10
+) -> nn.Linear:
+    """A linear model on the training digits, trained on all of them at once; ``wide`` spoils the start."""
+    torch.manual_seed(SEED)
+    model = nn.Linear(64, outputs)
+    nn.init.normal_(model.weight, std=max(wide, 1e-3))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(FIT):
+        value = loss(model(pixels["train"]), y)
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+    return model.requires_grad_(False)
+
+
+OBJECTIVES = {
+    "cross-entropy": F.cross_entropy,
+    "smooth accuracy": lambda logits, y: -est.soft_accuracy(logits, y),
+    "smooth argmax, squared": lambda logits, y: (est.expected_argmax(logits) - y).square().mean(),
+}
+y = answers["train"]
+random_labels = torch.randint(0, 10, y.shape, generator=core.generator(SEED))
+noisy = torch.where(torch.rand(len(y), generator=core.generator(SEED + 1)) < 0.4, random_labels, y)
+rows = {}
+for name, loss in OBJECTIVES.items():
+    row = {}
+    for setting, (labels, wide) in {
+        "clean": (y, 0.0),
+        "confident, wrong start": (y, 5.0),
+        "40 % random labels": (noisy, 0.0),
+    }.items():
+        found = fit(loss, labels, wide)(pixels["test"])
+        row[f"accuracy: {setting}"] = float((found.argmax(-1) == answers["test"]).double().mean())
+        if setting == "clean":
+            off = (est.expected_argmax(found) - answers["test"]).square().mean().sqrt()
+            row["root mean square of (smooth argmax - y)"] = float(off)
+    rows[name] = row
+plot.show(
+    plot.table(
+        rows,
+        title="Trained for one thing, measured by another: 250 test digits",
+        first="trained by",
+    )
+)
+
+# %% [markdown]
+# The smooth accuracy is deaf to what it gets badly wrong. From a bad start that is a trap; with wrong labels
+# it is wisdom, because it is deaf to *those*. And whoever minimises the distance of an average index gets
+# that, at the price of naming the digit right.
+#
+# **F1** last. "Is it an 8?" One digit in ten is, so "never" is right nine times in ten:
+
+# %% tags=["lab"]
+eights = {s: (answers[s] == 8).float() for s in answers}
+GOALS = {
+    "cross-entropy": lambda p, y: F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), y),
+    "smooth accuracy": lambda p, y: -(p * y + (1 - p) * (1 - y)).mean(),
+    "smooth F1": lambda p, y: -smooth_f1(p, y),
+}
+rows, probabilities = {}, {}
+for name, goal in GOALS.items():
+    model = fit(
+        lambda logits, y, goal=goal: goal(logits[:, 0].sigmoid(), y), eights["train"], outputs=1
+    )
+    p, y = model(pixels["test"])[:, 0].sigmoid(), eights["test"]
+    probabilities[name], yes = p, (p > 0.5).float()
+    batches = torch.stack([smooth_f1(a, b) for a, b in zip(p.split(25), y.split(25))]).mean()
+    rows[name] = {
+        "accuracy": float((yes == y).double().mean()),
+        "F1": float(smooth_f1(yes, y)),
+        "smooth F1": float(smooth_f1(p, y)),
+        "smooth F1, mean over batches of 25": float(batches),
+        "nats an example": float(F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), y)),
+        "0.1 < p < 0.9": float(((p > 0.1) & (p < 0.9)).double().mean()),
+    }
+rows["“never”"] = {"accuracy": float((eights["test"] == 0).double().mean()), "F1": 0.0}
+plot.show(plot.table(rows, title="Is it an 8? 250 test digits", first="trained by"))
+
+# %% [markdown]
+# Three warnings in one table. A surrogate drives its probabilities to 0 and 1, since it gains nothing by
+# doubt: the nats tell you that they are no longer *probabilities*. The smooth F1 of a model that is honest
+# about its doubts is lower than its F1: do not compare one with the other. And **the mean of F1 over
+# batches is not the F1 of the data**, because it is a ratio: a batch without an 8 contributes 0, whatever
+# you do.
+#
+# ## 11 · Train it: a layer of coins
+#
+# Now the real thing: a network with dice inside. An encoder looks at an 8 x 8 digit and gives the odds of
+# **eight coins**; they are thrown; a decoder must redraw the digit from the eight results. We train
+# $\mathbb E_{z\sim q(z|x)}[-\log p(x|z)]$, in nats a digit. Eight coins have 256 outcomes, so we can
+# *enumerate* the loss of every digit, and its exact gradient. Nobody with 200 coins can do that; we do it
+# here to know the truth. (It is no VAE yet: the code costs nothing. Chapter 04 sends the bill.)
+#
+# All estimators get four throws a digit, the same network, the same steps, the same learning rate.
+
+# %% tags=["lab"]
+COINS, THROWS, BATCH = 8, 4, 64
+CODES = every_state(COINS).float()
+binary = {s: (x > 0.5).float() for s, x in pixels.items()}
+
+
+class CoinCoder(nn.Module):
+    """Digit to the logits of eight coins, and eight results back to a digit."""
+
+    def __init__(self, hidden: int = 128):
+        super().__init__()
+        self.encode = nn.Sequential(nn.Linear(64, hidden), nn.ReLU(), nn.Linear(hidden, COINS))
+        self.decode = nn.Sequential(nn.Linear(COINS, hidden), nn.ReLU(), nn.Linear(hidden, 64))
+
+    def cost(self, z: Float[Tensor, "k b 8"], x: Float[Tensor, "b 64"]) -> Float[Tensor, "k b"]:
+        """-log p(x | z) in nats."""
+        logits = self.decode(z)
+        return F.binary_cross_entropy_with_logits(
+            logits, x.expand_as(logits), reduction="none"
+        ).sum(-1)
+
+    def exact(self, x: Float[Tensor, "b 64"]) -> Float[Tensor, "b"]:
+        """The expected cost, over all 256 codes."""
+        log_q = bits_log_prob(self.encode(x)[:, None], CODES.expand(len(x), -1, -1)).sum(-1)
+        logits = self.decode(CODES)
+        costs = -(x @ F.logsigmoid(logits).T + (1 - x) @ F.logsigmoid(-logits).T)
+        return (log_q.exp() * costs).sum(1)
+
+
+def thrown(model: CoinCoder, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (k, b, 8) and throws."""
+    logits = model.encode(x).expand(THROWS, -1, -1)
+    return logits, torch.bernoulli(logits.detach().sigmoid())
+
+
+def weighted(model: CoinCoder, x: Tensor, baseline: Callable[[Tensor], Tensor]) -> Tensor:
+    """Your REINFORCE: every throw of every digit is one sample."""
+    logits, z = thrown(model, x)
+    value = model.cost(z, x)
+    log_prob = bits_log_prob(logits, z)
+    return surrogate(log_prob.flatten(0, 1), value.flatten(), baseline(value.detach()).flatten())
+
+
+def through(model: CoinCoder, x: Tensor) -> Tensor:
+    """Plain straight-through."""
+    logits, z = thrown(model, x)
+    p = logits.sigmoid()
+    return model.cost(z + p - p.detach(), x)
+
+
+def melted(model: CoinCoder, x: Tensor, tau: float, hard: bool) -> Tensor:
+    """Your Gumbel-softmax: a coin is a category of two."""
+    logits = model.encode(x).expand(THROWS, -1, -1)
+    two = torch.stack([torch.zeros_like(logits), logits], -1)
+    return model.cost(relaxed(two, tau, torch.rand(two.shape), hard)[..., 1], x)
+
+
+TRAINERS = {
+    "exact gradient": lambda model, x: model.exact(x),
+    "REINFORCE": lambda model, x: weighted(model, x, torch.zeros_like),
+    "leave one out": lambda model, x: weighted(model, x, others),
+    "straight-through": through,
+    "Gumbel-softmax, τ = 1": lambda model, x: melted(model, x, 1.0, False),
+    "Gumbel straight-through, τ = 1": lambda model, x: melted(model, x, 1.0, True),
+    "no coins: odds passed on": lambda model, x: model.cost(model.encode(x).sigmoid()[None], x),
+}
+STEPS = {"smoke": 40, "laptop": 1500, "gpu": 10_000}[PROFILE] if TRAIN else 300
+SEEDS = {"smoke": 1, "laptop": 3, "gpu": 10}[PROFILE] if TRAIN else 1
+
+
+def test_nats(model: CoinCoder) -> float:
+    """Exact expected cost of a test digit."""
+    with torch.no_grad():
+        return model.exact(binary["test"]).mean().item()
+
+
+# %% tags=["lab", "train"]
+nats, curves, seconds, coders = {}, {}, {}, {}
+for name, loss in TRAINERS.items():
+    nats[name], begin = [], time.process_time()
+    for seed in range(SEEDS):
+        torch.manual_seed(seed)
+        model, curve = CoinCoder(), []
+        optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+        for step in range(STEPS):
+            x = binary["train"][torch.randint(len(binary["train"]), (BATCH,))]
+            value = loss(model, x).mean()
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            if step % max(1, STEPS // 30) == 0:
+                curve.append((step, test_nats(model)))
+        nats[name].append(test_nats(model))
+    curves[name], coders[name] = tuple(zip(*curve)), model
+    seconds[name] = (time.process_time() - begin) / SEEDS / STEPS * 1000
+ink = binary["train"].mean(0).clamp(0.002, 0.998)
+alone = (
+    F.binary_cross_entropy(ink.expand_as(binary["test"]), binary["test"], reduction="none")
+    .sum(1)
+    .mean()
+    .item()
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture and of the table.
+rows = {}
+for name, found in nats.items():
+    found = torch.tensor(found)
+    spread = f" ± {found.std() / len(found) ** 0.5:.2f}" if len(found) > 1 else ""
+    rows[name] = {"test nats": f"{found.mean():.2f}{spread}", "ms a step": seconds[name]}
+rows["independent pixels, no code"] = {"test nats": f"{alone:.2f}"}
+plot.show(
+    plot.table(
+        rows,
+        title=f"Eight coins, {STEPS} steps, {SEEDS} seeds; exact cost on 250 test digits",
+        first="trained by",
+    )
+)
+shown = {name: curve for name, curve in curves.items() if "no coins" not in name}
+plot.show(
+    plot.curves(
+        shown,
+        "step",
+        "test nats a digit",
+        "Learning with each gradient",
+        levels={"no code": alone},
+        height=3.0,
+    )
+)
+report.metric(
+    "leave one out", sum(nats["leave one out"]) / SEEDS, "nats", floor=None, note="8 coins, test"
+)
+report.metric(
+    "straight-through", sum(nats["straight-through"]) / SEEDS, "nats", note="8 coins, test"
+)
+
+# %% [markdown]
+# Did you expect that? **The straight-through estimators, both biased, end below the unbiased ones, and even
+# below the exact gradient.** Nothing is wrong with the exact gradient: it is the steepest way down *from
+# here*, and with few coins the landscape is full of dents where one coin after the other is decided too
+# early. A gradient is no promise about where a path ends. On this network, with these settings and three
+# seeds, bias was no handicap; on the next it may be one. So measure, as you do here.
+#
+# The last row is the naive shortcut: pass on the odds instead of throwing the coins. Its own training loss
+# looks splendid. Then real coins are thrown, and it has never seen one.
+#
+# How biased are they *here*? The network trained by leave-one-out, one batch of 64 digits, the gradient of
+# the first layer, against the enumerated truth:
+
+# %% tags=["lab"]
+model, x = coders["leave one out"], binary["train"][:BATCH]
+first = model.encode[0].weight
+
+
+def gradient(loss: Callable) -> Tensor:
+    return torch.autograd.grad(loss(model, x).mean(), first)[0].flatten()
+
+
+exact = gradient(TRAINERS["exact gradient"])
+rows, count = {}, 20 if PROFILE == "smoke" else 200
+torch.manual_seed(SEED)
+for name, loss in TRAINERS.items():
+    if name in ("exact gradient", "no coins: odds passed on"):
+        continue
+    m = est.moments(torch.stack([gradient(loss) for _ in range(count)]), exact)
+    noise = m.variance.sum()
+    # the squared length of the mean's deviation contains its own noise, variance / count: take it off
+    bias = (m.bias.square().sum() - noise / count).clamp_min(0).sqrt() / exact.norm()
+    rows[name] = {
+        "bias / |gradient|": f"{bias:.2f}",
+        "standard deviation / |gradient|": f"{noise.sqrt() / exact.norm():.2f}",
+        "cosine of the mean with the truth": f"{F.cosine_similarity(m.mean, exact, dim=0):.2f}",
+    }
+plot.show(
+    plot.table(
+        rows, title=f"Gradient of the encoder's first layer, {count} estimates", first="estimator"
+    )
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 3.4, "Test digits (top) and what comes back through eight coins")
+    names = ["leave one out", "straight-through", "no coins: odds passed on"]
+    axes = fig.subplots(len(names) + 1, 12)
+    torch.manual_seed(SEED)
+    for row, name in zip(axes, ["a test digit", *names]):
+        for k, ax in enumerate(row):
+            if name == "a test digit":
+                image, scale = binary["test"][k], plot.sequential("data")
+            else:
+                with torch.no_grad():
+                    z = torch.bernoulli(coders[name].encode(binary["test"][k]).sigmoid())
+                    image, scale = coders[name].decode(z).sigmoid(), plot.sequential("model")
+            ax.imshow(image.reshape(8, 8), cmap=scale, vmin=0, vmax=1)
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
+        row[0].set_ylabel(name.split(":")[0], rotation=0, ha="right", va="center")
+fig.alt = "Twelve test digits in blue; below them reconstructions in vermilion by leave one out, straight-through, and by the network that never threw a coin, whose pictures are the worst."
+plot.show(fig)
+
+# %% [markdown]
+# ## 12 · Break it
+#
+# Five bugs that people really make. **Predict first:** which of them leave the *mean* gradient right and
+# only make it noisier? Which would you notice from the training curve?
+#
+# 1. the sign of the log-probability is reversed
+# 2. the baseline contains its own sample
+# 3. the log-probability is that of a *fresh* sample, not of the one that was paid for
+# 4. the cost is not centred (no baseline at all)
+# 5. a seed is fixed inside the estimator: the same "random" numbers at every call
+
+
+# %% tags=["lab"]
+def fresh(theta: Tensor, seed: int) -> Tensor:
+    """Bug 3: pay for one draw, change the odds of another."""
+    paid, other = (category(theta.detach(), uniform(*theta.shape, seed=seed + k)) for k in (0, 1))
+    log_prob = theta.log_softmax(-1).gather(-1, other[..., None])[..., 0]
+    return cost(CORNERS[paid]) * log_prob
+
+
+BUGS = {
+    "no bug: leave one out": ESTIMATORS["leave one out"],
+    "1  sign": lambda theta, seed: -ESTIMATORS["leave one out"](theta, seed),
+    "2  own sample in the baseline": ESTIMATORS["mean of all, own included"],
+    "3  log p of a fresh sample": fresh,
+    "4  no baseline": ESTIMATORS["REINFORCE"],
+    "5  fixed seed": ESTIMATORS["leave one out"],
+}
+
+
+def broken(bug: str, count: int) -> Tensor:
+    """``count`` gradient estimates, (count, 3)."""
+    if bug.startswith("5"):
+        return estimates(BUGS[bug], 1).expand(count, 3)
+    return estimates(BUGS[bug], count)
+
+
+def symptom(bug: str) -> plot.Picture:
+    """The three coordinates of the gradient: single estimates, their mean with 4.5 standard errors, the truth."""
+    x = broken(bug, ESTIMATES // 4)
+    error = 4.5 * x.std(0) / len(x) ** 0.5
+    with style():
+        fig = picture(8, 2.1, bug)
+        ax = fig.subplots()
+        for k in range(3):
+            jitter = 0.5 * torch.rand(300, generator=core.generator(k)) - 0.25
+            ax.scatter(x[:300, k], k + jitter, s=5, color=plot.NOISE, alpha=0.5, lw=0)
+        ax.errorbar(
+            x.mean(0),
+            range(3),
+            xerr=error,
+            fmt="o",
+            color=plot.GRADIENT,
+            capsize=4,
+            label="mean ± 4.5 standard errors",
+        )
+        ax.scatter(TRUTH, range(3), marker="|", s=500, lw=2, color=plot.EXACT, label="exact")
+        ax.set_yticks(range(3), ["θ₁", "θ₂", "θ₃"])
+        ax.set(xlim=(-2.2, 2.2), ylim=(2.6, -0.6), xlabel="gradient")
+        ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    fig.alt = f"{bug}: mean estimates {', '.join(f'{v:+.2f}' for v in x.mean(0))}; exact {', '.join(f'{v:+.2f}' for v in TRUTH)}."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=list(BUGS))
+
+# %% [markdown]
+# All of them, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+for bug in BUGS:
+    plot.show(symptom(bug))
+
+# %% [markdown]
+# Number 4 is no bug, only noise. Number 2 is the treacherous one: it trains, and it is *less* noisy; it points
+# in the right direction, here, and is too short. By eye you would not find it. Number 5 has no spread at all.
+# Precision is not truth.
+
+# %% [markdown] exercise={"id": "is_unbiased", "difficulty": 3, "importance": 5, "minutes": 12}
+# ### Exercise · The test that tells bias from noise
+#
+# You get $n$ independent estimates of a gradient and the exact one. Return `True` if the estimates look
+# unbiased: **every** coordinate of their mean lies within 4.5 standard errors of the truth. Your test is
+# graded by what it says of right and of broken estimators.
+#
+# <details><summary>Hint: a right but noisy estimator is rejected</summary>
+#
+# A fixed tolerance does not know how noisy the estimates are. The standard error does: the standard
+# deviation of *one* estimate over $\sqrt n$.
+# </details>
+# <details><summary>Hint: a biased estimator is accepted</summary>
+#
+# Did you forget the $\sqrt n$? Do you look at each coordinate alone, and in both directions?
+# </details>
+# <details><summary>Hint: <code>nan</code>, or a constant coordinate</summary>
+#
+# All estimates may agree, and the standard error is 0. Compare $|\text{mean}-\text{truth}|\le4.5\,\text{se}$
+# instead of dividing, and allow 1e-9 for rounding.
+# </details>
+
+
+# %% nbgrader={"grade_id": "is_unbiased", "solution": true} autograde={"library": ["genmodels.checks.unbiased", "genmodels.estimators.moments"]}
+def is_unbiased(draws: Float[Tensor, "n p"], truth: Float[Tensor, "p"]) -> bool:
+    """Whether the mean of n estimates lies within 4.5 standard errors of the truth in all p coordinates."""
+    # TODO      True or False
+    # APPROACH  mean and standard error of each coordinate; compare with the truth
+    # HINT      draws.std(0) / len(draws) ** 0.5
+    ### BEGIN SOLUTION
+    error = draws.std(0) / len(draws) ** 0.5
+    return bool(((draws.mean(0) - truth).abs() <= 4.5 * error + 1e-9).all())
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "is_unbiased_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def with_z(z: list[float], n: int, noise: float, truth: Tensor, seed: int) -> Tensor:
+    """n draws whose mean is off by exactly z standard errors in each coordinate."""
+    x = (
+        torch.randn(n, len(z), generator=core.generator(seed), dtype=torch.float64) ** 3
+    )  # heavy tails
+    x = noise * (x - x.mean(0)) / x.std(0)
+    return x + truth + torch.tensor(z, dtype=torch.float64) * noise / n**0.5
+
+
+def judge(
+    answer: Callable, draws: Tensor, truth: Tensor, right: bool, what: str, why: str = ""
+) -> None:
+    """Raise at a wrong verdict."""
+    verdict = answer(draws, truth)
+    insist(
+        isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+        f"is_unbiased must return True or False, not {type(verdict).__name__}",
+    )
+    said = (
+        "your test rejects a right estimator" if right else "your test accepts a broken estimator"
+    )
+    insist(
+        bool(verdict) == right,
+        f"{said}: {what}.\nLikely mistake: {why}" + "." * (not why.endswith("?")),
+    )
+
+
+# %% nbgrader={"grade_id": "is_unbiased_check", "grade": true, "points": 4}
+# Estimates with a known fate: their mean is shifted by exactly so many standard errors. Right ones
+# (at most 3 standard errors off) must pass, however noisy; broken ones (at least 7 off) must not,
+# however small the bias.
+truth = torch.tensor([0.4, -1.3, 0.9], dtype=torch.float64)
+cases = [
+    (True, [1.0, -2.0, 0.3], 4000, 1.0, "an ordinary one", "how is the standard error computed?"),
+    (
+        True,
+        [-2.5, 2.0, 1.5],
+        500,
+        40.0,
+        "a very noisy one, with a standard deviation of 40",
+        "a fixed tolerance; it must grow with the noise",
+    ),
+    (
+        False,
+        [0.5, 9.0, 0.0],
+        100_000,
+        0.2,
+        "a tiny bias behind tiny noise, in one coordinate",
+        "is the standard deviation divided by sqrt(n)? Does every coordinate count?",
+    ),
+    (
+        False,
+        [-12.0, 0.3, 0.1],
+        2000,
+        1.0,
+        "one whose mean is too small",
+        "a bias may be negative: compare absolute values",
+    ),
+]
+for right, z, n, noise, what, why in cases:
+    judge(is_unbiased, with_z(z, n, noise, truth, SEED), truth, right, what, why)
+print("2 right estimators accepted, 2 broken ones caught.")
+### BEGIN HIDDEN TESTS
+judge(
+    is_unbiased,
+    with_z([8.0, -8.0, 0.0], 2000, 1.0, truth, SEED + 1),
+    truth,
+    False,
+    "two coordinates are off in opposite directions",
+    "the deviations are added up and cancel; look at each coordinate alone",
+)
+spread = with_z([0.0, 0.0, 0.0], 2000, 1.0, truth, SEED + 2)
+short = truth * 0.75
+judge(
+    is_unbiased,
+    spread - truth + short,
+    truth,
+    False,
+    "it points in the right direction but is a quarter too short",
+    "a direction alone is not enough: compare the values",
+)
+turned = torch.stack([truth[1], truth[2], truth[0]])
+judge(
+    is_unbiased,
+    spread - truth + turned,
+    truth,
+    False,
+    "it has the right length and the wrong direction",
+    "compare coordinate by coordinate, not lengths or means over all of them",
+)
+judge(
+    is_unbiased,
+    truth.expand(50, 3),
+    truth,
+    True,
+    "one that is exact at every draw",
+    "with a standard error of 0, 0/0 is nan: multiply instead of dividing, and allow <= with 1e-9 for rounding",
+)
+judge(
+    is_unbiased,
+    (truth + 0.02).expand(50, 3),
+    truth,
+    False,
+    "one that returns the same wrong number at every draw (a fixed seed)",
+    "no spread is no proof: with a standard error of 0 the mean must be the truth",
+)
+half = with_z([2.0, 1.0, -2.9], 2000, 1.0, truth, SEED + 3)
+judge(
+    is_unbiased,
+    half,
+    truth,
+    True,
+    "one that is 2.9 standard errors off",
+    "the limit is 4.5 standard errors",
+)
+judge(
+    is_unbiased,
+    with_z([0.0, 5.2, 0.0], 2000, 1.0, truth, SEED + 4),
+    truth,
+    False,
+    "one that is 5.2 standard errors off",
+    "the limit is 4.5 standard errors",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_verdict(draws: Tensor, truth: Tensor) -> bool:
+    """The library's check, which raises instead of answering."""
+    try:
+        checks.unbiased(draws, truth)
+    except checks.CheckFailed:
+        return False
+    return True
+
+
+unbiased = checks.fallback(
+    is_unbiased,
+    library_verdict,
+    works=lambda f: (
+        f(torch.eye(3).repeat(20, 1), torch.full((3,), 1 / 3))
+        and not f(torch.eye(3).repeat(20, 1), torch.ones(3))
+    ),
+)
+
+# %% [markdown]
+# Your verdict on the estimators of the exact lab, and on the five bugs:
+
+# %% tags=["lab"]
+rows = {
+    name: {"unbiased?": "yes" if unbiased(estimates(f), TRUTH) else "no"}
+    for name, f in ESTIMATORS.items()
+}
+rows |= {
+    name: {"unbiased?": "yes" if unbiased(broken(name, ESTIMATES), TRUTH) else "no"}
+    for name in BUGS
+}
+plot.show(plot.table(rows, first="estimator"))
+
+# %% [markdown]
+# ## 13 · Your line in the leaderboard
+#
+# The eight-coin network on the binarised 8 x 8 digits, by exact expected nats on the test digits; chapter 16
+# collects the lines.
+
+# %% tags=["lab"]
+board = {
+    name: {
+        "test nats given the code": sum(found) / SEEDS,
+        "decoder calls a digit": 256
+        if name == "exact gradient"
+        else 1
+        if "no coins" in name
+        else THROWS,
+        "ms a step": seconds[name],
+        "parameters": core.parameter_count(coders[name]),
+    }
+    for name, found in nats.items()
+}
+plot.show(plot.table(board, best={"test nats given the code": "min", "ms a step": "min"}))
+
+# %% [markdown]
+# | estimator | needs | unbiased? | noise | use it when |
+# |---|---|---|---|---|
+# | pathwise | a $z$ that can move, a slope of $f$ | yes | low, in any dimension | $z$ is continuous: always |
+# | implicit | the distribution function of $z$ | yes | low | Gamma, Beta, mixtures |
+# | score function | values of $f$ only | yes | high, grows with $d$ | $f$ is a black box |
+# | leave one out | $k\ge2$ samples | yes | lower | $z$ is discrete: the safe default |
+# | Gumbel-softmax | $f$ between the corners | no | falls with $\tau$ | $f$ is smooth, bias can be borne |
+# | straight-through | a slope of $f$ at the corners | no | low | large codes (chapter 07); check by an unbiased one |
+#
+# **What you can now do.** Differentiate an average through a Gaussian, a Gamma, a coin or a category; say of
+# any estimator what it costs in bias and in noise, and *prove* it with a test.
+#
+# **What is still missing.** The eight coins were free. If a code had a price, how many coins would the
+# network want to throw? Put a price on the code, draw it by your `draw_normal`, and you have a model that
+# can invent digits and not only copy them: the **variational autoencoder**, chapter 04.
