@@ -37,6 +37,9 @@ def grade(
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds that one cell may take.")] = 30.0,
     db: Db = None,
     scheduler: Annotated[str | None, typer.Option("--scheduler", help="A Dask scheduler, tcp://host:8786.")] = None,
+    trust: Annotated[
+        bool, typer.Option("--i-trust-these-submissions", help="Grade even where this machine has no sandbox.")
+    ] = False,
     root: Root = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +47,7 @@ def grade(
     from autograde.grading.instructor import session
 
     where = _course(root)
-    options = session.Options(students=student, jobs=jobs, force=force, timeout=timeout, db=db, scheduler=scheduler)
+    options = session.Options(student, jobs, force, timeout, db, scheduler, trust)
     report = session.run(where, chapter, options, quiet=as_json)
     if as_json:
         _emit(session.document(report))

@@ -151,7 +151,7 @@ ATTACKS = [
     Attack("nan", "lies", "NaN, which slips through comparisons", everywhere(NAN)),
     Attack("huge-integers", "protocol", "integers of 100,000 digits", everywhere(BIG)),
     Attack("deep-nesting", "protocol", "lists nested 100,000 deep", everywhere(DEEP)),
-    Attack("wide-values", "protocol", "five million numbers", everywhere(WIDE)),
+    Attack("wide-values", "protocol", "five million numbers", {"facts": WIDE.replace("NAME", "facts")}),
     Attack("endless-generator", "lies", "a generator without an end", everywhere(ENDLESS)),
     Attack("stack-and-heap", "interpreter", "look for the secret on the stack and the heap", everywhere(STATEFUL)),
     Attack("anything-goes", "lies", "an object that does and is everything", everywhere(CALLABLE)),

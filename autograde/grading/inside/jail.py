@@ -35,6 +35,7 @@ class Rules:
     seconds: int = 600
     processes: int = 128
     file_size: int = 256 << 20
+    trusted: bool = False  # the instructor said so: nothing is confined
     confined: bool = False  # in its own pid namespace
 
 
@@ -124,7 +125,9 @@ def drop(rules: Rules) -> None:
 
 def enter(rules: Rules) -> None:
     """All of it, in the order in which each step is still allowed."""
+    if rules.trusted:
+        return
     limit(rules)
     drop(rules)
     landlock(rules)
-    seccomp.install(signals=rules.confined or landlock_version() >= 6)
+    seccomp.install(signals=rules.confined or landlock_version() >= 6, attributes=rules.confined)

@@ -22,7 +22,7 @@ from autograde.grading.instructor.result import Result
 from autograde.grading.instructor.sandbox import Limits
 
 ATTACKS: list[Attack] = [*lies.ATTACKS, *escapes.ATTACKS, *protocol.ATTACKS, *papers.ATTACKS]
-LIMITS = Limits(cell=6, grace=1.5, total=90, memory=1 << 30, disk=64 << 20, processes=64)
+LIMITS = Limits(cell=5, grace=1, total=90, memory=1 << 30, disk=64 << 20, processes=64)
 CANARY = "CANARY-of-the-instructor-51d0"
 PEER = "PEER-answer-e07c"
 PAGE_TAGS = TAGS | set("html head meta title style body main section details summary img".split())

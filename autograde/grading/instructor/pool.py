@@ -33,9 +33,9 @@ class Pool:
     a Landlock domain and limits of its own: the two of a submission share nothing but the line between them.
     """
 
-    def __init__(self, level: int | None = None):
+    def __init__(self, level: int | None = None, trust: bool = False):
         self.level = level or sandbox.tier()
-        if self.level > JAILED:
+        if self.level > JAILED and not trust:
             raise Refusal(sandbox.ADVICE[sandbox.NONE])
         self.lock, self.numbers, self.ready, self.limits = threading.Lock(), itertools.count(), False, Limits()
         self.run = tempfile.mkdtemp(prefix="autograde-")
@@ -114,6 +114,7 @@ class Pool:
             "seconds": int(limits.total) + 60,
             "processes": limits.processes,
             "confined": private,
+            "trusted": self.level > JAILED,
         }
         return {
             "namespaces": private,
