@@ -133,6 +133,40 @@ def plain(folder: Path, chapter: Chapter, source: Any, size: int) -> dict:
     return {"seconds": seconds, "scores": scores, "count": size, "errors": done.stderr if done.returncode else ""}
 
 
+def light(folder: Path, size: int, jobs: int) -> None:
+    """A large class of a small chapter, killed in the middle and started again: nothing is lost, nothing doubled."""
+    from autograde.grading.attacks import bait
+    from autograde.grading.instructor import reports, session
+
+    bait.write_course(folder)
+    right = bait.right()
+    for number in range(size):
+        wrong = f", 'no': {number}" if number % 3 else ""
+        own = f"def facts():\n    return {{'squares': 328350, 'two': [1, 1]{wrong}}}\n# {number}"
+        bait.write_submission(folder, f"s{number:05d}", right | {"facts": own})
+    command = [sys.executable, "-c", "from autograde.cli import main; main()", "grade", "07", "--root", str(folder)]
+    recorded = folder / ".autograde" / bait.CHAPTER / "recorded"
+    start = time.monotonic()
+    with Memory() as memory:
+        first = subprocess.Popen([*command, "--jobs", str(jobs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while first.poll() is None and len(list(recorded.glob("[0-9a-f]*"))) < size // 2:
+            time.sleep(0.1)
+        first.kill()
+        first.wait()
+        done = len(list(recorded.glob("[0-9a-f]*")))
+        report = session.run(folder, "07", session.Options(jobs=jobs), quiet=True)
+    seconds = time.monotonic() - start
+    marks = reports.marks(session.planning.load("07", folder), session.gradebook(folder, None))
+    wrong = [n for n in range(size) if sum(m[0] for m in marks[f"s{n:05d}"].values()) != (8 if n % 3 else 10)]
+    print(f"light class    {size:>5} submissions {seconds:>8.1f} s {60 * size / seconds:>8.1f} a minute")
+    print(
+        f"    killed by SIGKILL after {done} were recorded; the second run graded {sum(r.fresh for r in report.rows)}"
+    )
+    print(
+        f"    {len(marks)} students in the gradebook, {len(wrong)} wrong scores, {memory.peak / 2**30:.2f} GB at most"
+    )
+
+
 def main() -> None:
     """Print the comparison."""
     arguments = argparse.ArgumentParser(description=__doc__)
@@ -142,7 +176,12 @@ def main() -> None:
         "--plain", type=int, default=None, help="how many of them plain nbgrader grades; default all"
     )
     arguments.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    arguments.add_argument("--light", type=int, default=0, help="instead: a light class of this size, killed half-way")
     options = arguments.parse_args()
+    if options.light:
+        with tempfile.TemporaryDirectory(prefix="autograde-bench-") as temporary:
+            light(Path(temporary), options.light, options.jobs)
+        return
     chapter = select(root(), [options.chapter])[0]
     with tempfile.TemporaryDirectory(prefix="autograde-bench-") as temporary:
         folder = Path(temporary)

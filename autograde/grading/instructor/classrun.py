@@ -14,9 +14,8 @@ from autograde.errors import Refusal
 from autograde.grading.instructor import cache as caching
 from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read
 from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import Pool, SandboxFailed
+from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.result import PASSED, Result
-from autograde.grading.instructor.rounds import JudgeFailed
 from autograde.grading.instructor.sandbox import Limits
 from autograde.grading.instructor.workers import Cluster, Local, Workers
 
@@ -184,7 +183,7 @@ class ClassRun:
                 submission, key = running.pop(future)
                 try:
                     result = future.result()
-                except (SandboxFailed, JudgeFailed) as error:
+                except Exception as error:  # noqa: BLE001  one submission's trouble, of any kind, must not stop a class
                     yield submission, key, error, True
                     continue
                 self.cache.put(key, result)
@@ -194,7 +193,7 @@ class ClassRun:
         self, writer: object, submission: Submission, key: str, result: Result | Exception, fresh: bool
     ) -> Graded:
         if isinstance(result, Exception):
-            why = f"the grader could not finish ({result}); run again with --student {submission.student}"
+            why = f"the grader could not finish ({type(result).__name__}: {result}); run again with --student {submission.student}"
             return Graded(submission.student, None, self.plan.max_score, problem=why)
         result.student = submission.student
         result.withdraw(self.report.broken)
