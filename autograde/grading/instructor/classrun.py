@@ -193,7 +193,8 @@ class ClassRun:
         self, writer: object, submission: Submission, key: str, result: Result | Exception, fresh: bool
     ) -> Graded:
         if isinstance(result, Exception):
-            why = f"the grader could not finish ({type(result).__name__}: {result}); run again with --student {submission.student}"
+            again = f"run again with --student {submission.student}"
+            why = f"the grader could not finish ({type(result).__name__}: {result}); {again}"
             return Graded(submission.student, None, self.plan.max_score, problem=why)
         result.student = submission.student
         result.withdraw(self.report.broken)
