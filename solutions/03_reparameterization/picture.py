@@ -43,6 +43,8 @@ def draw() -> Image.Image:
         for p in bell(ride, "move the sample").tolist():
             ride.annotate("", (p + SHIFT, -0.25), (p, -0.25), arrowprops=arrow)
         for p in bell(weigh, "move its weight").tolist():
+            if abs(p) < 0.5:  # its arrow would be all head
+                continue
             weigh.annotate("", (p, -0.25 + 0.17 * p), (p, -0.25), arrowprops=arrow)
         for ax, tau in zip(triangles, TEMPERATURES, strict=True):
             z = (
