@@ -13,7 +13,7 @@ import pytest
 
 from autograde.errors import Refusal
 from autograde.grading.attacks import bait
-from autograde.grading.instructor import attack, intake, reports, session
+from autograde.grading.instructor import attack, intake, reasons, reports, session
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 RIGHT = bait.right()
@@ -128,13 +128,11 @@ def test_repairs_are_notes(course):
     assert rows["right"].result.notes == []
 
 
-def test_status_and_why(course, capsys):
+def test_status_and_why(course):
     rows = {r["student"]: r for r in session.status(course[0], "07")}
-    assert rows["right"]["state"] == "graded" and rows["right"]["score"] == FULL
+    assert (rows["right"]["state"], rows["right"]["score"]) == ("graded", FULL)
     assert rows["empty"]["state"] == "not gradable"
-    from autograde.grading.instructor.reasons import explain
-
-    text = explain(session.why(course[0], "wrong", "07")[0])
+    text = reasons.explain(session.why(course[0], "wrong", "07")[0])
     assert "double_check: 0 of 2 (failed)" in text and "facts_check: 2 of 2 (passed)" in text
     with pytest.raises(Refusal, match="not graded"):
         session.why(course[0], "empty", "07")
@@ -204,7 +202,7 @@ def test_feedback_says_why_and_shows_nothing_hidden(course):
     assert "double" in wrong and "8 / 10" in wrong
     assert "10 / 10" in pages["right"] and "Likely mistake" not in pages["right"]
     bad = wrong.replace("</main>", "<script>1</script><img src=http://x onerror=y></main>")
-    assert len(attack.active(bad)) == 3  # the twin: the examination sees active content where there is some
+    assert len(attack.active(bad)) == 3  # the twin: it sees active content where there is some
 
 
 def test_nbgraders_feedback_is_clean_as_well(course):
@@ -270,8 +268,8 @@ def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path):
     names = [f"s{i:02d}" for i in range(8)]
     for i, name in enumerate(names):
         bait.write_submission(tmp_path, name, (RIGHT | {"facts": f"def facts(): return {i}"}) if i % 2 else RIGHT)
-    command = [sys.executable, "-m", "autograde.cli", "grade", "07", "--root", str(tmp_path), "--jobs", "1"]
-    command = [sys.executable, "-c", "from autograde.cli import main; main()", *command[3:]]
+    command = [sys.executable, "-c", "from autograde.cli import main; main()", "grade", "07", "--jobs", "1"]
+    command += ["--root", str(tmp_path)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     recorded = tmp_path / ".autograde" / bait.CHAPTER / "recorded"
     deadline = time.monotonic() + 180

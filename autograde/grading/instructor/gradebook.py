@@ -20,9 +20,10 @@ import nbformat
 from nbformat import NotebookNode
 from nbgrader import api
 from nbgrader.api import Gradebook
-from nbgrader.preprocessors import ComputeChecksums, LockCells, SaveCells
+from nbgrader.preprocessors import AssignLatePenalties, ComputeChecksums, LockCells, SaveCells
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, is_task
 from sqlalchemy.exc import OperationalError, SAWarning
+from traitlets.config import Config, PyFileConfigLoader
 
 from autograde.errors import Refusal
 from autograde.grading.instructor.cache import write_atomically
@@ -164,7 +165,17 @@ class Writer:
                 same = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell) and not is_task(cell)
                 comments[name].auto_comment = "No response." if same else None
         book.db.commit()
+        if rows.assignment.total_seconds_late > 0:
+            self._penalty(submission, notebook)
         return rows.score, rows.max_score
+
+    def _penalty(self, submission: Submission, notebook: NotebookNode) -> None:
+        """What nbgrader's plugin says about a late submission; the course's own configuration names the plugin."""
+        settings = Config()
+        if (self.root / "nbgrader_config.py").is_file():
+            settings = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
+        about = resources(self.plan, self.db, submission.student)
+        AssignLatePenalties(config=settings).preprocess(notebook, about)
 
 
 def patiently(work: Callable[[], Any], undo: Callable[[], Any] = lambda: None) -> Any:
