@@ -1,5 +1,7 @@
 """What the recipes add to the modules they train: features, hidden labels, block bounds and concrete scores."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from genmodels.train import find_recipe
 from genmodels.train.recipes.diffusion import hide_labels
 from genmodels.train.recipes.features import ATTRIBUTE_CLASSES, portraits_and_labels
 from genmodels.train.recipes.scores import ScoreNet, score_bound
-from genmodels.train.recipes.text import block_bound
+from genmodels.train.recipes.text import block_bound, masked_loss
 
 
 def shaken(net: nn.Module, std: float = 0.3) -> nn.Module:
@@ -168,6 +170,42 @@ def test_blocks_of_one_are_the_autoregressive_likelihood_without_chance():
             checks.close(block_bound(tiny(), TEXT, 1, generator=generator(seed)), exact)
     with pytest.raises(ValueError, match="block must divide the length 8; got 3"):
         block_bound(tiny(), TEXT, 3)
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+class Counter(nn.Module):
+    """Makes each masked token cost 1 nat exactly, so that a loss counts them."""
+
+    def forward(self, seen):
+        logits = torch.full((*seen.shape, 70), -torch.inf, dtype=torch.float64)
+        logits[..., 0], logits[..., 1] = -1.0, math.log(1 - math.exp(-1))
+        return logits
+
+
+def masks_are_counted_alike():
+    l, n = 7, 70_000
+    x = torch.zeros(n, l, dtype=torch.long)
+    losses = masked_loss(Counter(), x, generator=generator(0))
+    k = (losses * (l + 1) / (2 * l)).round().long()
+    checks.close(losses, k * 2 * l / (l + 1))
+    assert k.bincount().tolist() == [0, *[n // l] * l]  # shares are stratified: each number of masks as often
+    checks.close(losses.mean(), float(l))
+
+
+def test_masks_are_counted_alike():
+    masks_are_counted_alike()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(".ceil()", ".floor()"), ("2 * l / (l + 1)", "l / k"), ("share * l", "share**2 * l"), ("order < k", "order > k")],
+)
+def test_oracle_of_masks_catches(old, new, edit):
+    edit(masked_loss, old, new)
+    with pytest.raises(AssertionError):
+        masks_are_counted_alike()
 
 
 # --- concrete scores -----------------------------------------------------------------------------------------------
