@@ -9,7 +9,7 @@ import socket
 import pytest
 import torch
 
-from genmodels import data, metrics
+from genmodels import data, diffusion, metrics, samplers, schedule
 from genmodels.core import generator
 from genmodels.train import (
     find_recipe,
@@ -211,3 +211,44 @@ def test_features_need_pictures_on_the_unit_interval():
         features(2 * x - 1)
     with pytest.raises(ValueError, match=r"expected pictures of shape \(b, 3, 16, 16\)"):
         features(torch.zeros(2, 1, 28, 28))
+
+
+# --- what the denoisers draw ---------------------------------------------------------------------------------------
+
+
+def distance_and_floor(x):
+    """Distance of portraits to as many real ones, and what as many real ones would give."""
+    features, real = load_features(), data.portraits("train").x[: 6 * len(x)]
+    distance = lambda a, b: float(metrics.frechet(a, b, features=features))
+    return distance(x, data.portraits("test").x[: len(x)]), metrics.floor(distance, real, len(x), 2).mean
+
+
+def test_edm_draws_portraits():
+    model, n = load_pretrained("edm"), 100
+    noise = torch.randn(n, 3, 16, 16, generator=generator(0))
+    times = schedule.karras_grid(model.schedule, 12)
+    steps = samplers.sample(samplers.heun(model, model.schedule), times[0] * noise, times)
+    ours, floor = distance_and_floor((samplers.last(steps) + 1) / 2)
+    assert ours < 2.5 * floor
+    assert distance_and_floor((0.5 * noise + 1) / 2)[0] > 5 * floor
+
+
+def share_with_green_hair(scale, n=12):
+    model, people = load_pretrained("ddpm"), data.portraits("test")
+    column = list(people.attributes).index("hairColor")
+    green = people.words["hairColor"].index("#91cb15")
+    told = torch.full((n, len(people.words)), -1)
+    told[:, column] = green
+    denoise = diffusion.guided(diffusion.conditioned(model, told), model, scale)
+    draws = generator(0)
+    step = samplers.ddim(denoise, model.schedule, eta=1.0, generator=draws)
+    noise = torch.randn(n, 3, 16, 16, generator=draws)
+    x = samplers.last(samplers.sample(step, noise, schedule.uniform_grid(model.schedule, 20, start=0.995)))
+    with torch.no_grad():
+        seen = load_pretrained("features")((x + 1) / 2)[column].argmax(1)
+    return (seen == green).double().mean().item()
+
+
+def test_ddpm_follows_what_it_is_told_the_more_so_with_guidance():
+    assert share_with_green_hair(0.0) <= 0.25  # untold, one in eleven has green hair
+    assert share_with_green_hair(3.0) >= 0.75
