@@ -79,7 +79,7 @@ def test_points_that_were_not_earned_would_be_seen(monkeypatch):
 def test_a_hole_in_the_jail_would_be_seen(monkeypatch):
     """A twin: the whole file system readable. The attack that reads the course must then be caught reading it."""
     monkeypatch.setattr(sandbox, "tier", lambda: sandbox.JAILED)
-    monkeypatch.setattr(sandbox, "readable", lambda _: ["/"])
+    monkeypatch.setattr(sandbox, "readable", lambda _: (["/"], []))
     (outcome,), _ = attack.attack(["read-the-course"])
     assert {f"read {bait.SECRET}", f"read {attack.PEER}"} <= set(outcome.damage)
 
@@ -88,3 +88,14 @@ def test_a_leak_in_an_output_would_be_seen():
     leaked = [{"output_type": "stream", "name": "stdout", "text": f"READ {bait.SECRET}"}]
     assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", leaked)])) == [f"read {bait.SECRET}"]
     assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", [])])) == []
+
+
+def test_the_library_can_be_left_out_where_it_is_installed_among_other_packages(tmp_path):
+    for path in ("lib/site/torch/a.py", "lib/site/genmodels/core.py", "lib/os.py", "bin/python"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    read, listed = sandbox.around(str(tmp_path), tmp_path / "lib" / "site" / "genmodels")
+    names = {str(Path(p).relative_to(tmp_path)) for p in read}
+    assert names == {"bin", "lib/os.py", "lib/site/torch"}
+    assert {str(Path(p).relative_to(tmp_path)) for p in listed} == {".", "lib", "lib/site"}
+    assert sandbox.around(str(tmp_path), Path("/elsewhere")) == ([str(tmp_path)], [])

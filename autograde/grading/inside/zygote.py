@@ -178,7 +178,7 @@ def main() -> None:
             student = request["role"] == "student"
             request["withheld"] = config["withheld"] if student else []
             request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
-            request["rules"]["list_only"] = folders
+            request["rules"]["list_only"] += folders
             keep(socket.socket(fileno=owner), request, body(request, passed, roles[request["role"]].enter))
         for descriptor in descriptors:
             os.close(descriptor)

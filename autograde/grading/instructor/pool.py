@@ -105,8 +105,10 @@ class Pool:
     def _request(self, scratch: str, uid: int | None) -> dict:
         private = self.level == NAMESPACED
         limits = self.limits
+        read, listed = sandbox.readable(self.level)
         rules = {
-            "read": sandbox.readable(self.level),
+            "read": read,
+            "list_only": listed,
             "write": [scratch, *sandbox.DEVICES, *(["/dev/shm"] if private else [])],
             "uid": uid,
             "see_through": uid is not None and not private and sandbox.closed_to_others(),

@@ -169,7 +169,26 @@ def closed_to_others() -> bool:
     return False
 
 
-def readable(level: int) -> list[str]:
-    """What Landlock lets every body read besides the library."""
+def around(place: str, hole: Path | None) -> tuple[list[str], list[str]]:
+    """All below ``place`` but ``hole``: what may be read, and the folders on the way, which may only be listed."""
+    if hole is None or Path(place) not in hole.parents:
+        return [place], []
+    read, listed, here = [], [], Path(place)
+    for step in hole.relative_to(place).parts:
+        listed.append(str(here))
+        read += [str(child) for child in here.iterdir() if child.name != step]
+        here = here / step
+    return read, listed
+
+
+def readable(level: int) -> tuple[list[str], list[str]]:
+    """What Landlock lets every body read, and what it may only list, besides the library.
+
+    The library is left out even where it is installed among the other packages: its files are granted one by one.
+    """
     proc = ["/proc"] if level == NAMESPACED else ["/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]
-    return [*SYSTEM, *runtime(), *proc, "/sys/devices/system/cpu"]
+    read, listed = [*SYSTEM, *proc, "/sys/devices/system/cpu"], []
+    for place in runtime():
+        inside, on_the_way = around(place, library())
+        read, listed = read + inside, listed + on_the_way
+    return read, listed

@@ -73,7 +73,7 @@ def _run(root: Path, chapter: str, options: Options, quiet: bool, course: Path |
     console = Console(stderr=True, quiet=quiet)
     if tier() == JAILED and os.environ.get("AUTOGRADE_TIER") != "2":
         console.print(f"[yellow]sandbox tier 2[/]: {ADVICE[JAILED]}", highlight=False)
-    refuse_to_expose(readable(tier()), [root, course or root])
+    refuse_to_expose(readable(tier())[0], [root, course or root])
     limits = limits_for(plan, options.timeout)
     jobs = options.jobs or os.cpu_count() or 1
     work = ClassRun(plan, root, limits, jobs, gradebook(root, options.db), options.force)
