@@ -125,7 +125,7 @@ print(f"{known} of {len(fresh)} fresh dots from the same source are among the 40
 
 # %% [markdown]
 # None. A memory gives probability zero to everything new: it has learned the *dots* and not their *source*.
-# (Remember it well: we shall meet this cheat three more times, and once it will win.)
+# (Keep an eye on this cheat. It will come back, and once it will win.)
 #
 # So we need something that generalises. We choose a **family** $p_\theta$ of distributions, each with its
 # parameters $\theta$, and look for the member that is nearest to the source:
@@ -543,7 +543,7 @@ plot.show(
 )
 
 # %% [markdown]
-# The black line is the **entropy** of the source, the surprise of somebody who knows it,
+# The dotted line is the **entropy** of the source, the surprise of somebody who knows it,
 #
 # $$H(p)=-\int p(x)\log p(x)\,dx\qquad\text{in code}\qquad\texttt{-(p * log\_p).sum() * area} \tag{7}$$
 #
@@ -998,7 +998,8 @@ for start in ("left", "right"):
 #   draws things between the things.
 # - **Reverse KL seeks.** It pays wherever $q$ puts mass and $p$ has none. So it sits down on one hump and forgets the
 #   other. *Which one depends on where it started*, and at the smaller hump it stays for ever.
-# - **Jensen-Shannon** covers humps that are near, and from some distance on it seeks.
+# - **Jensen-Shannon** covers humps that are near. From some distance on it is better off seeking, and where it ends depends
+#   on the start.
 # - **Total variation** simply counts the mass it lost.
 #
 # *Three checks with a pencil, for humps far apart.* (a) Forward KL of a Gaussian is least at the truth's own mean and
@@ -1328,7 +1329,10 @@ checks.close(
 many = torch.rand(5_000, generator=core.generator(SEED), dtype=torch.float64)
 cells = torch.bucketize(inverse_cdf(many, edges, mass), edges[1:-1])
 checks.distributed(cells, mass, "5,000 samples by inverse_cdf", p_min=1e-6)
-print("Shares of the four cells:", (torch.bincount(cells, minlength=4) / 5_000).tolist())
+print(
+    "Shares of the four cells:",
+    [round(c / 5_000, 3) for c in torch.bincount(cells, minlength=4).tolist()],
+)
 ### BEGIN HIDDEN TESTS
 edges7 = torch.tensor([-3.0, -2.5, 0.0, 0.1, 1.0, 4.0, 4.5, 9.0], dtype=torch.float64)
 mass7 = torch.tensor([0.0, 0.25, 0.2, 0.0, 0.05, 0.5, 0.0], dtype=torch.float64)
@@ -1391,7 +1395,7 @@ def bent(distance: float, seed: int) -> plot.Picture:
         below.hist(
             x.numpy(),
             90,
-            (-9, 9),
+            range=(-9, 9),
             density=True,
             color=plot.MODEL,
             alpha=0.6,
@@ -1442,35 +1446,45 @@ for row in zip(u, x, slope, (truth(4) - cell).exp()[cell_of_x]):
 # never exactly zero, so beside them belongs the **floor**: real against real.
 
 # %% tags=["lab"]
-held = draws(1_000, SEED + 2)
-bags = {
-    "real: other dots of the source": draws(400, SEED + 3),
-    "the memory (the 400 dots)": dots,
-    "one Gaussian": draw_mixture(models[1], 400, SEED),
-    "mixture, k = 2": draw_mixture(models[2], 400, SEED),
-    "mixture, k = 8": draw_mixture(models[8], 400, SEED),
-    "mixture, k = 32": draw_mixture(models[32], 400, SEED),
-    "mixture, k = 128": draw_mixture(models[128], 400, SEED),
+held, KERNELS = draws(1_000, SEED + 2), (0.25, 0.5, 1.0)
+bags: dict[str, list[Tensor]] = {
+    "real: other dots of the source": [draws(400, SEED + 10 + r) for r in range(10)]
 }
-weights_of = dict(zip(list(bags)[2:], (1, 2, 8, 32, 128)))
+bags["the memory (the 400 dots)"] = [dots]
+for k in (1, 2, 8, 16, 128):
+    bags[f"mixture, k = {k}"] = [draw_mixture(models[k], 400, SEED + 10 * r) for r in range(10)]
+nats = {f"mixture, k = {k}": f"{cost:.3f}" for k, (_, cost) in costs.items()}
+nats |= {
+    "real: other dots of the source": f"{entropy:.3f}",
+    "the memory (the 400 dots)": "infinite",
+}
+
+
+def mean_and_spread(values: list[float]) -> str:
+    """Thousandths: the mean over the bags ± the standard deviation of one bag."""
+    values = 1000 * torch.tensor(values)
+    return f"{values.mean():.1f}" + (f" ± {values.std():.1f}" if len(values) > 1 else "")
+
+
 rows = {
     name: {
-        "energy distance × 1000": f"{1000 * metrics.energy(bag, held):.1f}",
-        "MMD² × 1000": f"{1000 * metrics.mmd(bag, held, (0.25, 0.5, 1.0)):.1f}",
-        "nats on fresh dots": (
-            f"{costs[weights_of[name]][1]:.3f}"
-            if name in weights_of
-            else f"{entropy:.3f} (entropy)"
-            if "real" in name
-            else "infinite"
+        "1000 × energy distance": mean_and_spread(
+            [metrics.energy(b, held).item() for b in several]
         ),
+        "1000 × MMD²": mean_and_spread([metrics.mmd(b, held, KERNELS).item() for b in several]),
+        "nats on fresh dots": nats[name],
     }
-    for name, bag in bags.items()
+    for name, several in bags.items()
 }
-plot.show(plot.table(rows, "400 samples against 1,000 held-out dots", "samples"))
+plot.show(
+    plot.table(
+        rows, "Bags of 400 against 1,000 held-out dots (± spread of a single bag)", "samples"
+    )
+)
 
 # %% [markdown]
-# The second meeting with the cheat: to a comparison of samples, **the memory is as good as the real thing**. No distance between
+# The cheat is back, and to a comparison of samples **the memory is as good as the real thing**. So is the
+# mixture with 128 components, whose likelihood is a catastrophe. No distance between
 # bags can tell a model that has learned the source from one that copies the bag. The likelihood can: it is infinitely bad.
 # But a likelihood one must be able to compute. Each road of the map is a way around this dilemma.
 #
@@ -1518,7 +1532,9 @@ for d in dimensions:
     exact_log_p = td.Normal(0.0, 1.0).log_prob(test).sum(1)
     widths = torch.linspace(0.1, 1.4, 14).tolist()
     loss_kde.append(min((exact_log_p - kde(test, points, h)).mean().item() for h in widths))
-    loss_gaussian.append((exact_log_p - gaussian_of(points).log_prob(test)).mean().item())
+    unit = td.MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double())
+    refits = [gaussian_of(torch.randn(n, d, generator=g, dtype=torch.float64)) for _ in range(20)]
+    loss_gaussian.append(sum(td.kl_divergence(unit, q).item() for q in refits) / len(refits))
     theory.append((d + d * (d + 1) / 2) / (2 * n))
     print(
         f"d = {d:2d}   KDE {loss_kde[-1]:7.4f} nats   Gaussian {loss_gaussian[-1]:.4f}   (parameters / 2n = {theory[-1]:.4f})"
@@ -1529,9 +1545,9 @@ for d in dimensions:
 plot.show(
     plot.curves(
         {
-            "KDE, best width": (dimensions, loss_kde),
+            "KDE model, best width": (dimensions, loss_kde),
             "Gaussian model": (dimensions, loss_gaussian),
-            "exact theory: parameters / 2n": (dimensions, theory),
+            "parameters / 2n (exact as n grows)": (dimensions, theory),
         },
         "dimension d",
         "KL(p || q) in nats",
@@ -1600,7 +1616,7 @@ drawn = {
 plot.show(
     plot.images(
         {
-            name if name == "data" else f"{name}: {bits[name][0]:.2f} bits/dim": v.reshape(
+            name if name == "data" else f"model: {name}, {bits[name][0]:.2f} bits/dim": v.reshape(
                 -1, 1, 8, 8
             )
             .clamp(0, 1)
@@ -1614,8 +1630,8 @@ plot.show(
 
 # %% [markdown]
 # **The surprise.** The best number belongs to the worst pictures. A histogram for each pixel knows exactly how often a pixel is
-# blank, which pays bit after bit, and nothing about how two pixels belong together. And the KDE, whose digits look best, has the
-# worst number of the four: its drawings are training digits with a little noise. (The third meeting. Here the cheat wins.)
+# blank, which pays bit after bit, and nothing about how two pixels belong together. And the KDE, whose digits you can read, has the
+# worst number of the four: its drawings are training digits with a little noise.
 #
 # So: a good likelihood does not promise good samples, and good samples do not promise a good likelihood. Whoever shows you one of
 # the two, ask for the other. From chapter 01 on you will always see both.
@@ -1666,7 +1682,7 @@ def symptom(bug: str) -> plot.Picture:
         ax.hist(
             draw_mixture(sample_parts, 4_000, SEED)[:, 0].numpy(),
             80,
-            (-5, 5),
+            range=(-5, 5),
             density=True,
             color=plot.MODEL,
             alpha=0.5,
@@ -1678,8 +1694,8 @@ def symptom(bug: str) -> plot.Picture:
             color=plot.EXACT,
             label=f"what it claims: integral {torch.trapezoid(claim, line):.3f}",
         )
-        ax.set(yticks=[], xlim=(-5, 5), ylim=(0, 0.75))
-        ax.legend(loc="upper right")
+        ax.set(yticks=[], xlim=(-5, 5), ylim=(0, 0.9))
+        ax.legend(loc="upper left")
     fig.alt = f"{bug}: the histogram of the samples against the claimed density, whose integral is {torch.trapezoid(claim, line):.3f}."
     return fig
 
@@ -1857,9 +1873,9 @@ broken = {
     "a density that integrates to 1.05": pair(stream, bell, bell, -7, 7, math.log(1.05)),
     "a density that integrates to 0.9": pair(stream, bell, bell, -7, 7, math.log(0.9)),
     "a memory of 25 points": (bell.log_prob, lambda n: stored[picks(n)], -7, 7),
-    "one tenth of the samples lies outside [low, high]": (
+    "a quarter of the samples lies outside [low, high]": (
         bell.log_prob,
-        lambda n: bell_sample(n) + 40 * (torch.arange(n) % 10 == 0),
+        lambda n: bell_sample(n) + 40 * (torch.arange(n) % 4 == 0),
         -7,
         7,
     ),
@@ -1869,9 +1885,7 @@ broken = {
         -7,
         7,
     ),
-    "samples shifted by 0.15": pair(
-        stream, bell, td.Normal(double(0.15)[0], double(1.0)[0]), -7, 7
-    ),
+    "samples shifted by 0.3": pair(stream, bell, td.Normal(double(0.3)[0], double(1.0)[0]), -7, 7),
 }
 try_all(is_consistent, right, broken)
 ### END HIDDEN TESTS
@@ -1932,7 +1946,8 @@ for name, (draw, parameters) in samplers.items():
 plot.show(plot.table(board, best={"energy distance": "min", "parameters": "min"}))
 
 # %% [markdown]
-# The last line is the floor of the distance, and the ceiling of all cheating.
+# By the distance alone the memory wins: the finest hour of the cheat. Its line is also the floor, real against real. Only the first
+# column gives it away.
 #
 # **What you can now do.** Say what "learning a distribution" means; weigh points without underflow; choose a ruler and know what it will
 # do to you; give a number with its error, in the unit of the papers; draw from any density on the line; and catch a model that
