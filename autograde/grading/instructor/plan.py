@@ -18,7 +18,11 @@ ORACLE = "_oracle"
 
 def parse(code: str) -> ast.Module | None:
     """The syntax tree of a cell, magics included; None where it is not Python."""
-    from IPython.core.inputtransformer2 import TransformerManager
+    try:
+        return ast.parse(code)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        pass
+    from IPython.core.inputtransformer2 import TransformerManager  # costly to import, and magics are rare
 
     try:
         return ast.parse(TransformerManager().transform_cell(code))
