@@ -39,6 +39,7 @@ grade-demo: $(VENV)/.stamp-course-grade
 	$(BIN)/python -m autograde.demo
 bench: $(VENV)/.stamp-course-grade-bench
 	$(BIN)/python -m genmodels.bench
+	$(BIN)/python -m autograde.bench 01
 
 # Debian packages that some tests want. Where they cannot be installed those tests say so and are skipped.
 DEBIAN := bubblewrap chromium postgresql
