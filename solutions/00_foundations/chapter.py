@@ -710,8 +710,8 @@ kl_of = checks.fallback(kl, metrics.kl, works=kl_works)
 # %% [markdown] exercise={"id": "jensen_shannon", "difficulty": 2, "importance": 3, "minutes": 6}
 # ### Exercise · Jensen-Shannon
 #
-# On tables of log-probabilities again. You may call `kl_of`, which is your `kl` (or the library's, if yours is not
-# solved yet).
+# On tables of log-probabilities again. Call `metrics.kl`, the library's twin of your `kl`, so that one mistake does not
+# cost you twice.
 #
 # <details><summary>Hint: the log of a mixture from two logs?</summary>
 #
@@ -729,11 +729,11 @@ def jensen_shannon(
 ) -> Float[Tensor, "*b"]:
     """JS(p, q) in nats, of tables of log-probabilities along the last dimension [equation 9]."""
     # TODO      the mean of two KLs to the mixture
-    # APPROACH  log m first; then kl_of twice
+    # APPROACH  log m first; then metrics.kl twice
     # HINT      torch.logaddexp
     ### BEGIN SOLUTION
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (kl_of(log_p, log_m) + kl_of(log_q, log_m)) / 2
+    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2
     ### END SOLUTION
 
 
@@ -792,7 +792,7 @@ checks.close(
     math.log(2),
     "jensen_shannon of tables that share no state",
     mistakes={
-        "0 log 0 became NaN: kl_of knows what to do with states of probability 0, so build on it": lambda: (
+        "0 log 0 became NaN: metrics.kl knows what to do with states of probability 0, so build on it": lambda: (
             math.nan
         )
     },
