@@ -1554,7 +1554,7 @@ plot.show(
 # %% [markdown]
 # Compare with the counter, not with papers on other texts: published numbers for text8 (about 1.23 bits per
 # character for an autoregressive Transformer, quoted as approximate) are for 27 symbols and a text eighty
-# times as long. Yours had about a minute, and these plays are not the ones it learned from.
+# times as long. Yours was trained on a laptop's cores, and these plays are not the ones it learned from.
 #
 # **It was taught on windows of limited length. What happens past their end?** Section 7 again, on real text:
 
