@@ -1,6 +1,9 @@
 """The split judge: what chapters write works across two processes, what goes wrong is told apart, in both tiers."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from nbformat import v4
@@ -12,6 +15,7 @@ from autograde.grading.instructor.pool import Pool
 from autograde.tests.idioms import DOUBLE, IDIOMS
 
 pytestmark = pytest.mark.sandbox
+HOME = Path(__file__).resolve().parents[2]
 LIMITS = sandbox.Limits(cell=20, grace=2, total=120, memory=1500 << 20)
 SHORT = sandbox.Limits(cell=4, grace=1, total=60, memory=1500 << 20)
 SETUP = (
@@ -212,3 +216,34 @@ def test_an_oracle_is_the_judges_alone(pool, theft):
     assert points(pool, DOUBLE, test, DOUBLE, between=[oracle])[0] == 4
     got, said = points(pool, DOUBLE, test, f"def f(x): return {theft}", between=[oracle])
     assert got == 0 and "truth" in said, said
+
+
+def test_what_was_bound_below_tmp_outlives_the_private_tmp(tmp_path):
+    """A course may lie in /tmp: its Python must stay in sight, read-only, when a submission gets a /tmp of its own."""
+    if sandbox.tier() > sandbox.NAMESPACED:
+        pytest.skip("needs bubblewrap")
+    place = "/tmp/kept/below/library"
+    (tmp_path / "here.txt").write_text("seen")
+    script = f"""
+import os, sys
+sys.path.insert(0, {str(HOME)!r})
+from autograde.grading.inside import keeper
+open("/tmp/outside", "w").close()
+keeper.unshare()
+if os.fork() == 0:
+    keeper.become_init(1 << 24)
+    print(open({place!r} + "/here.txt").read())
+    print("private" if not os.path.exists("/tmp/outside") else "shared")
+    try:
+        open({place!r} + "/more.txt", "w")
+        print("written")
+    except OSError:
+        print("read-only")
+    sys.stdout.flush()
+    os._exit(0)
+os.wait()
+"""
+    command = ["bwrap", *sandbox.bubblewrap_flags(), "--dev-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp"]
+    command += ["--ro-bind", str(tmp_path), place, "--ro-bind", str(HOME), str(HOME)]
+    done = subprocess.run([*command, sys.executable, "-P", "-c", script], capture_output=True, text=True)
+    assert done.stdout.split() == ["seen", "private", "read-only"], done.stdout + done.stderr

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 
 NEWNS, NEWIPC, NEWUSER, NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
-NOSUID, NODEV, NOEXEC, PRIVATE, RECURSIVE = 2, 4, 8, 1 << 18, 1 << 14
+NOSUID, NODEV, NOEXEC, BIND, PRIVATE, RECURSIVE = 2, 4, 8, 1 << 12, 1 << 18, 1 << 14
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 TICK = 0.1  # seconds between looks at memory
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,8 +49,31 @@ def become_init(disk: int) -> None:
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None)
     mount("proc", "/proc")
+    kept = {place: os.open(place, os.O_PATH | os.O_CLOEXEC) for place in mounted_below("/tmp")}
     mount("tmpfs", "/tmp", f"size={disk},mode=1777")
+    for place, descriptor in kept.items():
+        put_back(descriptor, place)
     mount("tmpfs", "/dev/shm", f"size={disk},mode=1777")
+
+
+def mounted_below(folder: str) -> list[str]:
+    """What was bound below a folder that is about to be covered: Python itself, for a course that lies in /tmp."""
+    with open("/proc/self/mountinfo") as file:
+        places = [line.split()[4].encode().decode("unicode_escape") for line in file]
+    return sorted(place for place in places if place.startswith(folder + "/"))
+
+
+def put_back(descriptor: int, place: str) -> None:
+    """Bind what ``descriptor`` holds to its old place; a bind of a read-only mount is read-only too."""
+    if os.path.isdir(f"/proc/self/fd/{descriptor}"):
+        os.makedirs(place, 0o755, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+        with open(place, "a"):
+            pass
+    if libc.mount(f"/proc/self/fd/{descriptor}".encode(), place.encode(), None, BIND, None):
+        raise OSError(ctypes.get_errno(), f"mount {place}")
+    os.close(descriptor)
 
 
 def run_init(body: Callable[[], None], disk: int) -> None:
