@@ -177,7 +177,6 @@ def budget(chapter: Chapter) -> str:
     run = measured(chapter).get("laptop")
     if not run:
         return "not measured yet"
-    return (
-        f"{run['seconds']} s to run on {run['cores']} CPU cores, of which training {run['training_seconds']} s; "
-        f"{run['memory_mb'] / 1000:.1f} GB of memory"
-    )
+    cores = f"{run['cores']} CPU core{'s' * (run['cores'] > 1)}"
+    training = f", of which training {run['training_seconds']} s" if run["training_seconds"] else ""
+    return f"{run['seconds']} s to run on {cores}{training}; {run['memory_mb'] / 1000:.1f} GB of memory"
