@@ -655,7 +655,7 @@ check_posterior(6, 1, 2, 1.0, seed=19)
 def library_posterior(x, W, bias, std):
     """The library's, called like yours."""
     p = vae.LinearGaussian(W, bias, std).requires_grad_(False).posterior(x)
-    return p.mean, p.covariance_matrix
+    return p.mean, p.covariance_matrix[0]  # one for all pictures
 
 
 posterior_of = checks.fallback(

@@ -17,7 +17,8 @@ DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full"]
 NAMESPACED, JAILED, NONE = 1, 2, 3
 ADVICE = {
     NAMESPACED: "bubblewrap, Landlock and seccomp: own processes, mounts and network for each submission",
-    JAILED: "Landlock and seccomp without bubblewrap: install the bubblewrap package for private namespaces as well",
+    JAILED: "Landlock and seccomp without bubblewrap: for private namespaces as well install the bubblewrap package, "
+    "and keep the course outside /tmp",
     NONE: "this machine has neither bubblewrap nor Landlock: grade in a Linux container or virtual machine, "
     "or say --i-trust-these-submissions",
 }
@@ -65,7 +66,8 @@ def tier() -> int:
 
 def _namespaces_work() -> bool:
     """Whether bubblewrap runs here, and a private mount can be made inside it."""
-    if not shutil.which("bwrap"):
+    # Below /tmp Python would share a submission's own writable /tmp, whose rule would open every file beside it.
+    if not shutil.which("bwrap") or any(p.startswith("/tmp/") for p in (*runtime(), str(library() or ""))):
         return False
     code = (
         "from autograde.grading.inside import keeper as k; import os\n"
