@@ -35,3 +35,15 @@ def edit(monkeypatch):
         monkeypatch.setattr(function, "__code__", scope[function.__name__].__code__)
 
     return change
+
+
+@pytest.fixture
+def notices(edit):
+    """``notices(oracle, function, old, new)``: the oracle, a test that needs no argument, must fail after the edit."""
+
+    def check(oracle, function, old, new):
+        edit(function, old, new)
+        with pytest.raises(AssertionError):
+            oracle()
+
+    return check

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from genmodels import checks
 from genmodels.core import generator, gumbel, sample_categorical
 from genmodels.discrete import (
     Masking,
+    Process,
     Uniform,
     at_random,
     by_confidence,
@@ -668,3 +670,95 @@ X = torch.zeros(2, 3, dtype=torch.long)
 def test_bad_input_is_named(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "survival since zero": (
+        partial(test_transition_rows_semigroup_and_limit, "masking", rectified()),
+        Process.transition,
+        "self.alpha(t, one) / self.alpha(s, one)",
+        "self.alpha(t, one)",
+    ),
+    "slope for the rate": (
+        partial(test_rate_is_minus_the_derivative_of_log_alpha, "uniform", cosine()),
+        Process.rate,
+        "-slope / alpha",
+        "-slope",
+    ),
+    "a symbol never drawn": (
+        partial(test_prior, "uniform"),
+        Uniform.prior,
+        "torch.randint(self.v,",
+        "torch.randint(self.v - 1,",
+    ),
+    "survival squared": (
+        test_uniform_with_two_symbols_flips_bits,
+        Process.through,
+        "alpha = alpha.to(w.dtype)",
+        "alpha = alpha.to(w.dtype) ** 2",
+    ),
+    "noise since zero in Bayes' rule": (
+        partial(test_posterior_carries_the_marginal_back, "uniform"),
+        Process.posterior,
+        "alpha_t / alpha_s)",
+        "alpha_t)",
+    ),
+    "weight by what survives": (
+        partial(test_absorbing_score_entropy_is_weighted_cross_entropy, cosine()),
+        Masking.weight,
+        "-slope / (1 - alpha)",
+        "-slope / alpha",
+    ),
+    "chance of the drawn symbol lost": (
+        partial(test_integral_of_score_entropy_with_exact_ratios_is_minus_log_p, "uniform", rectified()),
+        Process.score_entropy_loss,
+        " * self._pi(ratio)[x_t]",
+        "",
+    ),
+    "only early times": (
+        test_bound_of_uniform_noise_through_nelbo_is_unbiased,
+        Process.nelbo,
+        "t_max=LAST",
+        "t_max=0.5",
+    ),
+    "divergence the other way round": (
+        partial(test_sum_of_step_kl_is_minus_log_p_for_any_number_of_steps, "uniform"),
+        Process.step_kl,
+        "torch.xlogy(exact, exact) - torch.xlogy(exact, model)",
+        "torch.xlogy(model, model) - torch.xlogy(model, exact)",
+    ),
+    "before the end": (
+        test_prior_kl_is_what_noise_left_over,
+        Process.prior_kl,
+        "self.alpha(1.0, x0)",
+        "self.alpha(0.9, x0)",
+    ),
+    "one mask too many": (
+        test_fixed_counts_have_less_variance_than_independent_masks,
+        llada_nelbo,
+        "order < k",
+        "order <= k",
+    ),
+    "weight without the slope": (
+        partial(test_weight_by_finite_differences_and_one_over_t, cosine()),
+        Masking.weight,
+        "-slope / (1 - alpha)",
+        "1 / (1 - alpha)",
+    ),
+    "guided away": (
+        test_guidance_at_zero_is_the_plain_path_and_else_the_formula,
+        guided,
+        "(1 + scale) * conditional",
+        "scale * conditional",
+    ),
+    "one position too many": (test_keep_top_counts_and_never_leaves_the_eligible, keep_top, "order < k", "order <= k"),
+    "second best forgotten": (test_ranks_by_hand, by_margin, "best[..., 0] - best[..., 1]", "best[..., 0]"),
+    "the least certain first": (test_ranks_by_hand, by_entropy, "return -torch", "return torch"),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

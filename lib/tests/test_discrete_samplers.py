@@ -1,20 +1,23 @@
 """Samplers of tokens: on a tiny language the distribution each ends in is computed, then compared with draws."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
 
 from genmodels import checks
 from genmodels.core import generator
-from genmodels.discrete import Masking, Uniform, at_random, by_margin, subs
+from genmodels.discrete import Masking, Uniform, at_random, by_confidence, by_margin, subs
 from genmodels.samplers import last, sample
 from genmodels.samplers.discrete import (
     Cached,
+    _normalised,
     ancestral,
     ancestral_kernel,
     concrete_score,
     confidence,
+    draw,
     first_hitting,
     hitting_times,
     semi_autoregressive,
@@ -331,9 +334,9 @@ def test_cached_sampler_draws_the_same_and_calls_less():
     runs = []
     for network in (denoise, cached := Cached(denoise)):
         g = generator(4)
-        runs.append(last(sample(ancestral(network, process, generator=g), torch.full((1, 4), 3), grid(200))))
+        runs.append(last(sample(ancestral(network, process, generator=g), torch.full((9, 4), 3), grid(200))))
     assert torch.equal(*runs)
-    assert cached.calls <= 5  # one for the start, one after each token
+    assert cached.calls <= 1 + 9 * 4  # one for the start, one after each token
 
     class Stale(Cached):
         def __call__(self, x, t):
@@ -363,3 +366,104 @@ def test_bad_input_is_named(act, message):
     _, process, denoise = setting("masking")
     with pytest.raises(ValueError, match=message):
         act(process, denoise)
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "aimed before s": (
+        partial(test_ancestral_sampling_of_one_token_is_exact_for_any_number_of_steps, "uniform"),
+        ancestral_kernel,
+        "(x, denoise(x, t).exp(), t, s)",
+        "(x, denoise(x, t).exp().flip(-1), t, s)",
+    ),
+    "every step the whole way": (
+        partial(test_error_of_ancestral_sampling_falls_with_the_steps, "uniform", rectified()),
+        ancestral_kernel,
+        "(x, denoise(x, t).exp(), t, s)",
+        "(x, denoise(x, t).exp(), t, 0 * s)",
+    ),
+    "noise added, not undone": (
+        partial(test_analytic_step_on_the_exact_score_is_the_posterior, "uniform"),
+        tweedie_kernel,
+        "1 / a[..., None]",
+        "a[..., None]",
+    ),
+    "twice the time": (
+        partial(test_tau_leaping_is_of_first_order, "uniform"),
+        tau_leaping_kernel,
+        "* -a.log()",
+        "* -2 * a.log()",
+    ),
+    "probabilities for their logarithms": (
+        partial(test_draws_follow_the_computed_distribution, "masking", "ancestral"),
+        draw,
+        "kernel(x, t, s).log()",
+        "kernel(x, t, s)",
+    ),
+    "masks stay at the end": (
+        partial(test_no_mask_is_left_at_the_end_even_with_a_wrong_score, tau_leaping_kernel),
+        _normalised,
+        "torch.where(done & ~process.clean.to(x.device), 0.0, probs)",
+        "probs",
+    ),
+    "schedule ignored": (
+        partial(test_hitting_times_are_the_moments_of_unmasking, cosine()),
+        hitting_times,
+        "1 - process.schedule.alpha(middle) < u",
+        "middle < u",
+    ),
+    "two at once": (
+        test_first_hitting_sampler_is_exact,
+        first_hitting,
+        "torch.ones_like(x[:, 0])",
+        "2 * torch.ones_like(x[:, 0])",
+    ),
+    "always the first mask": (
+        test_first_hitting_is_the_limit_of_ancestral_sampling,
+        first_hitting,
+        "denoise(x, s)",
+        "denoise(torch.full_like(x, process.mask), s)",
+    ),
+    "one token too many": (
+        partial(test_confidence_reveals_every_token_once_and_keeps_the_prompt, 4, rectified()),
+        confidence,
+        "masked, n - left)",
+        "masked, n - left + 1)",
+    ),
+    "the greedy order for any": (
+        test_random_order_one_at_a_time_is_exact_and_confidence_is_biased,
+        at_random,
+        "torch.rand(guess.shape, generator=generator, dtype=torch.float64, device=log_p.device)",
+        "log_p.gather(2, guess[..., None])[..., 0]",
+    ),
+    "least confident first": (
+        test_most_confident_position_first_and_temperature_zero_is_greedy,
+        by_confidence,
+        "return log_p",
+        "return -log_p",
+    ),
+    "blocks overlap": (
+        test_semi_autoregressive_writes_blocks_from_left_to_right,
+        semi_autoregressive,
+        "position < start + block",
+        "position <= start + block",
+    ),
+    "all blocks at once": (
+        test_one_block_of_one_token_at_a_time_is_autoregression,
+        semi_autoregressive,
+        "(position >= start) & (position < start + block)",
+        "position >= start",
+    ),
+    "answer never renewed": (
+        test_cached_sampler_draws_the_same_and_calls_less,
+        Cached.__call__,
+        "not torch.equal(x, self._x)",
+        "False",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

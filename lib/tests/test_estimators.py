@@ -1,6 +1,7 @@
 """Gradient estimators against enumerated, analytic and quadrature gradients; each with a wrong edit that must fail."""
 
 import math
+from functools import partial
 
 import pytest
 import scipy.integrate
@@ -290,3 +291,104 @@ def test_smooth_surrogates_and_where_they_mislead():
     assert abs(float(sum(halves) / 2 - est.soft_f1(guess, truth))) > 0.01, "batches of F1 do not average to F1"
     with pytest.raises(ValueError, match="0/0"):
         est.soft_f1(torch.zeros(3), torch.zeros(3))
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "log for the probability": (
+        test_enumerated_gradient_is_the_finite_difference,
+        est.expectation,
+        "dist.log_prob(z).exp()",
+        "dist.log_prob(z)",
+    ),
+    "value lost from the surrogate": (
+        test_surrogate_has_the_value_of_f_and_keeps_its_direct_gradient,
+        est.score_function,
+        "return value + weight",
+        "return weight",
+    ),
+    "baseline not subtracted in expectation": (
+        partial(test_score_function_is_unbiased_for_every_baseline, 1.7),
+        est.score_function,
+        "log_prob - log_prob.detach()",
+        "log_prob.exp() - log_prob.exp().detach()",
+    ),
+    "its own sample in the baseline": (
+        test_leave_one_out_is_unbiased_over_all_pairs_and_needs_two,
+        est.leave_one_out,
+        " - value) / (len(value) - 1)",
+        ") / len(value)",
+    ),
+    "the mean as best baseline": (
+        test_optimal_baseline_has_the_least_variance_on_a_grid,
+        est.optimal_baseline,
+        "(value * score.square()).mean() / score.square().mean()",
+        "value.mean()",
+    ),
+    "sample cut from the spread": (
+        test_pathwise_gradient_of_a_quadratic_and_of_a_sine,
+        est.pathwise,
+        "f(dist.rsample((n,)))",
+        "f(dist.mean + (dist.rsample((n,)) - dist.mean).detach() + 0 * dist.stddev)",
+    ),
+    "baseline of all samples": (
+        test_variances_are_ordered_and_match_their_closed_forms,
+        est.leave_one_out,
+        " - value) / (len(value) - 1)",
+        ") / len(value)",
+    ),
+    "noise not divided by tau": (
+        partial(test_argmax_of_gumbel_softmax_is_categorical_for_every_temperature, 3.0),
+        est.gumbel_softmax,
+        "(logits + noise) / tau",
+        "logits / tau + noise",
+    ),
+    "temperature upside down": (
+        test_gumbel_softmax_limits,
+        est.gumbel_softmax,
+        "(logits + noise) / tau",
+        "(logits + noise) * tau",
+    ),
+    "soft value in place of the hard": (
+        test_straight_through_is_one_hot_exactly_with_the_soft_gradient,
+        est.gumbel_softmax,
+        "if not hard:",
+        "if hard or not hard:",
+    ),
+    "gradient of the logits": (
+        test_plain_straight_through_draws_from_the_right_distribution_with_a_known_bias,
+        est.one_hot_sample,
+        "straight_through(hard, logits.softmax(-1))",
+        "straight_through(hard, logits)",
+    ),
+    "cold is warm": (
+        test_gumbel_softmax_is_biased_and_less_so_when_cold,
+        est.gumbel_softmax,
+        "(logits + noise) / tau",
+        "(logits + noise) * tau",
+    ),
+    "sign of the implicit gradient": (
+        test_our_implicit_gradient_equals_the_explicit_one,
+        est.implicit,
+        "z - (level",
+        "z + (level",
+    ),
+    "mean twice": (
+        test_normal_reparameterises_with_a_private_stream,
+        est.normal,
+        "return mean + std *",
+        "return 2 * mean + std *",
+    ),
+    "product for the sum": (
+        test_smooth_surrogates_and_where_they_mislead,
+        est.soft_f1,
+        "probs.sum() + labels.sum()",
+        "probs.sum() * labels.sum()",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

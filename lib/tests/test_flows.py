@@ -1,6 +1,7 @@
 """Flows against the autograd Jacobian, quadrature and closed forms; every layer with random parameters."""
 
 import math
+from functools import partial
 
 import pytest
 import scipy.stats
@@ -10,6 +11,7 @@ from torch.distributions import Gamma, Independent, MultivariateNormal, StudentT
 
 from genmodels import flows
 from genmodels.core import generator
+from genmodels.flows import elementwise
 from genmodels.nets import MLP
 
 F64 = torch.float64
@@ -480,3 +482,135 @@ def test_a_base_of_torch_can_be_anything():
 def test_bad_input_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "once a picture": (
+        partial(test_round_trip_and_logdet_of_every_picture_layer, "actnorm"),
+        flows.ActNorm.forward,
+        "_pixels(x) * self",
+        "self",
+    ),
+    "once a picture, mixed": (
+        test_mixing_is_h_w_log_det_and_reads_its_own_matrix,
+        flows.Mixing.forward,
+        "_pixels(x) * self",
+        "self",
+    ),
+    "shift before the scale": (
+        test_actnorm_starts_from_its_first_training_batch_and_only_that,
+        flows.ActNorm._start,
+        " * self.log_scale.exp()",
+        "",
+    ),
+    "started anew each time": (
+        test_actnorm_starts_from_its_first_training_batch_and_only_that,
+        flows.ActNorm.forward,
+        " and not self.ready",
+        "",
+    ),
+    "map that folds": (
+        test_planar_inner_product_stays_above_minus_one,
+        flows.Planar.direction,
+        "return self.u + ",
+        "return self.u + 0 * ",
+    ),
+    "slope of the bend lost": (
+        partial(test_round_trip_and_logdet_of_every_vector_layer, "planar"),
+        flows.Planar.forward,
+        "(1 - h.square()) * ",
+        "",
+    ),
+    "root without a gradient": (
+        test_gradient_of_a_numerical_inverse_is_implicit,
+        flows.Planar.inverse,
+        "a = a - (a + gain",
+        "a = a - 0 * (a + gain",
+    ),
+    "layers undone in the order of doing": (
+        partial(test_round_trip_and_logdet_of_every_vector_layer, "chain"),
+        flows.Chain.inverse,
+        "reversed(self.layers)",
+        "self.layers",
+    ),
+    "curvature of the spline lost": (
+        test_spline_is_monotone_passes_its_knots_and_is_the_identity_outside,
+        elementwise._rational,
+        "2 * slope * cross + ",
+        "slope * cross + ",
+    ),
+    "log-determinant with the wrong sign": (
+        partial(test_density_integrates_to_one_and_samples_follow_it, "real_nvp"),
+        flows.Flow.log_prob,
+        "+ logdet",
+        "- logdet",
+    ),
+    "log-determinant forgotten": (
+        partial(test_density_integrates_to_one_in_five_dimensions, "maf"),
+        flows.Flow.log_prob,
+        " + logdet",
+        "",
+    ),
+    "density of a sample with the wrong sign": (
+        partial(test_log_prob_of_a_sample_is_the_same_in_both_directions, "iaf"),
+        flows.Flow.rsample_with_log_prob,
+        "- logdet",
+        "+ logdet",
+    ),
+    "shift undone after the scale": (
+        test_affine_flow_learns_a_gaussian_to_zero_divergence,
+        flows.ActNorm.inverse,
+        "(y - shift) * scale",
+        "y * scale - shift",
+    ),
+    "volume of a level lost": (
+        test_dequantised_bound_lies_below_the_exact_mass_and_scales_by_levels,
+        flows.dequantized_log_prob,
+        " - x[0].numel() * math.log(levels)",
+        "",
+    ),
+    "levels forgotten in the noise": (
+        test_bits_shift_by_eight_when_pixels_are_scaled_by_256,
+        flows.dequantized_log_prob,
+        "context + u / levels",
+        "context + u",
+    ),
+    "noise at no cost": (
+        test_variational_dequantisation_is_a_bound_and_can_be_tighter,
+        flows.dequantized_log_prob,
+        " - log_q",
+        "",
+    ),
+    "probe once": (
+        test_hutchinson_is_unbiased_for_the_exact_divergence,
+        flows.hutchinson_divergence,
+        "pulled * probe",
+        "pulled",
+    ),
+    "middle slopes once": (
+        test_cnf_of_a_linear_field_is_the_matrix_exponential_and_converges_at_order_four,
+        flows.CNF._solve,
+        "(f1 + 2 * f2 + 2 * f3 + f4)",
+        "(f1 + f2 + f3 + f4) * 1.5",
+    ),
+    "time stands still": (test_cnf_meets_torchdiffeq, flows.CNF._solve, "t = start + i * dt", "t = start"),
+    "pulled back twice": (
+        test_hutchinson_flow_has_the_exact_flows_density_on_average,
+        flows.hutchinson_divergence,
+        "pulled * probe",
+        "pulled * pulled",
+    ),
+    "context unread": (
+        test_context_reaches_a_coupling,
+        flows.Coupling._map,
+        "torch.cat([passed, context], 1)",
+        "torch.cat([passed, 0 * context], 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -1,6 +1,7 @@
 """Adversarial losses against the optimal discriminator, quadrature and autograd."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -215,3 +216,81 @@ def test_dirac_field_is_the_gradient_of_the_players_losses():
     (up,) = torch.autograd.grad(critic, psi)
     got = gan.dirac_field(theta, psi, penalty=0.3)
     torch.testing.assert_close(torch.stack(got).detach(), torch.stack([-down, -up]))
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "discriminator of q over p": (
+        test_optimal_discriminator_reaches_two_js_minus_log_four_and_nothing_beats_it,
+        gan.optimal_discriminator,
+        "log_p - log_q",
+        "log_q - log_p",
+    ),
+    "bound with the plain mean": (
+        test_f_bound_takes_means_over_its_samples,
+        gan.f_bound,
+        "divergence.conjugate(fake).mean()",
+        "divergence.conjugate(fake.mean())",
+    ),
+    "slope pulled to zero": (test_gradient_penalty_of_known_critics, gan.gradient_penalty, ".sqrt() - 1)", ".sqrt())"),
+    "norm of each entry": (
+        test_gradient_penalty_of_known_critics,
+        gan.gradient_penalty,
+        "(sum_except_batch(slope.square()).sqrt() - 1).square()",
+        "sum_except_batch((slope.abs() - 1).square())",
+    ),
+    "weight for each entry": (
+        test_gradient_penalty_has_one_weight_a_sample_on_the_segment,
+        gan.gradient_penalty,
+        "torch.lerp(fake.detach(), real.detach(), expand(u, real))",
+        "torch.lerp(fake.detach(), real.detach(), torch.rand_like(real))",
+    ),
+    "penalty without a graph": (
+        partial(test_penalties_reach_the_critics_weights, "gp"),
+        gan.gradient_penalty,
+        ".square()).sqrt()",
+        ".detach().square()).sqrt() + 0 * critic(x)",
+    ),
+    "norm for its square": (
+        test_r1_of_a_quadratic_critic_is_its_closed_form,
+        gan.r1,
+        "sum_except_batch(slope.square())",
+        "sum_except_batch(slope.square()).sqrt()",
+    ),
+    "clipped from above only": (
+        test_clipping_bounds_every_weight,
+        gan.clip_weights,
+        "p.clamp_(-limit, limit)",
+        "p.clamp_max_(limit)",
+    ),
+    "ratio upside down": (
+        test_adaptive_weight_is_the_ratio_of_two_explicit_gradients,
+        gan.adaptive_weight,
+        "pull[0] / (pull[1] + eps)",
+        "pull[1] / (pull[0] + eps)",
+    ),
+    "penalty forgotten": (
+        partial(test_dirac_gan_turns_instead_of_converging_unless_regularised, 0.4),
+        gan.dirac_field,
+        "* theta - penalty * psi",
+        "* theta",
+    ),
+    "both players climb": (
+        partial(test_dirac_gan_turns_instead_of_converging_unless_regularised, 0.0),
+        gan.dirac_field,
+        "-torch.sigmoid(logit) * theta",
+        "torch.sigmoid(logit) * theta",
+    ),
+    "saturating generator": (
+        test_dirac_field_is_the_gradient_of_the_players_losses,
+        gan.dirac_field,
+        "torch.sigmoid(-logit) * psi",
+        "torch.sigmoid(logit) * psi",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

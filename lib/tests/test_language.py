@@ -127,3 +127,50 @@ def test_a_chain_with_a_transient_symbol_and_a_deterministic_row():
 def test_bad_input_is_named(act, message):
     with pytest.raises(ValueError, match=message):
         act()
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "index from the other end": (
+        test_probabilities_are_the_table_normalised,
+        TinyLanguage._index,
+        "self.l - 1, -1, -1",
+        "self.l",
+    ),
+    "prior forgotten": (
+        test_posterior_under_a_noisy_channel_is_bayes_rule,
+        TinyLanguage.posterior,
+        ".sum(2) + self.log_probs",
+        ".sum(2)",
+    ),
+    "masks taken for symbols": (
+        test_conditionals_of_every_mask_pattern,
+        TinyLanguage.conditionals,
+        "torch.where((x == self.mask)[..., None], 0.0, visible)",
+        "torch.where((x == self.mask).any(1)[:, None, None], 0.0, visible)",
+    ),
+    "entropy rate over a uniform start": (
+        test_markov_text_stationary_and_entropy_rate,
+        MarkovText.entropy_rate,
+        "self.stationary[:, None] *",
+        "1 / self.v *",
+    ),
+    "chain read backwards": (
+        test_markov_text_probabilities_and_samples,
+        MarkovText.log_prob,
+        "x[:, :-1], x[:, 1:]",
+        "x[:, 1:], x[:, :-1]",
+    ),
+    "every symbol after the first": (
+        test_markov_text_empirical_entropy_rate_meets_the_exact_one,
+        MarkovText.sample,
+        "log_p[x[-1]]",
+        "log_p[x[0]]",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -1,6 +1,7 @@
 """Likelihood constants: every one sums or integrates to one, and equals torch's."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -78,3 +79,39 @@ def test_edge_bins_and_narrow_scales_are_stable():
 def test_bad_input_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "logits for probabilities": (
+        test_bernoulli_sums_to_one_over_all_pictures,
+        lik.bernoulli_log_prob,
+        "binary_cross_entropy_with_logits(logits,",
+        "binary_cross_entropy_with_logits(logits.sigmoid(),",
+    ),
+    "constant left out": (
+        test_gaussian_is_torchs_and_integrates_to_one,
+        lik.gaussian_log_prob,
+        " - 0.5 * math.log(2 * math.pi)",
+        "",
+    ),
+    "scale left out": (test_gaussian_is_torchs_and_integrates_to_one, lik.gaussian_log_prob, " - std.log()", ""),
+    "bins that end at the edge": (
+        partial(test_discretized_logistic_masses_sum_to_one_and_are_cdf_differences, 0.1, -2.0),
+        lik.logistic_bin_log_mass,
+        "torch.where(first, F.logsigmoid(right), torch.where(last, F.logsigmoid(-left), inside))",
+        "inside",
+    ),
+    "bins of half the width": (
+        partial(test_discretized_logistic_masses_sum_to_one_and_are_cdf_differences, 0.1, -2.0),
+        lik.logistic_bin_log_mass,
+        "1 / (bins - 1)",
+        "0.5 / (bins - 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -1,6 +1,7 @@
 """Units by hand, distances against closed forms and other libraries, unbiased estimates centred where they must be."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -264,3 +265,59 @@ def test_bad_samples_are_refused_before_any_work(metric):
         metric(X * math.nan, Y)
     with pytest.raises(ValueError, match="too few"):
         metric(X[:0], Y)
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "levels forgotten": (
+        partial(test_bits_per_dim_by_hand_and_back, 784 * math.log(2), 784, 256, 9.0),
+        metrics.bits_per_dim,
+        " + math.log2(levels)",
+        "",
+    ),
+    "cross term once": (
+        test_frechet_of_gaussians_against_a_general_matrix_root,
+        metrics.frechet_gaussians,
+        "- 2 * cross",
+        "- cross",
+    ),
+    "means forgotten": (
+        test_frechet_of_commuting_and_singular_gaussians,
+        metrics.frechet_gaussians,
+        "(mean_x - mean_y).square().sum() + ",
+        "",
+    ),
+    "covariance around zero": (test_frechet_of_samples, metrics._covariance, "x - x.mean(0)", "x - 0 * x.mean(0)"),
+    "cross term of the energy once": (
+        test_energy_against_scipy,
+        metrics.energy,
+        "2 * torch.cdist(x, y).mean()",
+        "torch.cdist(x, y).mean()",
+    ),
+    "sum over bandwidths": (
+        test_mmd_is_a_mean_over_bandwidths_and_uses_features,
+        metrics.mmd,
+        " / len(bandwidths)",
+        "",
+    ),
+    "directions not normalised": (partial(test_sliced_w2_against_pot, 37), metrics.sliced_w2, "w / w.norm(dim=0)", "w"),
+    "pairs unsorted": (partial(test_sliced_w2_against_pot, 41), metrics._w2_on_lines, "y.sort(0).values", "y"),
+    "itself as a neighbour": (
+        test_precision_recall_by_loops,
+        metrics.precision_recall,
+        "kthvalue(k + 1, dim=1)",
+        "kthvalue(k, dim=1)",
+    ),
+    "spread for the error": (
+        test_mean_and_error,
+        metrics.mean_and_error,
+        "float(x.std()) / math.sqrt(len(x))",
+        "float(x.std())",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -1,6 +1,7 @@
 """Optimal transport against duality, POT, scipy and brute force over permutations."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -128,3 +129,74 @@ def test_minibatch_coupling_is_the_best_permutation():
 def test_bad_input_is_refused_in_a_sentence(call, says):
     with pytest.raises(ValueError, match=says):
         call(*problem())
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "dual value with the sign of the solver": (
+        partial(test_primal_dual_and_pot_agree, 0, 1.0),
+        ot.dual,
+        "-float(solved.fun)",
+        "float(solved.fun)",
+    ),
+    "plan read column by column": (
+        partial(test_primal_dual_and_pot_agree, 0, 2.0),
+        ot.plan,
+        "reshape(cost.shape)",
+        "reshape(cost.shape[::-1]).T",
+    ),
+    "distance not raised to p": (
+        test_wasserstein_1d_of_order_two_matches_the_linear_programme,
+        ot.cost_matrix,
+        "distance**p",
+        "distance",
+    ),
+    "two suppliers": (
+        partial(test_kantorovich_rubinstein_equals_the_primal_and_is_lipschitz, 0),
+        ot.kantorovich_rubinstein,
+        "-b / b.sum()",
+        "b / b.sum()",
+    ),
+    "slope bounded for neighbours only": (
+        partial(test_kantorovich_rubinstein_equals_the_primal_and_is_lipschitz, 0),
+        ot.kantorovich_rubinstein,
+        "[i, j].double()",
+        "[i, j].double() * 2",
+    ),
+    "one side unsorted": (
+        partial(test_wasserstein_1d_is_scipys_and_the_integral_of_the_cdf_gap, 6, 6),
+        ot.wasserstein_1d,
+        "y.sort().values",
+        "y",
+    ),
+    "steps of equal width": (
+        partial(test_wasserstein_1d_is_scipys_and_the_integral_of_the_cdf_gap, 6, 9),
+        ot.wasserstein_1d,
+        "(width.to(x.dtype) * gap.abs().pow(p)).sum()",
+        "gap.abs().pow(p).mean()",
+    ),
+    "root forgotten": (
+        test_wasserstein_1d_of_order_two_matches_the_linear_programme,
+        ot.wasserstein_1d,
+        "(width.to(x.dtype) * gap.abs().pow(p)).sum() ** (1 / p)",
+        "(width.to(x.dtype) * gap.abs().pow(p)).sum()",
+    ),
+    "entropy added to the cost": (
+        test_sinkhorn_has_the_marginals_and_approaches_the_programme,
+        ot.sinkhorn,
+        "float((coupling * cost).sum())",
+        "float((coupling * (cost + entropy * coupling.log())).sum())",
+    ),
+    "matched by distance, not by its square": (
+        test_minibatch_coupling_is_the_best_permutation,
+        ot.minibatch_coupling,
+        "order[torch.as_tensor(rows)] = torch.as_tensor(columns)",
+        "order[torch.as_tensor(columns)] = torch.as_tensor(rows)",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -163,3 +164,84 @@ def test_fsq_rounds_to_the_nearest_level_with_the_gradient_of_tanh():
 def test_bad_input_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "distance with the wrong sign": (test_nearest_is_brute_force_and_a_tree, vq.nearest, "- 2 * z", "+ 2 * z"),
+    "codebook term moves the encoder": (
+        test_gradients_go_where_each_term_says,
+        vq.VectorQuantizer.forward,
+        "(z.detach() - code)",
+        "(z - code)",
+    ),
+    "commitment moves the codebook": (
+        test_gradients_go_where_each_term_says,
+        vq.VectorQuantizer.forward,
+        "(z - code.detach())",
+        "(z - code)",
+    ),
+    "reconstruction moves the codebook": (
+        test_gradients_go_where_each_term_says,
+        vq.VectorQuantizer.forward,
+        "straight_through(code.detach(), z)",
+        "code + z - z.detach()",
+    ),
+    "vectors pulled halfway": (
+        test_quantising_twice_changes_nothing_and_decode_inverts,
+        vq.VectorQuantizer.forward,
+        "straight_through(code.detach(), z)",
+        "(code + z) / 2",
+    ),
+    "perplexity in bits": (test_perplexity_counts_codes_in_use, vq.perplexity, ".exp()", ".exp2()"),
+    "decay and its complement exchanged": (
+        test_moving_averages_follow_their_recursion_in_training_only,
+        vq.VectorQuantizer._follow,
+        "self.counts.lerp_(counts, 1 - self.decay)",
+        "self.counts.lerp_(counts, self.decay)",
+    ),
+    "smoothing without the number of codes": (
+        test_moving_averages_follow_their_recursion_in_training_only,
+        vq.VectorQuantizer._follow,
+        "codes * self.smoothing",
+        "self.smoothing",
+    ),
+    "codebook moves in evaluation": (
+        test_moving_averages_follow_their_recursion_in_training_only,
+        vq.VectorQuantizer.forward,
+        " and self.training",
+        "",
+    ),
+    "unused codes drift": (
+        test_unused_codes_stay_put_and_revival_moves_only_the_dead,
+        vq.VectorQuantizer._follow,
+        "torch.where(counts[:, None] > 0, moved, self.codebook)",
+        "moved",
+    ),
+    "revival of the living": (
+        test_unused_codes_stay_put_and_revival_moves_only_the_dead,
+        vq.VectorQuantizer.revive,
+        "self.counts < threshold",
+        "self.counts > threshold",
+    ),
+    "the farthest code": (test_rate_distortion_at_both_ends, vq.nearest, "argmin", "argmax"),
+    "digits not reduced": (partial(test_fsq_is_a_bijection_of_its_grid, (3, 5, 2)), vq.FSQ.decode, " % self.size", ""),
+    "index without strides": (
+        partial(test_fsq_is_a_bijection_of_its_grid, (3, 5, 2)),
+        vq.FSQ._index,
+        "digits * self.stride",
+        "digits",
+    ),
+    "rounded down": (
+        test_fsq_rounds_to_the_nearest_level_with_the_gradient_of_tanh,
+        vq.FSQ.forward,
+        ".round()",
+        ".floor()",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

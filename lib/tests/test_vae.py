@@ -1,6 +1,7 @@
 """Bounds against models whose likelihood is known: linear-Gaussian, and discrete latents by enumeration."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -262,3 +263,98 @@ def test_units_are_nats_per_sample():
             p.zero_()
     bound = vae.elbo(net, torch.ones(3, 4, dtype=F64))
     torch.testing.assert_close(bound.elbo, torch.full((3,), -4 * math.log(2), dtype=F64))
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "half forgotten": (
+        test_gaussian_kl_is_torchs_and_monte_carlo,
+        vae.gaussian_kl,
+        "logvar.exp() - 1 - logvar) / 2",
+        "logvar.exp() - 1 - logvar)",
+    ),
+    "deviation for the variance": (
+        test_marginal_likelihood_of_the_linear_model_is_a_gaussian,
+        vae.LinearGaussian.log_prob,
+        "(2 * self.log_std).exp()",
+        "self.log_std.exp()",
+    ),
+    "spread of the code forgotten": (
+        test_elbo_is_tight_exactly_at_the_posterior_and_the_gap_is_a_kl,
+        vae.LinearGaussian.elbo,
+        " + spread",
+        "",
+    ),
+    "posterior as wide as M": (
+        test_elbo_is_tight_exactly_at_the_posterior_and_the_gap_is_a_kl,
+        vae.LinearGaussian.posterior,
+        "precision_matrix=m / var",
+        "precision_matrix=m",
+    ),
+    "free bits of each sample": (
+        test_free_bits_take_the_maximum_after_the_batch_mean,
+        vae.free_bits,
+        "kl.mean(0, keepdim=True) <= floor",
+        "kl <= floor",
+    ),
+    "noise of the largest eigenvalues": (
+        test_maximum_likelihood_is_principal_components,
+        vae.LinearGaussian.fit.__func__,
+        "values[:-latent].mean()",
+        "values[-latent:].mean()",
+    ),
+    "prior of a code forgotten": (
+        test_discrete_latents_against_enumeration,
+        vae.CategoricalVAE.enumerate,
+        "each + log_prior, 1",
+        "each, 1",
+    ),
+    "entropy for the divergence": (
+        test_discrete_latents_against_enumeration,
+        vae.CategoricalVAE.elbo,
+        " + math.log(self.classes)",
+        "",
+    ),
+    "code counted with its own weight": (
+        test_discrete_bound_is_tight_with_the_true_posterior,
+        vae.CategoricalVAE.enumerate,
+        "each + log_prior - log_q",
+        "each + log_prior",
+    ),
+    "divergence without a minimum at the prior": (
+        test_a_decoder_that_ignores_its_code_wants_no_information,
+        vae.gaussian_kl,
+        "logvar.exp() - 1",
+        "1.2 * logvar.exp() - 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)
+
+
+BOUND_TWINS = {
+    "variance for the deviation": (
+        test_sampled_elbo_and_its_gradient_meet_the_closed_form, vae.elbo, "(logvar / 2).exp()", "logvar.exp()"
+    ),
+    "beta forgotten": (test_beta_and_free_bits_change_the_objective_only, vae.elbo, "beta * kl", "kl"),
+    "logarithm inside the mean": (
+        test_iwae_rises_with_k_to_the_exact_likelihood,
+        vae.iwae,
+        "log_mean_exp(log_weights(model, x, k, generator=generator), 0)",
+        "log_weights(model, x, k, generator=generator).mean(0)",
+    ),
+    "proposal not divided out": (
+        test_importance_weights_average_to_the_likelihood, vae.log_weights, "(joint - log_q)", "joint"
+    ),
+    "a shifted prior": (test_samples_come_from_the_prior, vae.VAE.sample, "torch.randn(n", "1 + torch.randn(n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("twin", BOUND_TWINS.values(), ids=BOUND_TWINS)
+def test_oracle_of_the_bound_notices(twin, setting, notices):
+    oracle, *change = twin
+    notices(partial(oracle, setting), *change)
