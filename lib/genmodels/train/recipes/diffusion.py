@@ -121,7 +121,7 @@ _DIT = {
 RECIPES = (
     _recipe(
         "ddpm",
-        "v prediction on the cosine path, attributes told or not (arXiv 2006.11239, 2102.09672, 2202.00512, 2207.12598)",
+        "v prediction, cosine path, attributes told or not (arXiv 2006.11239, 2102.09672, 2202.00512, 2207.12598)",
         _unet(ATTRIBUTE_CLASSES),
         # Not eps: near t = 1 an error of it is one of sigma / alpha in x_0, a hundred times as large, and the guess at
         # x_0 there decides how bright the portrait becomes. With eps the distance to data was 755, with v it is 437
