@@ -14,6 +14,7 @@ HEADER_MAX = 16 << 20  # bytes of JSON in one message
 TENSORS_MAX = 256 << 20  # bytes of tensors in one message
 DEPTH_MAX = 32  # nesting of lists and dicts
 BUFFERS_MAX = 10_000
+READ = 1 << 16  # bytes asked for at least: a short message arrives in one system call
 DTYPES = frozenset(
     "float32 float64 float16 bfloat16 complex64 complex128 bool "
     "int64 int32 int16 int8 uint8 uint16 uint32 uint64".split()
@@ -40,7 +41,7 @@ class Wire:
     """Messages over a connected stream socket."""
 
     def __init__(self, sock: socket.socket):
-        self.sock = sock
+        self.sock, self.ahead = sock, bytearray()  # ahead: read already, of the next message
 
     def send(self, message: Any, buffers: list = ()) -> None:
         """One message: a JSON value and its byte buffers."""
@@ -49,9 +50,9 @@ class Wire:
         if len(head) > HEADER_MAX or sum(sizes) > TENSORS_MAX or len(sizes) > BUFFERS_MAX:
             raise Unsendable(f"a value of {(len(head) + sum(sizes)) >> 20} MB is too large to pass")
         try:
-            self.sock.sendall(struct.pack("<I", len(head)) + head)
-            for buffer in buffers:
-                self.sock.sendall(buffer)
+            pieces = [struct.pack("<I", len(head)) + head, *buffers]
+            for piece in [b"".join(pieces)] if sum(sizes) <= READ else pieces:
+                self.sock.sendall(piece)
         except (BrokenPipeError, ConnectionError) as error:
             raise Closed(str(error)) from None
 
@@ -71,15 +72,17 @@ class Wire:
         return message, [self._exactly(n) for n in sizes]
 
     def _exactly(self, count: int) -> bytearray:
-        data = bytearray()  # grows with what really arrives: a claimed size costs nothing
-        while len(data) < count:
+        data = self.ahead[:count]  # grows with what really arrives: a claimed size costs nothing
+        del self.ahead[:count]
+        while missing := count - len(data):
             try:
-                piece = self.sock.recv(min(count - len(data), 1 << 20))
+                piece = self.sock.recv(min(max(missing, READ), 1 << 20))
             except ConnectionError as error:
                 raise Closed(str(error)) from None
             if not piece:
                 raise Closed("end of stream")
-            data += piece
+            data += piece[:missing]
+            self.ahead += piece[missing:]
         return data
 
 

@@ -61,7 +61,7 @@ def submission(made, answers, extra=()):
 def pool(request):
     if request.param < sandbox.tier():
         pytest.skip(f"this machine gives sandbox tier {sandbox.tier()}: install bubblewrap for tier 1")
-    with Pool(request.param).configure(["genmodels.checks"], ["optim"], [], LIMITS) as pool:
+    with Pool(request.param).configure(["genmodels.checks"], [], LIMITS) as pool:
         yield pool
 
 
@@ -122,7 +122,7 @@ def test_defeat_is_explained_and_the_next_test_still_counts(pool, name):
             ]
         ),
     )
-    result = run(pool, made, answer, limits=SHORT)
+    result = run(pool, made, answer, limits=LIMITS if name == "memory" else SHORT)
     first, second = result.tests
     assert first.points == 0 and second.points == 1, (first, second)
     assert ename in first.ename and words in (first.ename + first.evalue).lower() + first.evalue, first
@@ -247,3 +247,15 @@ os.wait()
     command += ["--ro-bind", str(tmp_path), place, "--ro-bind", str(HOME), str(HOME)]
     done = subprocess.run([*command, sys.executable, "-P", "-c", script], capture_output=True, text=True)
     assert done.stdout.split() == ["seen", "private", "read-only"], done.stdout + done.stderr
+
+
+def test_what_the_reference_imports_is_warm_for_everybody_else(pool):
+    unusual = "import sys\n'xml.sax.saxutils' in sys.modules"
+    made = chapter("import xml.sax.saxutils\ndef f(x): return 2 * x", "assert f(1) == 2")
+    known = engine.grade(made, graft(made, submission(made, {})), pool, "the reference", {}, LIMITS, learn=True)
+    assert {"torch", "xml.sax.saxutils"} <= set(known.modules)
+    shown = [run(pool, chapter("def f(x): return 2 * x", "assert f(1) == 2"), extra=[unusual])]
+    pool.learn(known.modules)
+    shown.append(run(pool, chapter("def f(x): return 2 * x", "assert f(1) == 2"), extra=[unusual]))
+    texts = [str([cell.outputs for cell in result.cells]) for result in shown]
+    assert "False" in texts[0] and "True" in texts[1]

@@ -4,6 +4,8 @@ import json
 import math
 import socket
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autograde.grading.instructor.body import Inbox
-from autograde.grading.values import Decoder
+from autograde.grading.values import Decoder, vjp
 from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
 
 plain = st.recursive(
@@ -169,3 +171,43 @@ def test_the_instructor_never_blocks_on_half_a_message():
         assert inbox.read() == [(["done", 1, "ok"], [])]
         a.sendall(struct.pack("<I", 0xFFFFFFF0))
         assert inbox.read() == [] and inbox.closed
+
+
+def test_messages_in_one_piece_or_in_many_arrive_apart():
+    """Reading ahead must not lose the beginning of the next message, nor wait for it."""
+    a, b = socket.socketpair()
+    with a, b:
+        far, near = Wire(a), Wire(b)
+        sent = [(n, [b"x" * n, b"y"]) for n in (0, 1, 5, 1000, 60_000)]
+        for number, buffers in sent:
+            far.send(number, buffers)
+        assert [near.recv() for _ in sent] == [(n, [bytearray(p) for p in buffers]) for n, buffers in sent]
+        whole = b"".join(struct.pack("<I", 6) + b"[%d,[]]" % n for n in range(3))
+        assert len(b"[0,[]]") == 6
+        for byte in whole[:-1]:
+            a.send(bytes([byte]))
+        assert [near.recv()[0] for _ in range(2)] == [0, 1]
+        a.send(whole[-1:])
+        assert near.recv()[0] == 2
+
+
+def test_vjp_is_autograds_without_its_slow_import():
+    x = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    z = torch.randn(2, dtype=torch.complex128, requires_grad=True)
+    unused = torch.randn(2, requires_grad=True)
+    outputs = [x.sin() * x.sum(), z**2 * x[0], z.abs().float()]
+    vectors = [torch.randn_like(y) for y in outputs]
+    got = vjp(outputs, [x, z, unused], vectors)
+    want = torch.autograd.grad(outputs, [x, z, unused], vectors, allow_unused=True)
+    assert got[2] is None and all(torch.allclose(g, w) for g, w in zip(got[:2], want[:2], strict=True))
+
+
+def test_neither_gradients_nor_a_failed_check_import_symbolic_shapes():
+    """torch imports sympy for them, a second in every process that asks."""
+    code = (
+        "import sys, torch\nfrom autograde.grading.values import vjp\nfrom genmodels import checks\n"
+        "x = torch.ones(50, requires_grad=True); vjp([2 * x], [x], [torch.ones(50)])\n"
+        "try: checks.close(torch.ones(50), torch.zeros(50))\n"
+        "except checks.CheckFailed: print('sympy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

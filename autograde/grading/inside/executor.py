@@ -192,7 +192,7 @@ class Executor:
         sys.stdout, sys.stderr = Stream("stdout", self.shell.outputs), Stream("stderr", self.shell.outputs)
         sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
         signal.signal(signal.SIGINT, self._interrupt)
-        self.orders = {"run": self.run, "files": self.files}
+        self.orders = {"run": self.run, "files": self.files, "modules": self.modules}
 
     def _interrupt(self, *_: Any) -> None:
         if self.busy:
@@ -228,6 +228,10 @@ class Executor:
             with open(name, "wb") as file:
                 file.write(data)
         self.finish(cell, "ok")
+
+    def modules(self, cell: Any) -> None:
+        """Name everything imported so far: the warm parent imports it before it forks the next."""
+        self.finish(cell, "\n".join(name for name in list(sys.modules) if not name.startswith("__")))
 
     def loop(self) -> None:
         """Until the line is closed."""

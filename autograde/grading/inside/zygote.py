@@ -22,13 +22,7 @@ from collections.abc import Callable
 REQUEST_MAX = 1 << 20
 SEED = 20_240
 ROLES = {"student": "autograde.grading.student.serve", "judge": "autograde.grading.judge.main"}
-LESSONS = {  # what a chapter that speaks of this will import behind one's back
-    "": "1/0",
-    "optim": "import torch\nlayer = torch.nn.Linear(2, 2); o = torch.optim.Adam(layer.parameters())\n"
-    "layer(torch.ones(1, 2)).sum().backward(); o.step()",
-    "plt": "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.imshow([[1]]); plt.title('x'); plt.show()",
-    "ipywidgets": "import ipywidgets as w\nw.interact(lambda x: x, x=(0, 3))",
-}
+LESSON = "1/0"  # an error is what no reference shows, and what students will see
 
 
 def basics() -> None:
@@ -41,26 +35,29 @@ def basics() -> None:
     make_shell()
 
 
-def warm(modules: list[str], topics: list[str]) -> None:
-    """Import what this chapter uses, and what running its cells will import behind one's back."""
+def warm(modules: list[str]) -> None:
+    """Import what this chapter names, and what showing an error takes."""
     warnings.filterwarnings("ignore")
-    for name in modules:
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
-    for name in _learn([LESSONS[topic] for topic in ("", *topics)]):
-        try:
-            importlib.import_module(name)
-        except ImportError:
-            continue
+    acquire(modules)
+    acquire(_learn(LESSON))
     warnings.resetwarnings()
-    gc.collect()
-    gc.freeze()
 
 
-def _learn(lessons: list[str]) -> list[str]:
-    """Names of the modules that a throw-away child had to import to run these cells."""
+def acquire(modules: list[str]) -> None:
+    """Import these once for all who will be forked; what is no module, or does not import by itself, is left out."""
+    gc.disable()  # nothing made by an import is ever garbage
+    for name in modules:
+        if name not in sys.modules:
+            try:
+                importlib.import_module(name)
+            except Exception:  # noqa: BLE001  a list of names was asked for, not a program
+                continue
+    gc.freeze()  # the children's collector leaves these pages alone: they stay shared
+    gc.enable()
+
+
+def _learn(lesson: str) -> list[str]:
+    """Names of the modules that a throw-away child had to import to run this cell."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -70,8 +67,7 @@ def _learn(lessons: list[str]) -> list[str]:
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (1, 2):
                 os.dup2(null, descriptor)
-            for cell in lessons:
-                Shell.instance().run_cell(cell, silent=True)
+            Shell.instance().run_cell(lesson, silent=True)
             os.write(writer, "\n".join(sys.modules).encode())
         finally:
             os._exit(0)
@@ -145,6 +141,7 @@ def seed() -> None:
 def main() -> None:
     """Warm up, hear about the chapter, say when ready, and fork on request until the instructor is gone."""
     requests = socket.socket(fileno=os.dup(0))
+    gc.disable()
     basics()
     roles = {name: importlib.import_module(module) for name, module in ROLES.items()}
     importlib.import_module("autograde.grading.inside.jail")
@@ -152,7 +149,7 @@ def main() -> None:
     if not message:
         return
     config = json.loads(message)
-    warm(config["modules"], config["topics"])
+    warm(config["modules"])
     files, folders = library_files(config["library"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
@@ -170,6 +167,9 @@ def main() -> None:
         if not data:
             return
         request = json.loads(data)
+        if "import" in request:
+            acquire(request["import"])
+            continue
         if os.fork() == 0:
             requests.close()
             *passed, owner = descriptors

@@ -17,7 +17,7 @@ from autograde.grading.instructor.plan import Plan
 from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.result import PASSED, Result
 from autograde.grading.instructor.sandbox import Limits
-from autograde.grading.instructor.workers import Cluster, Local, Workers
+from autograde.grading.instructor.workers import REFERENCE_KEY, Cluster, Local, Workers
 
 REFERENCE = "(the reference solution)"
 
@@ -76,7 +76,7 @@ def reference(plan: Plan) -> Submission:
         Cell(cell.cell_type, cell.source, cell.metadata.get("nbgrader", {}).get("grade_id"), cell.get("id"))
         for cell in plan.notebook.cells
     ]
-    return Submission(REFERENCE, cells, key="reference")
+    return Submission(REFERENCE, cells, key=REFERENCE_KEY)
 
 
 class ClassRun:
@@ -121,7 +121,7 @@ class ClassRun:
             asked = workers.submit(reference(self.plan)) if checked is None else None
             writer = Writer(self.plan, self.root, self.db)
             try:
-                self._examine(checked or asked.result())
+                self._examine(checked or asked.result(), workers)
                 self.report.warm = time.monotonic() - start
                 for submission, key, result, fresh in self._graded(workers, ready, known):
                     row = self._record(writer, submission, key, result, fresh)
@@ -150,7 +150,7 @@ class ClassRun:
         workers = self.workers()
         try:
             known = self.cache.get(self.key(reference(self.plan)))
-            self._examine(known or workers.submit(reference(self.plan)).result())
+            self._examine(known or workers.submit(reference(self.plan)).result(), workers)
             result = self.cache.get(key) or workers.submit(submission).result()
         finally:
             workers.close()
@@ -160,8 +160,10 @@ class ClassRun:
         self.cache.record(submission.student, self.token(key), key, submission.key, sorted(self.report.broken))
         return result
 
-    def _examine(self, result: Result) -> None:
-        """Tests that fail on the instructor's own answers give no grade to anyone."""
+    def _examine(self, result: Result, workers: Workers | None) -> None:
+        """Tests that fail on the instructor's own answers give no grade to anyone; what they import is kept warm."""
+        if workers:
+            workers.learn(result.modules)
         self.cache.put(self.key(reference(self.plan)), result)
         failed = [test for test in result.tests if test.status != PASSED]
         self.report.broken = {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in failed}

@@ -171,12 +171,24 @@ class Run:
         if self.pair.wait(self.pair.student, cell, 30, None) != "ok":
             self._restart()
 
-    def grade(self) -> Result:
-        """All cells in order."""
+    def _modules(self) -> list[str]:
+        """What the reference has imported in both processes."""
+        names: set[str] = set()
+        for body in (self.pair.student, self.pair.judge):
+            number = self.pair.next()
+            body.send("modules", number)
+            told = self.pair.wait(body, number, 30, None)
+            names |= set(told.split("\n")) if "\n" in told else set()
+        return sorted(names)
+
+    def grade(self, learn: bool = False) -> Result:
+        """All cells in order; ``learn`` notes what they import, for the warm parent."""
         try:
             self.pair.open(self.files)
             for cell in self.graft.cells:
                 self._cell(cell)
+            if learn and self.pair.student and self.pair.judge:
+                self.result.modules = self._modules()
         finally:
             self.pair.close()
         self.result.seconds = time.monotonic() - self.pair.started
@@ -206,9 +218,11 @@ class Run:
             self._restart()
 
 
-def grade(plan: Plan, graft: Graft, pool: Pool, student: str, files: dict[str, bytes], limits: Limits) -> Result:
+def grade(
+    plan: Plan, graft: Graft, pool: Pool, student: str, files: dict[str, bytes], limits: Limits, learn: bool = False
+) -> Result:
     """Grade one submission; a sandbox that failed to start is tried once more."""
     try:
-        return Run(plan, graft, pool, student, files, limits).grade()
+        return Run(plan, graft, pool, student, files, limits).grade(learn)
     except (SandboxFailed, JudgeFailed):
-        return Run(plan, graft, pool, student, files, limits).grade()
+        return Run(plan, graft, pool, student, files, limits).grade(learn)

@@ -123,12 +123,6 @@ class Plan:
         return {step.grade_id or "": step.library for step in self.steps if step.library}
 
     @property
-    def topics(self) -> list[str]:
-        """What its cells speak of, for the warm parent to import: see ``LESSONS`` there."""
-        text = "\n".join(step.source for step in self.steps if step.kind not in (TEXT, LAB))
-        return [topic for topic in ("optim", "plt", "ipywidgets") if topic in text]
-
-    @property
     def withheld(self) -> list[str]:
         """All of them."""
         return [name for names in self.library.values() for name in names]

@@ -38,6 +38,7 @@ class Pool:
         if self.level > JAILED and not trust:
             raise Refusal(sandbox.ADVICE[sandbox.NONE])
         self.lock, self.numbers, self.ready, self.limits = threading.Lock(), itertools.count(), False, Limits()
+        self.learned: set[str] = set()
         self.run = tempfile.mkdtemp(prefix="autograde-")
         os.chmod(self.run, 0o711)
         program = [sys.executable, "-P", "-m", "autograde.grading.inside.zygote"]
@@ -50,11 +51,11 @@ class Pool:
         )
         theirs.close()
 
-    def configure(self, modules: list[str], topics: list[str], withheld: list[str], limits: Limits) -> Pool:
-        """What the chapter imports and speaks of, and which of the library's answers students must not reach."""
+    def configure(self, modules: list[str], withheld: list[str], limits: Limits) -> Pool:
+        """What the chapter imports, and which of the library's answers students must not reach."""
         self.limits = limits
         library = sandbox.library()
-        about = {"modules": modules, "topics": topics, "withheld": withheld, "library": str(library or "")}
+        about = {"modules": modules, "withheld": withheld, "library": str(library or "")}
         try:
             self.line.send(json.dumps(about).encode())
         except OSError:  # it has ended already; `wait` says why
@@ -76,6 +77,16 @@ class Pool:
                 said = self.errors.read()[-2000:].decode(errors="replace")
                 raise SandboxFailed(f"the sandbox did not start {answer}: {said}")
             self.ready = True
+
+    def learn(self, modules: list[str]) -> None:
+        """Have these imported before the next fork, once."""
+        new = [name for name in modules if name not in self.learned]
+        self.learned |= set(new)
+        if new:
+            self.wait()
+            with self.lock:
+                for start in range(0, len(new), 500):  # one datagram holds no more than the socket's buffer
+                    self.line.send(json.dumps({"import": new[start : start + 500]}).encode())
 
     def fork(self, role: str, peer: socket.socket) -> Body:
         """A new body; ``peer`` is its end of the line between judge and student."""

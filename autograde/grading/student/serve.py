@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from autograde.grading.student.callback import Callback
-from autograde.grading.values import Decoder
+from autograde.grading.values import Decoder, vjp
 from autograde.grading.wire import Closed, Encoder, Unsendable, Wire
 
 GRAPHS_MAX = 256  # results whose gradient may still be asked for
@@ -167,8 +167,7 @@ class Desk:
             raise RuntimeError("this result is too old to be differentiated: call backward sooner")
         outputs, leaves = self.graphs[graph]
         wanted = [*leaves, *(self.objects[p] for p in parameters)]
-        found = torch.autograd.grad(outputs, wanted, grads, retain_graph=True, allow_unused=True)
-        return [None if g is None else g.detach() for g in found]
+        return [None if g is None else g.detach() for g in vjp(outputs, wanted, grads)]
 
     def answer(self, message: dict, buffers: list) -> None:
         """Carry out one request and reply, whatever happens in it."""

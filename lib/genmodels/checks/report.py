@@ -33,6 +33,14 @@ def fail(headline: str, rows: Mapping[str, str], mistake: str | None = None) -> 
     return CheckFailed("\n".join(lines))
 
 
+def place(flat: Any, shape: Any) -> tuple[int, ...]:
+    """The index of an entry that is known by its place in the flattened tensor.
+
+    By numpy: ``torch.unravel_index`` would first import torch's symbolic shapes, a second that a student waits.
+    """
+    return tuple(int(i) for i in np.unravel_index(int(flat), tuple(shape)))
+
+
 def number(x: Any, digits: int = DIGITS) -> str:
     """One number, short: 0.333333, 1e-09, 3, nan."""
     if isinstance(x, Tensor):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from genmodels.core import require
 
-from .report import fail, number, show, to_tensor
+from .report import fail, number, place, show, to_tensor
 from .slips import diagnose
 from .values import known_mistake, shape
 
@@ -101,7 +101,7 @@ def unbiased(
         z = ((mean - t) / error.clamp_min(1e-300)).abs().nan_to_num(nan=math.inf)
         rows = {"mean": show(mean), "expected": show(t)}
         if t.numel() > 40 or t.ndim > 2:
-            k = tuple(int(i) for i in torch.unravel_index(z.argmax(), z.shape))
+            k = place(z.argmax(), z.shape)
             rows = {"mean": f"{number(mean[k])} at {list(k)}", "expected": f"{number(t[k])} at {list(k)}"}
         rows["off by"] = f"{number(z.max(), 3)} standard errors over n = {len(x)} (allowed {sigmas})"
         raise fail(f"{what} has the wrong mean", rows, sentence)

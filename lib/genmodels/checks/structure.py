@@ -10,7 +10,7 @@ from torch import Tensor
 
 import genmodels.checks as checks
 
-from .report import fail, number, to_tensor
+from .report import fail, number, place, to_tensor
 
 __all__ = ["depends_on", "gradient_reaches", "triangular"]
 
@@ -75,7 +75,7 @@ def _report_dependence(
     natural = torch.equal(rank, torch.arange(len(rank)))
 
     def name(k: int) -> str:
-        index = [int(i) for i in torch.unravel_index(torch.tensor(k), size)] if len(size) > 1 else k
+        index = list(place(k, size)) if len(size) > 1 else k
         return f"{index}" if natural else f"{index} (generated number {int(rank[k])})"
 
     sentence = next(

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .report import FULL, dtype_name, fail, number, show, to_tensor
+from .report import FULL, dtype_name, fail, number, place, show, to_tensor
 from .slips import diagnose
 
 __all__ = ["close", "finite", "raises", "same", "shape"]
@@ -87,7 +87,7 @@ def _difference(g: Tensor, w: Tensor, what: str, atol: float, rtol: float, mista
     if g.numel() <= FULL and g.ndim <= 2:
         rows = {"got": show(g, digits), "expected": show(w, digits)}
     else:
-        index = tuple(int(i) for i in torch.unravel_index(worst.argmax(), worst.shape))
+        index = place(worst.argmax(), worst.shape)
         at = f" at {list(index)}"
         rows = {"got": number(g[index], digits) + at, "expected": number(w[index], digits) + at}
         rows["where"] = f"the worst entry of a {show(w)}{_place(bad)}"
