@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import html
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from genmodels.core import require
 
+from .assets import for_page, script, style
 from .film import Film, record
-from .modes import publish
+from .modes import publish, static
 from .problems import problem
 from .still import still
 from .takes import Chart, as_take, controls_of
@@ -17,6 +20,7 @@ from .views import View
 
 __all__ = ["Player", "play"]
 
+EMBEDDED = 750_000  # bytes of frames in a saved page, a megabyte of text
 SENT = 4_000_000  # bytes of frames in one answer to a live page
 
 Place = tuple[int, ...]
@@ -84,8 +88,69 @@ class Player:
             self.first = self.film(self.start)
         return still(self.first, self.view, self.charts, self.alt)
 
+    def html(self) -> str:
+        """A page fragment that plays the starting setting by itself; with scripts off, the strip is there.
+
+        Beside the live player in the same cell it hides; in a saved notebook it takes the live player's place.
+        """
+        data, _ = self.still()
+        film = self.first.thinned(EMBEDDED).embedded(self.view)
+        mount = (
+            "const root = document.currentScript.parentNode.querySelector('.gm-lab');"
+            f"gmWhenSeen(root, () => mountPlayer(root, {for_page(self.spec())}, null, {for_page(film)}));"
+        )
+        return (
+            f'<div class="gm-saved"><div class="gm-lab gm-play">{data["text/html"]}</div>'
+            f"<style>{style('play')}{TWO_OUTPUTS}</style>"
+            f"<script>(() => {{{script('play')}\n{mount} }})();</script></div>"
+        )
+
+    def widget(self) -> Any:
+        """The live form: the page asks for settings, the kernel runs the caller's function."""
+        widget = _widget_class()(spec=self.spec())
+        widget.on_msg(self._receive)
+        return widget
+
+    def _receive(self, widget: Any, request: dict[str, Any], _: Any) -> None:
+        widget.send(*self.answer(request))
+
     def _ipython_display_(self) -> None:
         """It was displayed when it was made; as the last value of a cell it adds nothing."""
+
+
+# Of the two outputs of a cell, the saved film and the live player, one is seen: the live one where it lives.
+TWO_OUTPUTS = """
+.jp-OutputArea-child:has(.gm-saved):has(+ .jp-OutputArea-child .gm-live) { display: none; }
+.jp-OutputArea-child:has(.gm-saved) + .jp-OutputArea-child:has(.jupyter-widgets, .jp-RenderedText):not(:has(.gm-live)) {
+  display: none;
+}
+"""
+
+
+@functools.cache
+def _widget_class() -> type:
+    """Made on first use: importing widgets costs a second that other cells need not pay."""
+    import anywidget
+    import traitlets
+
+    live = """
+export default { render({ model, el }) {
+  el.classList.add("gm-live");
+  const player = mountPlayer(el, model.get("spec"), (request) => model.send(request), null);
+  const receive = (answer, buffers) => player.receive(answer, gmCopy(buffers[0]));
+  model.on("msg:custom", receive);
+  return () => { model.off("msg:custom", receive); player.close(); };
+} };"""
+
+    class PlayWidget(anywidget.AnyWidget):
+        _esm = script("play") + live
+        _css = style("play")
+        spec = traitlets.Dict().tag(sync=True)
+
+        def __repr__(self) -> str:
+            return "The live player: run this cell to have it."
+
+    return PlayWidget
 
 
 def play(
@@ -111,5 +176,22 @@ def play(
     and a strip of its frames is drawn.
     """
     player = Player(run, view, alt, charts, fps, controls)
-    publish(*player.still())
+    if static():
+        publish(*player.still())
+    else:
+        _display(player)
     return player
+
+
+def _display(player: Player) -> None:
+    """The film for readers of the saved page, and the live player, which hides it."""
+    from IPython.display import display
+
+    try:
+        data, metadata = player.still()
+        publish({**data, "text/html": player.html()}, metadata)
+    except Exception as error:  # noqa: BLE001  whatever the student's function raises is shown in the player
+        said = f"{type(error).__name__}: {error}"
+        page = f'<div class="gm-saved"><pre>{html.escape(said)}</pre></div><style>{TWO_OUTPUTS}</style>'
+        publish({"text/html": page, "text/plain": said})
+    display(player.widget())

@@ -7,52 +7,29 @@ function mountScrubber(root, spec, ask) {
   let waiting = null;
   let timer = null;
 
-  root.replaceChildren();
-  root.classList.add("gm-scrub");
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", spec.alt);
-  root.dataset.lmSuppressShortcuts = "true"; // the keys belong to the sliders, not to the notebook's shortcuts,
-  root.addEventListener("keydown", (event) => event.stopPropagation()); // nor to its cells
-
-  const picture = document.createElement("img");
-  picture.width = spec.width;
-  if (spec.pixelated) picture.classList.add("gm-pixels");
-  const problem = document.createElement("pre");
-  problem.setAttribute("role", "alert");
-  problem.hidden = true;
-  const panel = document.createElement("div");
-  panel.className = "gm-controls";
-
+  gmRoot(root, spec.alt, "gm-scrub");
+  const picture = gmElement("img", { width: spec.width, className: spec.pixelated ? "gm-pixels" : "" });
+  const problem = gmElement("pre", { role: "alert", hidden: true });
   const sliders = spec.controls.map((control, k) => {
-    const label = document.createElement("label");
-    const name = document.createElement("span");
-    name.textContent = control.name;
-    const slider = document.createElement("input");
-    Object.assign(slider, { type: "range", min: 0, max: control.values.length - 1, step: 1, value: place[k] });
-    const value = document.createElement("output");
-    slider.addEventListener("input", () => {
-      place[k] = Number(slider.value);
+    const changed = (at) => {
+      place[k] = at;
       show();
-    });
-    label.append(name, slider, value);
-    panel.append(label);
-    return { slider, value, values: control.values };
+    };
+    return { ...gmControl(control, place[k], changed), values: control.values };
   });
+  const panel = gmElement("div", { className: "gm-controls" }, ...sliders.map((slider) => slider.row));
 
-  const play = document.createElement("button");
-  play.type = "button";
+  const play = gmElement("button", { type: "button" });
   const first = sliders[0];
   const stop = () => {
     clearInterval(timer);
     timer = null;
-    play.textContent = "▶ play";
-    play.setAttribute("aria-label", `play ${spec.controls[0].name}`);
+    gmPlayButton(play, false, spec.controls[0].name);
   };
   play.addEventListener("click", () => {
     if (timer !== null) return stop();
     if (place[0] === first.values.length - 1) place[0] = -1;
-    play.textContent = "❚❚ pause";
-    play.setAttribute("aria-label", "pause");
+    gmPlayButton(play, true, spec.controls[0].name);
     timer = setInterval(() => {
       if (waiting === key()) return; // wait for the picture that is being drawn
       if (place[0] >= first.values.length - 1 || !root.isConnected) return stop();
@@ -73,11 +50,9 @@ function mountScrubber(root, spec, ask) {
 
   function show() {
     const said = [];
-    sliders.forEach(({ slider, value, values }, k) => {
+    sliders.forEach(({ set, values }, k) => {
       const at = Math.max(place[k], 0);
-      slider.value = at;
-      value.textContent = values[at];
-      slider.setAttribute("aria-valuetext", values[at]);
+      set(at);
       said.push(`${spec.controls[k].name} ${values[at]}`);
     });
     const known = frames.get(key());

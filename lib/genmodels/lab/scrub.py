@@ -7,9 +7,7 @@ import functools
 import html
 import io
 import itertools
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,13 +19,14 @@ from genmodels.core import require
 from genmodels.plot.animation import rgb
 from genmodels.plot.style import PIXELS, image_bundle, png
 
-from .modes import static
+from .assets import for_page, script, style
+from .modes import publish, static
+from .takes import label
 
 __all__ = ["Scrubber", "scrub"]
 
 ALL_IN_THE_PAGE = 80  # up to so many pictures are drawn at once; then no kernel is needed to scrub them
 STRIP = 5  # pictures side by side where no script runs
-HERE = Path(__file__).parent
 
 Frame = Figure | Tensor | np.ndarray
 Place = tuple[int, ...]
@@ -88,7 +87,7 @@ class Scrubber:
             "pixelated": self.pixelated,
             "start": self.start,
             "controls": [
-                {"name": n.replace("_", " "), "values": [_label(v) for v in c]} for n, c in self.controls.items()
+                {"name": n.replace("_", " "), "values": [label(v) for v in c]} for n, c in self.controls.items()
             ],
             "frames": {",".join(map(str, place)): _uri(png) for place, png in self.drawn.items()},
         }
@@ -113,11 +112,10 @@ class Scrubber:
 
     def html(self) -> str:
         """A page fragment that scrubs by itself; with scripts off, it is the strip with its description."""
-        spec = json.dumps(self.spec()).replace("</", "<\\/")
-        code, style = (HERE / "scrub.js").read_text(), (HERE / "scrub.css").read_text()
+        spec = for_page(self.spec())  # draws the first picture
         return (
             f'<div class="gm-scrub">{self.strip_html()}</div>'
-            f"<style>{style}</style><script>(() => {{{code}\n"
+            f"<style>{style('scrub')}</style><script>(() => {{{script('scrub')}\n"
             "const root = document.currentScript.parentNode.querySelector('.gm-scrub');"
             f"mountScrubber(root, {spec}, null); }})();</script>"
         )
@@ -133,6 +131,9 @@ class Scrubber:
         widget.on_msg(self._answer)
         return widget
 
+    def _ipython_display_(self) -> None:
+        """It was displayed when it was made; as the last value of a cell it adds nothing."""
+
     def _answer(self, widget: Any, message: dict[str, Any], _: Any) -> None:
         place = tuple(int(i) for i in message["draw"].split(","))
         answer = {"key": message["draw"], "source": "", "error": ""}
@@ -141,10 +142,6 @@ class Scrubber:
         except Exception as e:  # noqa: BLE001  whatever the student's function raises is shown under the picture
             answer["error"] = f"{type(e).__name__}: {e}"
         widget.send(answer)
-
-
-def _label(v: Any) -> str:
-    return f"{v:.4g}" if isinstance(v, float) else str(v)
 
 
 @functools.cache
@@ -162,8 +159,8 @@ export default { render({ model, el }) {
 } };"""
 
     class ScrubWidget(anywidget.AnyWidget):
-        _esm = (HERE / "scrub.js").read_text() + live
-        _css = (HERE / "scrub.css").read_text()
+        _esm = script("scrub") + live
+        _css = style("scrub")
         spec = traitlets.Dict().tag(sync=True)
 
     return ScrubWidget
@@ -198,8 +195,7 @@ def _display(scrubber: Scrubber) -> None:
     from IPython.display import HTML, display
 
     if static():
-        data, metadata = scrubber.static_bundle()
-        display(data, metadata=metadata, raw=True)
+        publish(*scrubber.static_bundle())
     elif scrubber.size <= ALL_IN_THE_PAGE:
         for place in itertools.product(*(range(len(v)) for v in scrubber.controls.values())):
             scrubber.png(place)

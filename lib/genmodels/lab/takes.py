@@ -104,7 +104,7 @@ def controls_of(given: Mapping[str, Any]) -> list[Control]:
 
 
 def _first(values: tuple[Any, ...]) -> int:
-    return len(values) // 2 if _kind(values) == "slider" else 0
+    return (len(values) - 1) // 2 if _kind(values) == "slider" else 0
 
 
 def as_take(result: Any) -> Take:
