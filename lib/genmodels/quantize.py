@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.distributed as distributed
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,9 +27,13 @@ class Quantized(NamedTuple):
 
 
 def nearest(z: Float[Tensor, "*s d"], codebook: Float[Tensor, "k d"]) -> Int[Tensor, "*s"]:
-    """Index of the closest code in Euclidean distance; |z|^2 is left out since it is the same for every code."""
+    """Index of the closest code in Euclidean distance; |z|^2 is left out since it is the same for every code.
+
+    In full precision under autocast too: bf16 would round the differences of near codes away.
+    """
     require(z.shape[-1] == codebook.shape[1], f"vectors have {z.shape[-1]} entries but codes have {codebook.shape[1]}")
-    return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
+    with torch.autocast(z.device.type, enabled=False):
+        return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
 
 
 def perplexity(indices: Int[Tensor, "*s"], codes: int) -> Float[Tensor, ""]:
@@ -75,8 +80,12 @@ class VectorQuantizer(nn.Module):
         """Exponential moving means of counts and sums, Laplace-smoothed so that no count is zero (ibid., app. A.1)."""
         codes = len(self.codebook)
         counts = indices.bincount(minlength=codes).to(z.dtype)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, z)
+        if _many():  # every process keeps the books of the joined batch
+            distributed.all_reduce(counts)
+            distributed.all_reduce(sums)
         self.counts.lerp_(counts, 1 - self.decay)
-        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, indices, z), 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
         total = self.counts.sum()
         smooth = (self.counts + self.smoothing) / (total + codes * self.smoothing) * total
         # A code that nothing chose lately keeps its place: its sum and its count fade at the same rate.
@@ -98,7 +107,15 @@ class VectorQuantizer(nn.Module):
             choice = torch.randint(len(pool), (n,), generator=generator, device=pool.device)
             self.codebook[dead] = pool[choice]
             self.sums[dead], self.counts[dead] = pool[choice] * threshold, torch.full_like(self.counts[dead], threshold)
+            if _many():  # one process's vectors for all: the codebooks must stay equal
+                for kept in (self.codebook, self.sums):
+                    distributed.broadcast(kept, 0)
         return n
+
+
+def _many() -> bool:
+    """Whether several processes train one model; not every build of torch knows how."""
+    return distributed.is_available() and distributed.is_initialized()
 
 
 class FSQ(nn.Module):

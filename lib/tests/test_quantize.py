@@ -166,6 +166,48 @@ def test_bad_input_is_refused(call, says):
         call()
 
 
+# --- two processes ---------------------------------------------------------------------------------------------------
+
+
+def one_of_two(rank, store, results):
+    """Half of the batch, in a process of its own; the other process draws other random vectors for dead codes."""
+    from torch import distributed
+
+    distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    layer = book()
+    layer(vectors(4, 5, 2)[2 * rank : 2 * rank + 2])
+    moved = layer.revive(vectors(9, 2, seed=rank), 1.15, generator=generator(rank))
+    results[rank] = {key: value.tolist() for key, value in layer.state_dict().items()} | {"moved": moved}
+    distributed.destroy_process_group()
+
+
+def book():
+    torch.manual_seed(3)
+    return vq.VectorQuantizer(6, 2, decay=0.9).double()
+
+
+def test_two_processes_keep_one_codebook(tmp_path):
+    """The running means of the joined batch; revived codes lie where the first process's vectors do."""
+    context = torch.multiprocessing.get_context("fork")
+    with context.Manager() as manager:
+        results = manager.dict()
+        workers = [context.Process(target=one_of_two, args=(rank, tmp_path / "store", results)) for rank in range(2)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        first, second = results[0], results[1]
+    assert first == second
+    alone = book()
+    alone(vectors(4, 5, 2))
+    assert alone.revive(vectors(9, 2, seed=0), 1.15, generator=generator(0)) == first.pop("moved") > 0
+    for key, value in alone.state_dict().items():
+        torch.testing.assert_close(torch.tensor(first[key], dtype=F64), value)
+    half = book()
+    half(vectors(4, 5, 2)[:2])
+    assert (half.counts - torch.tensor(first["counts"])).abs().max() > 0.01, "one half alone is another codebook"
+
+
 # --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
 
 TWINS = {
