@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -568,3 +569,83 @@ def test_a_trained_model_meets_the_entropy_from_above(block, shift):
         schedule.step()
     assert 0 < gap() and untrained > 1
     assert (gap() < 0.1) == (shift == 0), (untrained, gap())
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "its own clean copy": (
+        partial(test_two_stream_mask_is_the_three_rules, 6, 2),
+        two_stream_mask,
+        "b[:, None] > b",
+        "b[:, None] >= b - 0 * b",
+    ),
+    "not even its own block": (test_block_causal_limits, block_causal_mask, "b[:, None] >= b", "b[:, None] > b"),
+    "logits of the clean half": (
+        partial(test_two_streams_equal_one_pass_a_block, 2),
+        block_logits,
+        "[:, :l]",
+        "[:, l:]",
+    ),
+    "one block for many": (
+        test_block_of_one_is_the_autoregressive_likelihood,
+        block_logits,
+        "two_stream_mask(l, block)",
+        "two_stream_mask(l, l)",
+    ),
+    "other blocks than asked": (
+        test_one_block_is_masked_diffusion_on_the_same_draws,
+        block_logits,
+        "two_stream_mask(l, block)",
+        "two_stream_mask(l, l // 2)",
+    ),
+    "every count alike": (
+        partial(test_bound_is_tight_with_exact_conditionals_for_every_block, 2),
+        exact_masked_nelbo,
+        "math.factorial(k - 1) * math.factorial(n - k) / math.factorial(n)",
+        "1 / (n * 2 ** (n - 1))",
+    ),
+    "no lower end": (
+        test_clipped_times_bias_the_loss_and_lower_its_variance,
+        block_times,
+        "(low + (high - low) * u)",
+        "(high * u)",
+    ),
+    "a time for each position": (
+        test_block_times_are_one_a_block_and_stratified,
+        block_times,
+        "repeat_interleave(block, 1)",
+        "repeat(1, block)",
+    ),
+    "temperature multiplied": (test_restrict_by_hand, restrict, "logits / temperature", "logits * temperature"),
+    "one symbol too few": (test_restrict_by_hand, restrict, "order[..., top_k:]", "order[..., top_k - 1 :]"),
+    "the symbol that crosses left out": (
+        test_top_p_is_inclusive_of_the_symbol_that_crosses,
+        restrict,
+        "before >= top_p",
+        "before + p >= top_p",
+    ),
+    "restriction forgotten": (
+        partial(test_generated_texts_follow_the_restricted_conditionals, {"top_k": 2}),
+        choose,
+        "sample_categorical(kept,",
+        "sample_categorical(logits,",
+    ),
+    "not shifted": (
+        partial(test_generated_texts_follow_the_restricted_conditionals, {}),
+        log_prob,
+        "torch.cat([first, x[:, :-1]], 1)",
+        "x",
+    ),
+    "the least likely": (
+        test_temperature_zero_is_argmax_and_needs_no_luck,
+        choose,
+        "return logits.argmax(-1)",
+        "return logits.argmin(-1)",
+    ),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)

@@ -329,6 +329,7 @@ def test_parameter_count(tied, positions):
     blocks = n * (12 * d * d + 4 * d)  # 4 d^2 attention, 8 d^2 MLP, two norms
     want = v * d * (1 if tied else 2) + blocks + 2 * d + (length * d if positions == "learned" else 0)
     assert parameter_count(small(positions, tied=tied)) == want
+    assert parameter_count(small(positions, tied=not tied)) != want
 
 
 def test_tied_embedding_is_the_output_matrix():
@@ -442,3 +443,52 @@ def test_a_block_adds_two_branches_to_a_residual():
         block.mlp[-1].weight.zero_()
     torch.testing.assert_close(block(x), x + block.attention(block.norm1(x)))
     assert (full - block(x)).abs().max() > 1e-3
+
+
+# --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
+
+TWINS = {
+    "queries and keys exchanged in the cache": (
+        partial(test_cached_logits_equal_the_full_pass, "rope", [4, 1, 5, 1]),
+        tf.KVCache.append,
+        "return keys[:, :, :stop], values",
+        "return values[:, :, :stop], values",
+    ),
+    "keys unscaled": (
+        partial(test_attention_is_the_explicit_loop_and_torchs_own, False),
+        Attention.forward,
+        "is_causal=causal)",
+        "is_causal=causal, scale=1.0)",
+    ),
+    "heads mixed up": (
+        partial(test_attention_is_the_explicit_loop_and_torchs_own, True),
+        Attention.forward,
+        "mixed.transpose(1, 2).reshape(b, l, d)",
+        "mixed.reshape(b, l, d)",
+    ),
+    "output rows out of step": (
+        test_tied_embedding_is_the_output_matrix,
+        Transformer.forward,
+        "F.linear(x, self.embedding.weight)",
+        "F.linear(x, self.embedding.weight.roll(1, 0))",
+    ),
+    "residual forgotten": (
+        test_a_block_adds_two_branches_to_a_residual,
+        tf.Block.forward,
+        "x = x + self.dropout",
+        "x = self.dropout",
+    ),
+    "distance with the wrong sign": (test_alibi_bias_by_hand, pos.Alibi.bias, "-self.slopes", "self.slopes"),
+    "frequencies upside down": (
+        test_sinusoidal_wavelengths_and_shift,
+        pos.sinusoidal,
+        "frequencies(dim, base)",
+        "1 / frequencies(dim, base)",
+    ),
+    "angle for pairs of neighbours": (test_rope, pos.rotate, "x.shape[-1] // 2", "1"),
+}
+
+
+@pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
+def test_oracle_notices(twin, notices):
+    notices(*twin)
