@@ -9,7 +9,7 @@ from genmodels.train.gan import GanState, train_gan
 from genmodels.train.learner import decay_at
 from genmodels.train.loop import Run, State, train
 from genmodels.train.pretrained import load_features, load_pretrained, pretrained_names, save_pretrained
-from genmodels.train.recipe import GanRecipe, Profile, Recipe
+from genmodels.train.recipe import GanRecipe, Profile, Recipe, TwoStageRecipe
 from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
 
@@ -22,6 +22,7 @@ __all__ = [
     "Run",
     "Settings",
     "State",
+    "TwoStageRecipe",
     "add_recipe",
     "all_recipes",
     "decay_at",

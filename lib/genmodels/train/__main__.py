@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ import torch
 
 from genmodels.core import parameter_count, require
 from genmodels.train.loop import Run, State
-from genmodels.train.pretrained import FOLDER, save_pretrained
+from genmodels.train.pretrained import FOLDER, load_pretrained, save_pretrained
 from genmodels.train.recipe import Recipe
 from genmodels.train.recipes import all_recipes, find_recipe
 from genmodels.train.settings import PRECISIONS, Settings, check_batch
@@ -43,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the checkpoint (default: runs/NAME-PROFILE)")
     parser.add_argument("--checkpoint-every", type=int, default=1000, metavar="STEPS")
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint in the folder")
+    parser.add_argument("--measure", action="store_true", help="print the metric on held-out data; --export does, too")
     parser.add_argument(
         "--export", type=Path, nargs="?", const=FOLDER, metavar="FOLDER",
         help="write the weights (the EMA's, if any) for load_pretrained, measure them, write their row of the table",
@@ -83,7 +85,16 @@ def _report(given: argparse.Namespace, run: Run, first: State, last: State) -> N
     speed = f", {seen / took:,.0f} samples/s after the first step" if took > 0 else ""
     size = f"{parameter_count(last.model):,} parameters"
     print(f"{given.name} ({given.profile}, {size}): step {last.step} in {last.seconds:.1f} s{speed}")
-    print(f"loss {first.loss:.4f} at step {first.step}, {last.loss:.4f} at step {last.step}; {run.checkpoint}")
+    stage = f" of stage {last.stage}" if last.stage > 1 else ""
+    print(f"loss{stage} {first.loss:.4f} at step {first.step}, {last.loss:.4f} at step {last.step}; {run.checkpoint}")
+
+
+def _measure(recipe: Recipe, last: State) -> None:
+    """The metric of the trained model (the EMA's weights, if any), on the CPU as the held-out data are."""
+    model = copy.deepcopy(last.ema()).cpu().eval()
+    print(f"{recipe.metric_name}: {recipe.metric(model):.4f}")
+    if recipe.details is not None:
+        print(recipe.details(model))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -93,13 +104,15 @@ def main(arguments: list[str] | None = None) -> int:
         recipe, run = _prepare(given)
         first = last = None
         for last in recipe.start(given.profile, run):
-            first = last if first is None else first
+            first = last if first is None or first.stage != last.stage else first
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         if _is_first():
             _report(given, run, first, last)
             if given.export is not None:
                 _export(given, recipe, last)
+            elif given.measure:
+                _measure(recipe, last)
     except (ValueError, FloatingPointError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -118,6 +131,8 @@ def _export(given: argparse.Namespace, recipe: Recipe, last: State) -> None:
         folder=given.export,
     )
     print(f"{recipe.metric_name}: {value:.4f}; {given.export / given.name}.safetensors")
+    if recipe.details is not None:
+        print(recipe.details(load_pretrained(given.name, folder=given.export)))
 
 
 def _words(given: argparse.Namespace) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,10 @@ from genmodels.train.learner import Learner
 from genmodels.train.loop import Run, State
 from genmodels.train.settings import MakeOptimizer, Settings
 
-__all__ = ["GanState", "fit_gan", "train_gan"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Game", "GanState", "fit_gan", "train_gan"]
 
 GameLoss = Callable[[nn.Module, nn.Module, Any], Float[Tensor, "b"]]
 
@@ -100,32 +103,47 @@ def fit_gan(
     require(
         n_critic >= 1, f"n_critic must be at least 1 update of the critic for each of the generator; got {n_critic}"
     )
-    settings = run.settings
-    critic_settings = replace(settings, lr=settings.lr if critic_lr is None else critic_lr)
-    run = replace(run, fixed={"n_critic": n_critic, "critic_lr": critic_settings.lr})
+    rate = run.settings.lr if critic_lr is None else critic_lr
+    run = replace(run, fixed=run.fixed | {"n_critic": n_critic, "critic_lr": rate})
+    critic_settings = replace(run.settings, lr=rate)  # a bad rate stops before any process starts
     fabric = run.start(batch_fn)
-    maker = Learner(fabric, generator, lambda g, batch: generator_loss(g, critic, batch), settings)
+    maker = Learner(fabric, generator, lambda g, batch: generator_loss(g, critic, batch), run.settings)
     judge = Learner(fabric, critic, lambda c, batch: critic_loss(generator, c, batch), critic_settings)
-    batches = with_device(batch_fn, fabric.device)
-    k, last = settings.accumulate, torch.tensor(math.nan)
+    game = Game(fabric, maker, judge, with_device(batch_fn, fabric.device), n_critic, run.settings.accumulate)
+    return run.states(fabric, game.update, {"": maker, "critic": judge}, game.state)
 
-    def update(step: int) -> tuple[Tensor, float, int]:
-        nonlocal last
+
+class Game:
+    """One round of two learners at a time: the critic's turns, then the generator's."""
+
+    def __init__(
+        self, fabric: Fabric, maker: Learner, judge: Learner, batches: BatchFn, n_critic: int, accumulate: int
+    ) -> None:
+        self._fabric, self._maker, self._judge, self._batches = fabric, maker, judge, batches
+        self._n_critic, self._accumulate = n_critic, accumulate
+        self._last = torch.tensor(math.nan)
+
+    def update(self, step: int) -> tuple[Tensor, float, int]:
+        """Round number ``step``: the generator's mean loss, its learning rate, and the samples that both saw."""
         samples = 0
-        for player in (generator, critic):  # the caller may have drawn samples in evaluation mode
-            player.train()
-        for turn in range(step * n_critic, (step + 1) * n_critic):
-            batch = [batches(turn * k + i, fabric.global_rank) for i in range(k)]
-            with maker.frozen():
-                last, _, seen = judge.step(batch)
+        for player in (self._maker, self._judge):  # the caller may have drawn samples in evaluation mode
+            player.module.train()
+        for turn in range(step * self._n_critic, (step + 1) * self._n_critic):
+            batch = self.batch(turn)
+            with self._maker.frozen():
+                self._last, _, seen = self._judge.step(batch)
             samples += seen
-        if fabric.world_size > 1:
-            last = fabric.all_reduce(last, reduce_op="mean")
-        with judge.frozen():
-            loss, lr, _ = maker.step(batch)
+        if self._fabric.world_size > 1:
+            self._last = self._fabric.all_reduce(self._last, reduce_op="mean")
+        with self._judge.frozen():
+            loss, lr, _ = self._maker.step(batch)
         return loss, lr, samples
 
-    def make_state(*common: Any) -> GanState:
-        return GanState(*common, critic=critic, critic_loss_tensor=last)
+    def batch(self, turn: int) -> list[Any]:
+        """The batches of one update."""
+        k = self._accumulate
+        return [self._batches(turn * k + i, self._fabric.global_rank) for i in range(k)]
 
-    return run.states(fabric, update, {"": maker, "critic": judge}, make_state)
+    def state(self, *common: Any) -> GanState:
+        """The state that a loop yields: the generator's numbers, with the critic beside it."""
+        return GanState(*common, critic=self._judge.module, critic_loss_tensor=self._last)

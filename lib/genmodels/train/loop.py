@@ -43,6 +43,8 @@ class State:
     loss_tensor: Tensor = field(repr=False)
     """The mean loss of this update's batches over all processes, on the device."""
     average: nn.Module | None = field(repr=False, default=None)
+    stage: int = 1
+    """Which part of a training in stages this update was of; the losses of two stages are different things."""
 
     @property
     def loss(self) -> float:

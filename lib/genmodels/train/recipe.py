@@ -14,8 +14,9 @@ from genmodels.train.gan import GameLoss, fit_gan
 from genmodels.train.learner import Loss
 from genmodels.train.loop import Run, State, fit
 from genmodels.train.settings import Settings, check_batch
+from genmodels.train.stages import fit_stages
 
-__all__ = ["GanRecipe", "Profile", "Recipe"]
+__all__ = ["GanRecipe", "Profile", "Recipe", "TwoStageRecipe"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Recipe:
     transform: Transform | None = None
     prepare: Callable[[nn.Module, Batch], None] | None = None
     """Called once with the fresh model and a first batch, the same one in every process (ActNorm sets itself)."""
+    details: Callable[[nn.Module], str] | None = None
+    """What else the finished model is measured by, as one sentence with units."""
 
     def profile(self, name: str) -> Profile:
         """The named profile; ValueError lists the names."""
@@ -98,3 +101,25 @@ class GanRecipe(Recipe):
         """The loop of two players."""
         critic = self.critics[profile]()
         return fit_gan(model, critic, self.loss, self.critic_loss, batches, run, self.n_critic, self.critic_lr)
+
+
+@dataclass(frozen=True)
+class TwoStageRecipe(GanRecipe):
+    """A game for all of the model but its ``prior``, during ``share`` of the steps; then the prior by ``prior_loss``.
+
+    ``loss`` and ``critic_loss`` are those of the game; ``prior_loss(model, batch)`` gives (b,).
+    """
+
+    prior_loss: Loss | None = None
+    prior_lr: float | None = None
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.prior_loss is not None, f"{self.name}: a recipe of two stages needs prior_loss")
+        require(self.n_critic == 1 and self.critic_lr is None, f"{self.name}: two stages share one rhythm and one rate")
+
+    def train(self, model: nn.Module, batches: Minibatches, run: Run, profile: str) -> Iterator[State]:
+        """The loop of two stages."""
+        losses = self.loss, self.critic_loss, self.prior_loss
+        return fit_stages(model, self.critics[profile](), *losses, batches, run, self.share, self.prior_lr)
