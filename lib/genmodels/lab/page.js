@@ -22,13 +22,13 @@ function gmRoot(root, alt, name) {
 function gmControl(control, start, changed) {
   const { values, kind = "slider" } = control;
   const name = gmElement("span", { className: "gm-name" }, control.name);
-  const value = gmElement("output", {});
+  const value = gmElement("span", { className: "gm-value", ariaHidden: "true" }); // the input says it
   const input = GM_INPUTS[kind](values);
   const set = (at) => {
     if (kind === "switch") input.checked = at === 1;
     else input.value = at;
     if (kind === "slider") input.setAttribute("aria-valuetext", values[at]);
-    value.textContent = kind === "list" ? "" : kind === "switch" ? (at === 1 ? "on" : "off") : values[at];
+    value.textContent = kind === "list" ? "" : values[at];
   };
   input.addEventListener(kind === "slider" ? "input" : "change", () => {
     const at = kind === "switch" ? Number(input.checked) : Number(input.value);

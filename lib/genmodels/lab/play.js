@@ -23,7 +23,7 @@ function mountPlayer(root, spec, ask, film) {
   const button = gmElement("button", { type: "button" });
   const line = gmElement("input", { type: "range", min: 0, max: 0, step: 1, className: "gm-time" });
   line.setAttribute("aria-label", "frame");
-  const moment = gmElement("output", {});
+  const moment = gmElement("span", { className: "gm-value", ariaHidden: "true" });
   const transport = gmElement("div", { className: "gm-transport" }, button, line, moment);
   const caption = gmElement("p", { className: "gm-caption" });
   const note = gmElement("p", { className: "gm-note" });

@@ -135,9 +135,11 @@ def _widget_class() -> type:
 
     live = """
 export default { render({ model, el }) {
-  el.classList.add("gm-live");
   const player = mountPlayer(el, model.get("spec"), (request) => model.send(request), null);
-  const receive = (answer, buffers) => player.receive(answer, gmCopy(buffers[0]));
+  const receive = (answer, buffers) => {
+    el.classList.add("gm-live"); // only now: in a page that shows widgets without a kernel the saved film stays
+    player.receive(answer, gmCopy(buffers[0]));
+  };
   model.on("msg:custom", receive);
   return () => { model.off("msg:custom", receive); player.close(); };
 } };"""

@@ -70,7 +70,8 @@ class Control:
 
     def spec(self) -> dict[str, Any]:
         """What the page needs to know of it."""
-        return {"name": self.name.replace("_", " "), "kind": self.kind, "values": [label(v) for v in self.values]}
+        values = ["off", "on"] if self.kind == "switch" else [label(v) for v in self.values]
+        return {"name": self.name.replace("_", " "), "kind": self.kind, "values": values}
 
 
 def label(value: Any) -> str:
