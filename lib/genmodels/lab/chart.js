@@ -40,10 +40,10 @@ function gmLogTicks(lo, hi, most) {
   };
   for (const mantissas of [[1, 2, 5], [1, 3], [1]]) {
     const ticks = among(mantissas);
-    if (ticks.length >= 2 && ticks.length <= most) return ticks;
+    if (ticks.length >= 3 && ticks.length <= most) return ticks;
   }
   const decades = among([1]);
-  if (decades.length < 2) return gmLinearTicks(lo, hi, most).filter((v) => v > 0);
+  if (hi / lo < 30) return gmLinearTicks(lo, hi, most).filter((v) => v > 0);
   return decades.filter((_, k) => k % Math.ceil(decades.length / most) === 0);
 }
 

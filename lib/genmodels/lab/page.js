@@ -24,6 +24,7 @@ function gmControl(control, start, changed) {
   const name = gmElement("span", { className: "gm-name" }, control.name);
   const value = gmElement("span", { className: "gm-value", ariaHidden: "true" }); // the input says it
   const input = GM_INPUTS[kind](values);
+  input.setAttribute("aria-label", control.name); // the name alone: the row also holds the value
   const set = (at) => {
     if (kind === "switch") input.checked = at === 1;
     else input.value = at;
