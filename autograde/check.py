@@ -73,6 +73,7 @@ class Report:
     false_failures: dict[str, int] = field(default_factory=dict)
     seeds: int = 0
     library: str = "none named"
+    judged: dict[str, bool] = field(default_factory=dict)  # variant: the judge in its sandbox says the same
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0

@@ -46,6 +46,7 @@ HEAD = (
     "hidden only",
     "stub",
     "library",
+    "judge",
     "false",
     "CPU s",
 )
@@ -67,6 +68,7 @@ def row(report: Report) -> tuple[str, ...]:
         str(sum(t.passes_visible for t in caught)),
         "full!" if any(t.full for t in report.of("stub")) else "0",
         report.library,
+        f"{sum(report.judged.values())}/{len(report.judged)}" if report.judged else "-",
         f"{sum(report.false_failures.values())}/{runs}" if runs else "exact",
         f"{report.seconds:.1f}",
     )

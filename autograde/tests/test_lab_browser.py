@@ -195,7 +195,7 @@ def test_a_slow_run_is_not_queued_behind(desk):
     if not switch.is_checked():
         switch.press("Space")
     settle(desk, live)
-    seed = live.get_by_label("seed")
+    seed = live.get_by_label("seed", exact=True)
     before = int(seed.input_value())
     seed.focus()
     for _ in range(6):
@@ -217,9 +217,9 @@ def test_how_quick_it_is(desk):
         live = player(desk, kind)
         live.locator("select").select_option(label=first)
         settle(desk, live)
-        live.get_by_label("steps").press("End")
+        live.get_by_label("steps", exact=True).press("End")
         settle(desk, live)
-        seed = live.get_by_label("seed")
+        seed = live.get_by_label("seed", exact=True)
         seed.focus()
         desk.page.keyboard.press("Home")
         settle(desk, live)

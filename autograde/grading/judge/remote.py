@@ -96,7 +96,10 @@ class Remote:
         if name == "__signature__" and object.__getattribute__(self, "_signature"):
             return object.__getattribute__(self, "_signature")
         if name.startswith("__") and name.endswith("__"):
-            return object.__getattribute__(self, name)
+            try:
+                return object.__getattribute__(self, name)
+            except AttributeError:
+                raise AttributeError(f"a test cannot look at {name} of the student's object, only use it") from None
         return _ask(self, "get", name)
 
     def __setattr__(self, name: str, value: Any) -> None:
