@@ -102,7 +102,9 @@ def check(
     jobs: Jobs = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of each statistical check.")] = 200,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each mutant is told.")] = False,
-    judge: Annotated[bool, typer.Option(help="Also grade every variant in the sandboxes.")] = True,
+    judge: Annotated[
+        bool | None, typer.Option(help="Also grade every variant in the sandboxes; without --exercise, yes.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Is the grader right? Right answers get full marks, every known mistake its own diagnosis."""
@@ -111,7 +113,7 @@ def check(
     from autograde.check import check as work
 
     reports = work(root(), chapter, exercises=exercise, jobs=jobs, seeds=seeds, quiet=as_json)
-    if judge:
+    if judge or (judge is None and not exercise):
         from autograde.crossing import cross
 
         cross(root(), chapter, reports, jobs)
