@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -149,6 +152,20 @@ def show(reports: list[Report]) -> None:
             console.print(f"{r.chapter}: {r.error}", style="red", markup=False)
 
 
+@contextmanager
+def _nobody_watches() -> Iterator[None]:
+    """The kernel inherits the environment: labs draw one still picture each (genmodels.lab.static)."""
+    before = os.environ.get("COURSE_STATIC")
+    os.environ["COURSE_STATIC"] = before or "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["COURSE_STATIC"]
+        else:
+            os.environ["COURSE_STATIC"] = before
+
+
 def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
     """Run one chapter in a fresh kernel."""
     import logging
@@ -171,15 +188,16 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
     nbformat.write(to_run(chapter, settings.students), source)
     start, failure = time.monotonic(), ""
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(executed),
-            parameters={"PROFILE": settings.profile, "TRAIN": settings.train},
-            kernel_name="python3",
-            progress_bar=bar,
-            cwd=str(place),
-            execution_timeout=PROFILES[settings.profile],
-        )
+        with _nobody_watches():
+            papermill.execute_notebook(
+                str(source),
+                str(executed),
+                parameters={"PROFILE": settings.profile, "TRAIN": settings.train},
+                kernel_name="python3",
+                progress_bar=bar,
+                cwd=str(place),
+                execution_timeout=PROFILES[settings.profile],
+            )
     except (papermill.PapermillExecutionError, CellTimeoutError, DeadKernelError) as error:
         failure = f"{type(error).__name__}: {error}"
     report.seconds = round(time.monotonic() - start, 1)

@@ -1,6 +1,7 @@
 """Running chapters: cost and published numbers come back, and a failure is named with its cell and line."""
 
 import json
+import os
 
 import nbformat
 import pytest
@@ -28,6 +29,13 @@ def test_cost_metrics_and_the_record(course):
     kept = json.loads((course / "solutions" / "01_tiny" / "measured.json").read_text())["smoke"]
     assert kept["seconds"] == report.seconds and "notebook" not in kept and "error" not in kept
     assert notebooks.budget(select(course)[0]) == "not measured yet", "only the laptop profile is a student's budget"
+
+
+def test_labs_are_told_that_nobody_watches(course, edit, monkeypatch):
+    monkeypatch.delenv("COURSE_STATIC", raising=False)
+    edit("time.sleep(1.2)", "from genmodels import lab\n\nassert lab.static()")
+    (report,) = run.run(course, None, run.Settings("smoke"), quiet=True)
+    assert report.error == "" and "COURSE_STATIC" not in os.environ
 
 
 def test_a_failing_cell_is_named_by_its_line(course, edit):
