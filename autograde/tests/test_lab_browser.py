@@ -253,6 +253,8 @@ def test_both_themes(desk, theme):
     assert pixels(live) != before if dark else True
     for kind in LIVE:
         live = player(desk, kind)
+        live.locator("canvas").press("End")
+        live.locator("canvas").press("PageDown")
         live.screenshot(path=SHOTS / f"lab-{kind}-{'dark' if dark else 'light'}.png")
     back = live.locator(".gm-desk").evaluate("(desk) => getComputedStyle(desk.closest('.gm-lab')).backgroundColor")
     shades = [int(v) for v in back.removeprefix("rgb(").removesuffix(")").split(",")]

@@ -157,7 +157,7 @@ function mountPlayer(root, spec, ask, film) {
     clock = setInterval(() => {
       const seconds = (performance.now() - asked) / 1000;
       root.classList.toggle("gm-slow", seconds > 0.25);
-      if (seconds > 0.25) status.textContent = seconds < 2 ? "computing …" : `computing … ${Math.floor(seconds)} s`;
+      if (seconds > 0.25) status.textContent = gmWaiting(seconds);
     }, 100);
   }
 
@@ -236,6 +236,12 @@ function mountPlayer(root, spec, ask, film) {
       forgetTheme();
     },
   };
+}
+
+function gmWaiting(seconds) {
+  if (seconds < 2) return "computing …";
+  const doubt = seconds < 20 ? "" : " (is another cell running, or was the kernel restarted?)";
+  return `computing … ${Math.floor(seconds)} s${doubt}`;
 }
 
 function gmDuration(milliseconds) {

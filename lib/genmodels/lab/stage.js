@@ -1,6 +1,7 @@
 // The three views. Each is made once; `load(head, bytes)` takes the frames of a setting, `paint(context, at, width,
 // colours)` draws the moment `at` (2.5 is half way from frame 2 to frame 3), `size(width)` says how large it will be.
 const GM_FONT = "system-ui, sans-serif";
+const GM_MANY = 1000; // dots: more are drawn as squares, which look alike at that size and are drawn far quicker
 
 const GM_VIEWS = {
   particles(view) {
@@ -82,12 +83,14 @@ const GM_VIEWS = {
         const image = sprite(radius, colours.model);
         const side = image.width / (window.devicePixelRatio || 1);
         context.globalAlpha = 0.65;
+        context.fillStyle = colours.model;
         let outside = 0;
         for (let i = 0; i < 2 * n; i += 2) {
           if (lost(Math.floor(at), i) || lost(Math.ceil(at), i)) continue;
           const x = centre + between(at, i) * scale;
           const y = centre - between(at, i + 1) * scale;
           if (x < 0 || y < 0 || x > width || y > width) outside += 1;
+          else if (n > GM_MANY) context.fillRect(x - radius * 0.9, y - radius * 0.9, radius * 1.8, radius * 1.8);
           else context.drawImage(image, x - side / 2, y - side / 2, side, side);
         }
         context.globalAlpha = 1;
