@@ -208,6 +208,21 @@ def test_animation_keeps_its_frames_and_needs_words():
         plot.animate([], alt="x")
 
 
+def test_a_saved_webp_keeps_every_colour(tmp_path):
+    frames = torch.rand(4, 3, 17, 23, generator=torch.Generator().manual_seed(1))
+    a = plot.animate(frames, alt="noise", fps=10, hold=2.0)
+    for kind in ("gif", "webp"):
+        a.save(tmp_path / f"a.{kind}")
+    page = Image.open(tmp_path / "a.webp")
+    assert page.n_frames == 4 and page.info["loop"] == 0
+    for k in range(4):
+        page.seek(k)
+        assert np.array_equal(np.asarray(page.convert("RGB")), a.frames[k])
+    assert Image.open(tmp_path / "a.gif").n_frames == 4
+    with pytest.raises(ValueError, match=r"\.gif or \.webp; got '.*a\.mp4'"):
+        a.save(tmp_path / "a.mp4")
+
+
 def test_show_adds_the_description_as_text_to_any_figure(monkeypatch):
     import matplotlib.pyplot as plt
 

@@ -40,18 +40,26 @@ class Animation:
         self.frames, self.alt, self.fps, self.hold = frames, alt, fps, hold
 
     def gif(self) -> bytes:
-        """The animation as an endless GIF that rests on its last frame."""
+        """The animation as an endless GIF of 128 colours that rests on its last frame."""
         pages = [Image.fromarray(f).quantize(128, dither=Image.Dither.NONE) for f in self.frames]
+        return self._endless(pages, "GIF", comment=self.alt.encode())
+
+    def webp(self) -> bytes:
+        """The animation as an endless lossless WebP: all colours, and about a third of the GIF's size."""
+        return self._endless([Image.fromarray(f) for f in self.frames], "WEBP", lossless=True, method=4)
+
+    def _endless(self, pages: list[Image.Image], kind: str, **options: Any) -> bytes:
         times = [round(1000 / self.fps)] * (len(pages) - 1) + [round(1000 * self.hold)]
         file = io.BytesIO()
-        pages[0].save(
-            file, "GIF", save_all=True, append_images=pages[1:], duration=times, loop=0, comment=self.alt.encode()
-        )
+        pages[0].save(file, kind, save_all=True, append_images=pages[1:], duration=times, loop=0, **options)
         return file.getvalue()
 
     def save(self, path: str | Path) -> None:
-        """Write the GIF."""
-        Path(path).write_bytes(self.gif())
+        """Write it: as WebP where the name ends in .webp, as GIF where it ends in .gif."""
+        kinds = {".gif": self.gif, ".webp": self.webp}
+        suffix = Path(path).suffix
+        require(suffix in kinds, f"an animation is saved as .gif or .webp; got {str(path)!r}")
+        Path(path).write_bytes(kinds[suffix]())
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         source = base64.b64encode(self.gif()).decode()
