@@ -89,7 +89,7 @@ from genmodels import data, lab, plot, report, train
 from genmodels.nets import MLP, MaskedLinear
 from genmodels.plot.style import picture, style
 
-PAGES = 1 if PROFILE == "smoke" else 8  # how many settings of a second slider are drawn ahead
+PAGES = 1 if PROFILE == "smoke" else 6  # how many settings of a second slider are drawn ahead
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper
@@ -243,7 +243,8 @@ plot.show(
 # </details>
 # <details><summary>Hint: right at logvar = 0 and wrong elsewhere</summary>
 #
-# The variance is `logvar.exp()`; `logvar` itself enters only in the last term, with a minus sign.
+# The variance is `logvar.exp()`; `logvar` itself enters only in the last term, with a minus sign. It is $\log\sigma^2$ already, so it
+# is neither halved nor logged again.
 # </details>
 # <details><summary>Hint: wrong shape</summary>
 #
@@ -297,6 +298,9 @@ def kl_mistakes(mean: Tensor, logvar: Tensor) -> dict[str, Callable]:
         ),
         "the -1 is missing: at mean 0 and variance 1 the KL must be 0": lambda: right() + 0.5,
         "the sign of logvar is wrong: a sharper guess must cost more": lambda: right() + logvar,
+        "the last term is log sigma squared, which is logvar itself; this takes log sigma": lambda: (
+            right() + logvar / 4
+        ),
         "the mean enters squared": lambda: right() + (mean - mean**2) / 2,
         "sum nothing here: one KL for each latent, shape (b, k)": lambda: right().sum(1),
         "average nothing here: one KL for each latent, shape (b, k)": lambda: right().mean(1),
@@ -367,6 +371,11 @@ kl_of = checks.fallback(
 # <details><summary>Hint: the log-likelihood of a pixel</summary>
 #
 # `-F.binary_cross_entropy_with_logits(logits, x, reduction="none")`, one number for each pixel. It takes logits, so no sigmoid before it.
+# Without `reduction="none"` it averages over everything.
+# </details>
+# <details><summary>Hint: "The size of tensor a (5) must match the size of tensor b (3)"</summary>
+#
+# The pixels are (b, n), the rates (b, k). Sum each over its own last dimension first; then both are (b,) and can be subtracted.
 # </details>
 
 
@@ -443,6 +452,15 @@ def elbo_mistakes(x, mean, logvar, eps, decode, beta) -> dict[str, Callable]:
             rec.mean(1) - rate.sum(1)
         ),
         "the latents are averaged; sum the KL over them": lambda: rec.sum(1) - rate.mean(1),
+        "pixels and latents are both averaged; nats are added up": lambda: (
+            rec.mean(1) - rate.mean(1)
+        ),
+        'binary_cross_entropy_with_logits averages over everything unless told reduction="none"': lambda: (
+            rec.mean() - rate.sum(1)
+        ),
+        "the pixels of the whole batch are summed; each picture has its own sum": lambda: (
+            rec.sum() - rate.sum(1)
+        ),
         "the KL's constant -1 belongs to each latent, not once to the sum": lambda: (
             right - beta * (k - 1) / 2
         ),
@@ -513,7 +531,8 @@ checks.close(
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows the answer: what the cells below use as long as yours is missing.
 def library_elbo(x, mean, logvar, eps, decode, beta=1.0):
     """The same from the library's parts."""
     z = mean + (logvar / 2).exp() * eps
@@ -611,6 +630,11 @@ def posterior_mistakes(x: Tensor, W: Tensor, bias: Tensor, std: float) -> dict[s
         "the prior is missing: without the identity matrix this is least squares": lambda: (
             by_conditioning(x, W, bias, std, prior=1e9)
         ),
+        "the covariance does not depend on x: one matrix (k, k) for all pictures": lambda: (
+            mean,
+            covariance.expand(len(x), *covariance.shape),
+        ),
+        "the mean has 1/s where 1/s^2 belongs": lambda: (mean * std, covariance),
         "the 1/s^2 is missing in the mean": lambda: (mean * std**2, covariance),
         "the covariance is missing in the mean: W^T (x - b) must still be multiplied by it": lambda: (
             (x - bias) @ W / std**2,
@@ -783,7 +807,11 @@ def turned(angle: int = 45) -> plot.Picture:
     return fig
 
 
-lab.scrub(turned, angle=range(5, 91, 5))
+lab.scrub(
+    turned,
+    "As the columns of W turn from 10 to 90 degrees, the posterior's narrow tilted ellipse becomes round and the best independent guess fits it; the cost falls from 0.485 nats to 0.",
+    angle=range(10, 91, 10),
+)
 
 # %% [markdown]
 # **Now learn it.** Fit $W, b, s$ and a linear encoder with independent latents to 8 x 8 digits by gradient *ascent on the exact bound*, and compare with the best possible
@@ -808,7 +836,7 @@ def fit_linear(
         "logvar": torch.zeros(k, dtype=torch.float64),
     }
     free = [v.requires_grad_() for name, v in p.items() if std is None or name != "log_s"]
-    optimiser = torch.optim.Adam(free, lr=0.02)
+    optimiser = torch.optim.Adam(free, lr=0.02, fused=True)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.02, steps)
     bounds, evidences = [], []
     for step in range(steps):
@@ -876,7 +904,7 @@ SETTINGS = {  # batch, peak learning rate, steps
     "laptop": {
         "vae": (100, 4e-3, 11_000),
         "vae-2d": (100, 3e-3, 2000),
-        "categorical": (100, 3e-3, 1500),
+        "categorical": (100, 6e-3, 2500),
     },
     "gpu": {
         "vae": (100, 1e-3, 300_000),
@@ -974,7 +1002,7 @@ if TRAIN:
         print(f"{name}: {steps} steps of {batch} digits in {time.perf_counter() - begin:.0f} s")
 else:
     models = {name: train.load_pretrained(name) for name in models}
-    samples = {name: dreams(model) for name, model in models.items()}
+    samples = {f"{m.latent}-d model": dreams(m) for m in models.values()}
     canvas.update(
         rows(
             samples,
@@ -1012,7 +1040,7 @@ for name, (nats, error) in ours.items():
 chosen = torch.arange(12)
 shown = {"data": test_digits[chosen]}
 for name, model in models.items():
-    shown[f"{name[4:] or '32-d'} model"] = model.decoder(
+    shown["2-d model" if name[4:] else "32-d model"] = model.decoder(
         model.posterior(test_digits[chosen])[0]
     ).sigmoid()
 plot.show(
@@ -1114,7 +1142,7 @@ def visit(across: float = 0.0, up: float = 0.0) -> plot.Picture:
     with style():
         fig = picture(8, 3.4)
         left, middle, right = fig.subplots(1, 3)
-        country(left, places[:1500], test_set.label[:1500])
+        country(left, places[:800], test_set.label[:800])
         left.plot([across], [up], "o", ms=10, mfc="none", mec=plot.GRADIENT, mew=3)
         middle.imshow(
             flat.decoder(z).sigmoid().reshape(28, 28), cmap=plot.sequential("model"), vmin=0, vmax=1
@@ -1131,8 +1159,13 @@ def visit(across: float = 0.0, up: float = 0.0) -> plot.Picture:
     return fig
 
 
-STOPS = [-2.1, -1.5, -0.9, -0.3, 0.3, 0.9, 1.5, 2.1]
-lab.scrub(visit, across=STOPS, up=STOPS[:PAGES])
+STOPS = [-2.0, -1.2, -0.4, 0.4, 1.2, 2.0]
+lab.scrub(
+    visit,
+    "The map of codes with a ring at the chosen place, the digit decoded there, and the nearest test digit. Neighbouring places give similar digits.",
+    across=STOPS,
+    up=STOPS[:PAGES],
+)
 
 # %% [markdown]
 # ## 6 · How far is the bound from the truth? IWAE
@@ -1159,6 +1192,10 @@ lab.scrub(visit, across=STOPS, up=STOPS[:PAGES])
 # <details><summary>Hint: how do I decode (K, b, k)?</summary>
 #
 # `decode` wants a flat batch: `decode(z.flatten(0, 1))` gives (K b, n); `.reshape(K, b, -1)` brings it back.
+# </details>
+# <details><summary>Hint: "Target size must be the same as input size"</summary>
+#
+# The cross entropy does not broadcast: show it the same pictures for each guess, `x.expand_as(logits)`.
 # </details>
 # <details><summary>Hint: my result does not change with K</summary>
 #
@@ -1238,6 +1275,9 @@ def iwae_mistakes(x, mean, logvar, eps, decode) -> dict[str, Callable]:
         "this is the mean of the logs, the ELBO again; the mean over the guesses belongs inside the log": lambda: (
             (inked + prior - log_q).mean(0)
         ),
+        "the mean of the logs, with the closed-form KL: the ELBO again; the mean over the guesses belongs inside the log": lambda: (
+            (inked - closed).mean(0)
+        ),
         "the mean runs over the pictures of the batch; it must run over the guesses": lambda: (
             torch.logsumexp(inked + prior - log_q, 1) - math.log(len(x))
         ),
@@ -1313,7 +1353,8 @@ checks.finite(
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows the answer: what the cells below use as long as yours is missing.
 def library_iwae(x, mean, logvar, eps, decode):
     """The same from the library's parts."""
     K, b = len(eps), len(x)
@@ -1377,6 +1418,9 @@ print(
 
 
 # %% tags=["lab", "hide-input"]
+LADDER = (1, 2, 10, 50, 100)  # each divides the next, so that one pool of guesses serves all
+
+
 @functools.lru_cache(maxsize=16)
 @torch.no_grad()
 def studied(digit: int) -> dict:
@@ -1386,9 +1430,10 @@ def studied(digit: int) -> dict:
     half = 5 * (logvar / 2).exp().max().item()
     joint, _ = plane(x, mean, half, 61)
     ladder = {}
-    for K in (1, 2, 5, 10, 20, 50, 100, 200):
-        many = 4 if PROFILE == "smoke" else max(40, 1600 // K)
-        eps = torch.randn(K, many, 2, generator=core.generator(digit))
+    pool = torch.randn(200 if PROFILE == "smoke" else 4000, 2, generator=core.generator(digit))
+    for K in LADDER:
+        many = len(pool) // K
+        eps = pool.reshape(many, K, 2).movedim(1, 0)
         bounds = iwae_of(
             x.expand(many, -1), mean.expand(many, -1), logvar.expand(many, -1), eps, flat.decoder
         )
@@ -1406,7 +1451,7 @@ def studied(digit: int) -> dict:
 def weighed(K: int = 10, digit: int = 0) -> plot.Picture:
     """One digit: its posterior, K weighted guesses, and the bound for every K."""
     s = studied(digit)
-    eps = torch.randn(200, 1, 2, generator=core.generator(digit))[:K]
+    eps = torch.randn(LADDER[-1], 1, 2, generator=core.generator(digit))[:K]
     z = s["mean"] + s["std"] * eps[:, 0]
     one = iwae_of(
         s["x"].expand(K, -1),
@@ -1454,11 +1499,16 @@ def weighed(K: int = 10, digit: int = 0) -> plot.Picture:
             title=f"K = {K}: {truth[digit] - s['ladder'][K][0]:.2f} nats short",
         )
         right.legend(loc="lower right")
-    fig.alt = f"With {K} guesses the bound of this digit is {truth[digit] - s['ladder'][K][0]:.2f} nats short of the exact log p(x); the true posterior is not the ellipse that q draws."
+    fig.alt = f"K = {K}: the bound of this digit is {truth[digit] - s['ladder'][K][0]:.2f} nats short of the exact log p(x); the true posterior is not the ellipse that q draws."
     return fig
 
 
-lab.scrub(weighed, K=[1, 2, 5, 10, 20, 50, 100, 200], digit=range(6)[:PAGES])
+lab.scrub(
+    weighed,
+    "A test digit; its true posterior in grey, the ellipse of q beside it, and K guesses as dots, as large as their weights; the bound rises with K towards the exact log p(x).",
+    K=LADDER,
+    digit=range(4)[:PAGES],
+)
 
 # %% [markdown]
 # **The test set**, by your IWAE, beside what the papers report.
@@ -1562,7 +1612,7 @@ def plain_loss(x, mean, logvar, eps, decode, progress):
 
 def fit_small(model: vae.VAE, loss: Callable = plain_loss, steps: int = SMALL_STEPS) -> vae.VAE:
     """Adam with a falling rate; ``loss`` also learns which share of the training is done."""
-    optimiser = torch.optim.Adam(model.parameters(), lr=4e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=4e-3, fused=True)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.05, steps)
     torch.manual_seed(SEED)
     for step in range(steps):
@@ -1883,6 +1933,10 @@ plot.show(
 #
 # Without the prior's $\log v$ it is minus an entropy. A code that says nothing ($\pi=1/v$) must cost 0.
 # </details>
+# <details><summary>Hint: my value changes from run to run</summary>
+#
+# `F.gumbel_softmax` draws noise of its own. Here it is given, as `gumbel`: write equation (17) yourself.
+# </details>
 # <details><summary>Hint: which probabilities enter the rate?</summary>
 #
 # Those of $q$, `logits.softmax(-1)`. The blend $y$ is one draw; its entropy is another thing and depends on $\tau$.
@@ -1959,6 +2013,12 @@ def word_mistakes(x, logits, gumbel, tau, decode) -> dict[str, Callable]:
         ),
         "the mean of log q must be over q, not over the blend y": lambda: (
             rec - (y * (q.log() + math.log(v))).sum((1, 2))
+        ),
+        "logits are not yet log-probabilities; take log_softmax": lambda: (
+            rec - (q * (logits + math.log(v))).sum((1, 2))
+        ),
+        "log v is the log of how many values a symbol has, not of how many symbols there are": lambda: (
+            right - g * (math.log(g) - math.log(v))
         ),
         "the rate is added; it is a price": lambda: rec + rate.sum(1),
         "the rate is missing": lambda: rec,
@@ -2061,7 +2121,8 @@ checks.close(
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows the answer: what the cells below use as long as yours is missing.
 def library_words(x, logits, gumbel, tau, decode):
     """The same from the library's parts."""
     y = ((logits + gumbel) / tau).softmax(-1)
@@ -2080,19 +2141,25 @@ words_of = checks.fallback(
 )
 
 # %% [markdown]
-# Train it on MNIST: 20 symbols of 10 values, so at most $20\log10=46$ nats. The temperature falls from 1 to 0.4 (for the gradient, high is quiet and wrong, low is right and noisy: chapter 03).
+# Train it on MNIST: 20 symbols of 10 values, so at most $20\log10=46$ nats. The temperature falls from 1 to 1/4 (for the gradient, high is quiet
+# and wrong, low is right and noisy: chapter 03). And the decoder begins with the *mean digit* in its last bias. Symbols are mere noise at first, and
+# a decoder that has to learn the mean digit from scratch has learnt by then not to listen to them.
 
 # %% tags=["lab", "train"]
 GROUPS, VALUES = (20, 10) if PROFILE != "smoke" else (4, 3)
 torch.manual_seed(SEED)
 wordy = vae.CategoricalVAE(
-    MLP(784, (300, 300), GROUPS * VALUES),
-    MLP(GROUPS * VALUES, (300, 300), 784),
+    MLP(784, (400,), GROUPS * VALUES),
+    MLP(GROUPS * VALUES, (400,), 784),
     bernoulli_log_prob,
     GROUPS,
     VALUES,
 )
+mean_digit = grey_digits.mean(0).clamp(0.001, 0.999)
+wordy.decoder.layers[-1].bias.data = mean_digit.logit()
 temperature = {"tau": 1.0}
+if not TRAIN:  # no ready model of this kind: a short training, which is enough to see how it goes
+    SETTINGS["categorical"] = (*SETTINGS["categorical"][:2], 15 if PROFILE == "smoke" else 400)
 
 
 def words_bound(model: vae.CategoricalVAE, x: Tensor, tau: float) -> Tensor:
@@ -2102,10 +2169,11 @@ def words_bound(model: vae.CategoricalVAE, x: Tensor, tau: float) -> Tensor:
     return words_of(x, logits, gumbel, tau, model.decoder)
 
 
+trained = SETTINGS["categorical"][2]
 for state in learn(
     "categorical", wordy, lambda model, x, _: words_bound(model, x, temperature["tau"])
 ):
-    temperature["tau"] = max(0.4, 1 - state.step / SETTINGS["categorical"][2])
+    temperature["tau"] = max(0.25, 1 - 0.94 * state.step / trained)
 wordy.cpu().eval().requires_grad_(False)
 
 torch.manual_seed(SEED)
@@ -2115,9 +2183,9 @@ blended, one_hot = (
 )
 log_q = wordy.posterior(test_digits)
 rate = (log_q.exp() * (log_q + math.log(VALUES))).sum(-1).mean(0)
-print(f"with blended codes (not a bound)  {blended[0]:.2f} nats")
+print(f"after {trained} steps: blended codes (not a bound)  {blended[0]:.2f} nats")
 print(
-    f"with one-hot codes (-ELBO)        {one_hot[0]:.2f} ± {one_hot[1]:.2f} nats, of which rate {rate.sum():.1f} of at most {GROUPS * math.log(VALUES):.1f}"
+    f"one-hot codes (-ELBO)                  {one_hot[0]:.2f} ± {one_hot[1]:.2f} nats, of which rate {rate.sum():.1f} of at most {GROUPS * math.log(VALUES):.1f}"
 )
 print(
     "published, Jang et al. 2017, -ELBO with Bernoulli latents: score function ≈ 112.2, straight-through ≈ 116.0, Gumbel-softmax ≈ 105.0"
@@ -2126,12 +2194,14 @@ report.metric(
     "categorical VAE test -ELBO",
     one_hot[0],
     "nats",
-    note=f"± {one_hot[1]:.2f} on {len(test_digits)} digits",
+    note=f"± {one_hot[1]:.2f} on {len(test_digits)} digits, {trained} steps",
 )
 
 # %% [markdown]
-# Symbols learn slowly: with this short training the bound is far from the published ones, which took hundreds of times as
-# many steps, and most of the code's capacity is still unused. Compare the two lines printed above: the blended value is the lower, and it is no bound.
+# Symbols learn slowly. The published numbers come from far longer trainings; the 2,500 steps of the laptop profile end about ten nats short of the best
+# of them. Three changes brought most of it, and each is worth trying to undo: with the last bias at zero, two hidden layers a
+# side and half the learning rate, 1,500 steps ended at 140 nats instead of 119. Compare the two lines printed above: the blended value is the lower, and it
+# is no bound. Stop the temperature at 0.4, and the gap is twice as wide.
 #
 # What do the symbols mean? Take the code of a test digit and change *one* symbol, the same one in each row, through all its values. No value has to mean anything to us;
 # yet some symbols turn out to say something that can be seen.
@@ -2235,7 +2305,12 @@ def symptom(bug: str) -> plot.Picture:
     return fig
 
 
-lab.scrub(symptom, fps=1, bug=list(BUGS))
+lab.scrub(
+    symptom,
+    "For each bug, the reported nats and the true ones as bars, and sixteen digits drawn from the prior.",
+    fps=1,
+    bug=list(BUGS),
+)
 
 # %% [markdown]
 # All five side by side, when you have made your predictions:
@@ -2350,6 +2425,10 @@ def bounds_of(n: int, seed: int, drawn: int) -> dict[str, Callable]:
         "the ELBO": two_terms,
         "IWAE with 4 guesses": lambda x: pooled(x, 4),
         "log p(x) itself, by quadrature": lambda x: log_p[code_of(x)],
+        "log p(x) less half a nat, without any noise": lambda x: log_p[code_of(x)] - 0.5,
+        "one nat more than log p(x) for every picture, without any noise": lambda x: (
+            log_p[code_of(x)] + 1.0
+        ),
         "the ELBO of a bad encoder": lambda x: two_terms(x, wide=2.0),
         "an honest bound whose single draws vary by several nats": lambda x: (
             log_p[code_of(x)] - 0.4 + 1.8 * fresh(len(x))
@@ -2371,6 +2450,10 @@ def bounds_of(n: int, seed: int, drawn: int) -> dict[str, Callable]:
 
 
 FIRST = ".\nLikely mistake: average the draws first, then take the exponential; and take many draws"
+LOWER = (
+    ".\nLikely mistake: a bound may stay below the truth: its sum must be at most 1, not equal to 1"
+)
+SUMMED = ".\nLikely mistake: the mean is over the draws, the sum over all 2^n pictures; which dimension is which?"
 
 
 def judge(
@@ -2399,14 +2482,26 @@ def judge(
 # %% nbgrader={"grade_id": "is_honest_check", "grade": true, "points": 4}
 # A decoder from 2 latents to 5 pixels: 32 pictures. Your test meets honest bounds, which it must accept, and lying ones, which it
 # must not.
-honest_ones = ["the ELBO", "IWAE with 4 guesses", "log p(x) itself, by quadrature"]
+below, above = (
+    "log p(x) less half a nat, without any noise",
+    "one nat more than log p(x) for every picture, without any noise",
+)
+honest_ones = [below, "the ELBO", "IWAE with 4 guesses", "log p(x) itself, by quadrature"]
 liars = [
+    above,
     "the KL is averaged over the latents",
     "the pixels are averaged",
     "the noise is forgotten",
     "the KL is missing",
 ]
-judge(is_honest, bounds_of(5, 1, SEED), 5, honest_ones, liars, {"the ELBO": FIRST})
+judge(
+    is_honest,
+    bounds_of(5, 1, SEED),
+    5,
+    honest_ones,
+    liars,
+    {below: LOWER, "the ELBO": FIRST, above: SUMMED},
+)
 print(f"{len(honest_ones)} honest bounds accepted, {len(liars)} liars caught.")
 ### BEGIN HIDDEN TESTS
 noisy = "an honest bound whose single draws vary by several nats"

@@ -70,6 +70,11 @@ def logvar_added(mean, logvar):
     return (mean**2 + logvar.exp() - 1 + logvar) / 2
 
 
+@mutant("gaussian_kl", says="the last term is log sigma squared")
+def log_sigma_in_the_last_term(mean, logvar):
+    return (mean**2 + logvar.exp() - 1 - logvar / 2) / 2
+
+
 @mutant("gaussian_kl", says="the mean enters squared")
 def mean_not_squared(mean, logvar):
     return (mean + logvar.exp() - 1 - logvar) / 2
@@ -149,6 +154,20 @@ def mean_pixels(x, mean, logvar, eps, decode, beta=1.0):
     z = mean + (logvar / 2).exp() * eps
     inked = -F.binary_cross_entropy_with_logits(decode(z), x, reduction="none").mean(1)
     return inked - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
+
+
+@mutant("elbo", says="are both averaged")
+def everything_averaged(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    price = F.binary_cross_entropy_with_logits(decode(z), x, reduction="none")
+    return -price.mean(1) - beta * kl_of(mean, logvar).mean(1)  # noqa: F821
+
+
+@mutant("elbo", says='unless told reduction="none"')
+def default_reduction(x, mean, logvar, eps, decode, beta=1.0):
+    z = mean + (logvar / 2).exp() * eps
+    price = F.binary_cross_entropy_with_logits(decode(z), x)
+    return -price - beta * kl_of(mean, logvar).sum(1)  # noqa: F821
 
 
 @mutant("elbo", says="the latents are averaged")
@@ -269,6 +288,19 @@ def least_squares(x, W, bias, std):
     return (x - bias) @ W @ covariance / std**2, covariance
 
 
+@mutant("linear_posterior", says="one matrix (k, k) for all pictures")
+def one_covariance_a_picture(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    mean = (x - bias) @ W @ covariance / std**2
+    return mean, covariance.expand(len(x), *covariance.shape)
+
+
+@mutant("linear_posterior", says="1/s where 1/s^2 belongs")
+def one_s_in_the_mean(x, W, bias, std):
+    covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
+    return (x - bias) @ W @ covariance / std, covariance
+
+
 @mutant("linear_posterior", says="the 1/s^2 is missing in the mean")
 def scale_lost(x, W, bias, std):
     covariance = torch.linalg.inv(torch.eye(W.shape[1], dtype=W.dtype) + W.T @ W / std**2)
@@ -335,6 +367,15 @@ def mean_of_logs(x, mean, logvar, eps, decode):
         -1
     )
     return (inked - (z**2).sum(-1) / 2 + (eps**2 + logvar).sum(-1) / 2).mean(0)
+
+
+@mutant("iwae", says="with the closed-form KL: the ELBO again")
+def mean_of_elbos(x, mean, logvar, eps, decode):
+    z = mean + (logvar / 2).exp() * eps
+    inked = torch.stack(
+        [-F.binary_cross_entropy_with_logits(decode(g), x, reduction="none").sum(1) for g in z]
+    )
+    return inked.mean(0) - (mean**2 + logvar.exp() - 1 - logvar).sum(1) / 2
 
 
 @mutant("iwae", says="it must run over the guesses")
@@ -576,6 +617,21 @@ def blend_weighs_log_q(x, logits, gumbel, tau, decode):
     return inked - (y * (logits.log_softmax(-1) + math.log(logits.shape[-1]))).sum((1, 2))
 
 
+@mutant("categorical_elbo", says="logits are not yet log-probabilities")
+def logits_for_log_probabilities(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    return inked - (logits.softmax(-1) * (logits + math.log(logits.shape[-1]))).sum((1, 2))
+
+
+@mutant("categorical_elbo", says="not of how many symbols there are")
+def log_of_the_number_of_symbols(x, logits, gumbel, tau, decode):
+    y = ((logits + gumbel) / tau).softmax(-1)
+    inked = -F.binary_cross_entropy_with_logits(decode(y.flatten(1)), x, reduction="none").sum(1)
+    log_q = logits.log_softmax(-1)
+    return inked - (log_q.exp() * (log_q + math.log(logits.shape[1]))).sum((1, 2))
+
+
 @mutant("categorical_elbo", says="the rate is added")
 def price_added(x, logits, gumbel, tau, decode):
     y = ((logits + gumbel) / tau).softmax(-1)
@@ -711,13 +767,19 @@ def a_single_draw(bound, n):
     return bool(bound(every_state(n)).exp().sum() <= 1.01)  # noqa: F821
 
 
-@mutant("is_honest", says="accepts a lying bound")
+@mutant("is_honest", says="which dimension is which")
+def draws_and_pictures_mixed(bound, n):
+    states = every_state(n).repeat_interleave(400, 0)  # noqa: F821
+    return bool(bound(states).reshape(400, -1).mean(0).exp().sum() <= 1.01)
+
+
+@mutant("is_honest", says="which dimension is which")
 def mean_over_pictures(bound, n):
     states = every_state(n)  # noqa: F821
     return bool(bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().mean() <= 1.01)
 
 
-@mutant("is_honest", says="rejects an honest bound")
+@mutant("is_honest", says="not equal to 1")
 def must_be_exactly_one(bound, n):
     states = every_state(n)  # noqa: F821
     total = bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().sum()
