@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from nbformat import v4
 
+from autograde.errors import Refusal
 from autograde.grading.instructor import engine, plan, sandbox
 from autograde.grading.instructor.graft import graft
 from autograde.grading.instructor.intake import Cell, Submission
@@ -249,6 +251,19 @@ os.wait()
     assert done.stdout.split() == ["seen", "private", "read-only"], done.stdout + done.stderr
 
 
+def test_a_test_may_take_ten_times_what_the_reference_took(pool):
+    slow = "import time\ndef f(x):\n    time.sleep({})\n    return 2 * x"
+    made = chapter(slow.format(0.5), "assert f(1) == 2")
+    known = run(pool, made)
+    assert 0.5 <= known.slowest < 15
+    tight = replace(SHORT, cell=2.0)
+    assert tight.fair(known.slowest).cell >= 5 and tight.fair(0.01) == tight
+    late = slow.format(3)
+    (lost,) = run(pool, made, late, limits=tight).tests
+    (kept,) = run(pool, made, late, limits=tight.fair(known.slowest)).tests
+    assert (lost.ename, lost.points, kept.points) == ("CellTimeout", 0, 4)
+
+
 def test_what_the_reference_imports_is_warm_for_everybody_else(pool):
     unusual = "import sys\n'xml.sax.saxutils' in sys.modules"
     made = chapter("import xml.sax.saxutils\ndef f(x): return 2 * x", "assert f(1) == 2")
@@ -259,3 +274,18 @@ def test_what_the_reference_imports_is_warm_for_everybody_else(pool):
     shown.append(run(pool, chapter("def f(x): return 2 * x", "assert f(1) == 2"), extra=[unusual]))
     texts = [str([cell.outputs for cell in result.cells]) for result in shown]
     assert "False" in texts[0] and "True" in texts[1]
+
+
+def test_tier_three_is_refused_unless_trusted_and_then_grades_the_same():
+    with pytest.raises(Refusal, match="--i-trust-these-submissions"):
+        Pool(sandbox.NONE)
+    with Pool(sandbox.NONE, trust=True).configure(["genmodels.checks"], [], LIMITS) as trusted:
+        for answer, words in {
+            DOUBLE: "",
+            "def f(x): return 3 * x": "f(",
+            "import os\ndef f(x): os._exit(3)": "code 3",
+        }.items():
+            (test,) = run(
+                trusted, chapter(DOUBLE, "checks.close(f(torch.ones(2)), torch.full((2,), 2.0), 'f(1)')"), answer
+            ).tests
+            assert test.points == (4 if answer == DOUBLE else 0) and words in test.evalue

@@ -161,9 +161,9 @@ class ClassRun:
         return result
 
     def _examine(self, result: Result, workers: Workers | None) -> None:
-        """Tests that fail on the instructor's own answers give no grade to anyone; what they import is kept warm."""
+        """Tests that fail on the instructor's own answers give no grade to anyone; what they take, others may."""
         if workers:
-            workers.learn(result.modules)
+            workers.learn(result)
         self.cache.put(self.key(reference(self.plan)), result)
         failed = [test for test in result.tests if test.status != PASSED]
         self.report.broken = {t.grade_id: f"{t.ename}: {t.evalue.split(chr(10))[0]}" for t in failed}

@@ -50,6 +50,7 @@ class Run:
 
     def _ordinary(self, cell: Grafted, source: str, replay: bool = False) -> str:
         """One cell that gives no points: in the student's process, and in the judge's where it is the instructor's."""
+        start = time.monotonic()
         into, status = self.pair.collector(), "ok"
         if cell.step is None or not cell.step.hidden:
             number = self.pair.next()
@@ -65,6 +66,7 @@ class Run:
                 self._violation("an ordinary cell")
             elif "gone" in judged or judged == "killed":
                 status = "died"
+        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
         return status
 
     def _report(self) -> dict | None:
@@ -92,7 +94,9 @@ class Run:
             return self._failed(step, self.lost, [])
         if step.exercise in self.graft.refused:
             return self._refused(step)
+        start = time.monotonic()
         status, told, said = self.pair.judged(step.source, list(step.names), self.limits.cell, False)
+        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
         seen = out.harmless(told) + out.text_only(said)
         if status in ("ok", "ok gone"):
             self._passed(step, seen)

@@ -59,6 +59,7 @@ class Result:
     flags: list[str] = field(default_factory=list)
     restarts: int = 0
     seconds: float = 0.0
+    slowest: float = 0.0  # seconds that its slowest cell took here
     modules: list[str] = field(default_factory=list)  # of the reference: what running it imported
 
     def document(self) -> dict:

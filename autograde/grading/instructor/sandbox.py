@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autograde.errors import Refusal
@@ -37,6 +37,11 @@ class Limits:
     output: int = 1 << 20
     flood: int = 20 << 20
     restarts: int = 3
+
+    def fair(self, slowest: float) -> Limits:
+        """At least ten times what the reference's slowest cell took here: a slow machine is not a slow student."""
+        cell = max(self.cell, 10 * slowest)
+        return replace(self, cell=cell, total=max(self.total, 20 * cell))
 
 
 def landlock_version() -> int:

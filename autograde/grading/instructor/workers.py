@@ -27,8 +27,8 @@ class Workers(Protocol):
     def submit(self, submission: Submission) -> Future[Result]:
         """Grade one submission, some time."""
 
-    def learn(self, modules: list[str]) -> None:
-        """Import these once, before the next submissions: the reference needed them."""
+    def learn(self, reference: Result) -> None:
+        """Before the next submissions: import what it needed, and allow them as much time as it shows to be fair."""
 
     def close(self) -> None:
         """Drop what has not begun, and leave nothing behind."""
@@ -58,9 +58,10 @@ class Local:
         """Queue it."""
         return self.threads.submit(self._work, submission)
 
-    def learn(self, modules: list[str]) -> None:
+    def learn(self, reference: Result) -> None:
         """Tell the warm parent."""
-        self.pool.learn(modules)
+        self.pool.limits = self.limits = self.limits.fair(reference.slowest)
+        self.pool.learn(reference.modules)
 
     def _work(self, submission: Submission) -> Result:
         if self.stopped.is_set():
@@ -106,9 +107,9 @@ class Cluster:
         self.modules: list[str] = []
         self.ahead = 2 * sum(self.client.nthreads().values())
 
-    def learn(self, modules: list[str]) -> None:
+    def learn(self, reference: Result) -> None:
         """The workers hear of it with the next submission."""
-        self.modules = modules
+        self.limits, self.modules = self.limits.fair(reference.slowest), reference.modules
 
     def submit(self, submission: Submission) -> Future[Result]:
         """Send it to the cluster."""
