@@ -258,6 +258,20 @@ def test_an_error_is_shown_and_goes_when_the_setting_works_again(quiet):
 
 
 @pytest.mark.browser
+def test_a_restarted_kernel_is_said(quiet):
+    p = player(seed=range(3))
+    mount(quiet, p)
+    assert quiet.locator("canvas").is_hidden(), "nothing to see before the first film"
+    quiet.evaluate(answer(p, quiet.evaluate("window.asked").pop()))
+    quiet.evaluate("void (window.asked.push = () => { throw new Error('Cannot send'); })")
+    press(quiet, "input[type=range]:not(.gm-time)", "ArrowRight")
+    assert "run this cell again" in quiet.locator("[role=status]").inner_text()
+    assert quiet.locator(".gm-play").get_attribute("aria-busy") == "false"
+    press(quiet, "canvas", "Home")
+    assert data(quiet, "frame") == "0.000", "the film that is here still plays"
+
+
+@pytest.mark.browser
 def test_views_paint_the_moments_between_frames(quiet):
     pictures, tokens = lab.Pictures(columns=2), lab.Tokens(lambda i: "ab"[int(i[0])], mask=2, columns=3)
     films = {

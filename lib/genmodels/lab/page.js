@@ -37,6 +37,7 @@ function gmControl(control, start, changed) {
     changed(at);
   });
   set(start);
+  value.style.setProperty("--gm-longest", `${Math.max(...values.map((v) => v.length))}ch`);
   return { row: gmElement("label", { className: `gm-control gm-${kind}` }, name, input, value), input, set };
 }
 

@@ -27,7 +27,7 @@ function mountPlayer(root, spec, ask, film) {
   const transport = gmElement("div", { className: "gm-transport" }, button, line, moment);
   const caption = gmElement("p", { className: "gm-caption" });
   const note = gmElement("p", { className: "gm-note" });
-  const stage = gmElement("div", { className: "gm-stage" }, canvas, text, transport, caption, note);
+  const stage = gmElement("div", { className: "gm-stage", hidden: true }, canvas, text, transport, caption, note);
   const lamp = gmElement("span", { className: "gm-lamp", ariaHidden: "true" });
   const status = gmElement("span", { role: "status" });
   const error = gmElement("div", { className: "gm-problem", role: "alert", hidden: true });
@@ -82,7 +82,8 @@ function mountPlayer(root, spec, ask, film) {
   }
 
   function describe(frame, words) {
-    line.setAttribute("aria-valuetext", `state ${head.kept[frame] + 1} of ${head.total}${head.times ? `, ${words.split(" · ")[0]}` : ""}`);
+    const time = head.times ? `, ${words.split(" · ")[0]}` : "";
+    line.setAttribute("aria-valuetext", `state ${head.kept[frame] + 1} of ${head.total}${time}`);
     canvas.setAttribute("aria-label", [`${spec.alt} (${words})`, head.caption, view.words].filter(Boolean).join(". "));
     if (view.text) text.textContent = view.text(frame);
     note.textContent = [head.note, view.words].filter(Boolean).join(" · ");
@@ -149,7 +150,6 @@ function mountPlayer(root, spec, ask, film) {
 
   function request(first) {
     wanted = { place: [...place], first };
-    if (flying === null) send();
     root.setAttribute("aria-busy", "true");
     lamp.classList.add("gm-on");
     asked = performance.now();
@@ -159,12 +159,27 @@ function mountPlayer(root, spec, ask, film) {
       root.classList.toggle("gm-slow", seconds > 0.25);
       if (seconds > 0.25) status.textContent = gmWaiting(seconds);
     }, 100);
+    if (flying === null) send();
   }
 
   function send() {
     flying = `${id}-${++number}`;
-    ask({ number: flying, ...wanted });
+    try {
+      ask({ number: flying, ...wanted });
+    } catch {
+      flying = null;
+      rest("Python cannot be reached, the kernel was restarted: run this cell again", true);
+    }
     wanted = null;
+  }
+
+  function rest(words, failed) {
+    clearInterval(clock);
+    root.classList.remove("gm-slow");
+    root.classList.toggle("gm-failed", failed);
+    lamp.classList.remove("gm-on");
+    root.setAttribute("aria-busy", "false");
+    status.textContent = words;
   }
 
   function receive(answer, bytes) {
@@ -177,23 +192,21 @@ function mountPlayer(root, spec, ask, film) {
       show(answer, bytes);
     }
     if (wanted) return send();
-    clearInterval(clock);
-    root.classList.remove("gm-slow");
-    root.classList.toggle("gm-failed", Boolean(answer.problem));
-    lamp.classList.remove("gm-on");
-    root.setAttribute("aria-busy", "false");
     const taken = performance.now() - asked;
-    status.textContent = answer.problem ? "stopped by an error" : number > 1 ? `ready, recomputed in ${gmDuration(taken)}` : "ready";
-    Object.assign(root.dataset, { shown: answer.place.join(","), latency: taken.toFixed(1), python: (1000 * answer.seconds).toFixed(1) });
+    const ready = number > 1 ? `ready, recomputed in ${gmDuration(taken)}` : "ready";
+    rest(answer.problem ? "stopped by an error" : ready, Boolean(answer.problem));
+    const python = 1000 * answer.seconds;
+    Object.assign(root.dataset, { shown: answer.place.join(","), latency: taken.toFixed(1), python: python.toFixed(1) });
   }
 
   function showProblem(problem) {
     const deepest = problem.trace[problem.trace.length - 1];
-    error.replaceChildren(gmElement("strong", {}, problem.type), gmElement("span", {}, problem.message ? `: ${problem.message}` : ""));
+    error.replaceChildren(gmElement("strong", {}, problem.type), problem.message ? `: ${problem.message}` : "");
     if (deepest) error.append(gmElement("code", {}, deepest.line), gmElement("small", {}, deepest.where));
     if (problem.trace.length > 1) {
-      const steps = problem.trace.slice(0, -1).map((step) => gmElement("li", {}, gmElement("code", {}, step.line), ` ${step.where}`));
-      error.append(gmElement("details", {}, gmElement("summary", {}, "how it came there"), gmElement("ol", {}, ...steps)));
+      const say = (step) => gmElement("li", {}, gmElement("code", {}, step.line), ` ${step.where}`);
+      const steps = gmElement("ol", {}, ...problem.trace.slice(0, -1).map(say));
+      error.append(gmElement("details", {}, gmElement("summary", {}, "how it came there"), steps));
     }
     if (head) error.append(gmElement("small", {}, "The picture is that of the last setting that worked."));
     error.hidden = false;
@@ -203,6 +216,7 @@ function mountPlayer(root, spec, ask, film) {
     const share = head && frames() > 1 ? at / (frames() - 1) : 1; // the film opens on its end, and stays where it was
     head = newHead;
     view.load(head, bytes);
+    stage.hidden = false;
     line.max = frames() - 1;
     at = playing === null ? Math.round(share * (frames() - 1)) : share * (frames() - 1);
     caption.textContent = head.caption;
