@@ -1,0 +1,2591 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 12 · Rectified flow
+#
+# ![Three panels with the roads from grey noise to a face made of orange points: straight lines that
+# all cross, then curved roads that do not cross, then straight roads that do not cross.](../assets/12_rectified_flow.png)
+#
+# Take a picture and a picture of noise, and draw the straight line between them. Do it for many random pairs.
+# The lines cross everywhere, like the roads of a city without a plan. Now let a traveller stand at a crossing.
+# He cannot know which line is his, so he takes the *average* of all directions, and goes on. What he walks is
+# no straight line any more. And yet, when all travellers do so, the crowd that left as noise arrives as
+# pictures, every one of them.
+#
+# **The one idea.** Learn the average direction; follow it; then *draw new straight lines* between where each
+# traveller left and where he arrived. These hardly cross, so the average hardly bends, and in the end one
+# single step is enough.
+#
+# | | |
+# |---|---|
+# | **You will build** | a flow from noise to data in twenty lines, straightened until one evaluation of the network makes a sample |
+# | **Time** | about 2 hours: 45 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
+# | **You need** | chapter 09 (denoising), chapter 10 (DDIM); chapter 11 helps with the equations |
+# | **Computing** | {{budget}} |
+#
+# <details><summary><b>Sources</b></summary>
+#
+# - Rectified flow and reflow: Liu, Gong, Liu, *Flow straight and fast*, 2022, [arXiv 2209.03003](https://arxiv.org/abs/2209.03003)
+# - Flow matching: Lipman et al., 2022, [arXiv 2210.02747](https://arxiv.org/abs/2210.02747)
+# - Stochastic interpolants: Albergo, Boffi, Vanden-Eijnden, 2023, [arXiv 2303.08797](https://arxiv.org/abs/2303.08797)
+# - Minibatch optimal transport: Pooladian et al., 2023, [arXiv 2304.14772](https://arxiv.org/abs/2304.14772); Tong et al., 2024, [arXiv 2302.00482](https://arxiv.org/abs/2302.00482)
+# - Logit-normal times: Esser et al., 2024, [arXiv 2403.03206](https://arxiv.org/abs/2403.03206)
+# - Density along a flow: Chen et al., *Neural ordinary differential equations*, 2018, [arXiv 1806.07366](https://arxiv.org/abs/1806.07366)
+# </details>
+
+# %% tags=["parameters"]
+PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (the size of the papers)
+TRAIN = True  # False: skip the training on portraits and load the ready weights
+
+# %% nbgrader={"grade_id": "setup", "locked": true}
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genmodels import checks, core, diffusion, ot, samplers, schedule, toy
+
+SEED = 0
+torch.manual_seed(SEED)
+
+
+def noise(*shape: int, seed: int) -> Tensor:
+    """Standard normal numbers in float64, from a stream of their own."""
+    return torch.randn(*shape, generator=core.generator(seed), dtype=torch.float64)
+
+
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
+# %% tags=["lab"]
+import copy
+import functools
+import time
+
+from IPython.display import display
+
+from genmodels import data, lab, metrics, plot, report, train
+from genmodels.nets import MLP, UNet
+from genmodels.plot.style import SHADE, picture, style
+
+QUICK = PROFILE == "smoke"
+CORES = torch.get_num_threads()
+torch.set_num_threads(1)  # points in the plane are too small a job to share between cores
+
+# %% [markdown]
+# ## Notation, and what chapter 11 left open
+#
+# | symbol | meaning | in code | Liu et al., Lipman et al. (their time runs the other way) |
+# |---|---|---|---|
+# | $t$ | 0 is data, 1 is noise | `t` | $1-t$ |
+# | $x_0$ | a sample of the data | `x0` | $X_1$ |
+# | $\varepsilon$ | a sample of $N(0,I)$ | `eps` | $X_0$ |
+# | $x_t=(1-t)\,x_0+t\,\varepsilon$ | a point of the line through the pair | `xt` | $X_{1-t}$ |
+# | $u=\varepsilon-x_0$ | *conditional* velocity, of one line | `u` | $-(X_1-X_0)$ |
+# | $v(x,t)=\mathbb E[u\mid x_t=x]$ | *marginal* velocity, of the crowd | `velocity` | $-v$ |
+# | $p_t(x)$ | density of the crowd at time $t$ | `density` | $\rho_{1-t}$ |
+#
+# It is the path of chapters 09 to 11, $x_t=\alpha(t)x_0+\sigma(t)\varepsilon$, with the simplest choice there is:
+# $\alpha=1-t$, $\sigma=t$. Chapter 11 sampled *any* path with *any* solver, and left us with a price: the roads are
+# curved, and on a curved road a solver must take many small steps. It looked for better *drivers*. Here we build
+# better *roads*. Nothing ever forced us to pair each picture with noise at random.
+#
+# ## 1 · Pretend you have read no paper
+#
+# We want a function from noise to data. So take noise, take data, and learn the function by regression! Our data
+# is a face: a Gaussian mixture of two eyes and a mouth, drawn on the plane so that everything about it is known
+# exactly. The naive plan: draw a pair $(\varepsilon,x_0)$, and let a network $f$ learn $f(\varepsilon)=x_0$.
+
+
+# %% tags=["lab"]
+def make_face() -> toy.GaussianMixture:
+    """Two round eyes, and a mouth of five long Gaussians along an arc."""
+    means, covs = [(-1.15, 1.3), (1.15, 1.3)], [0.22**2 * torch.eye(2).double()] * 2
+    for degrees in (205, 237.5, 270, 302.5, 335):
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        along, across = torch.tensor([[-s, c], [c, s]], dtype=torch.float64)
+        means.append((2.1 * c, 0.35 + 2.1 * s))
+        covs.append(0.36**2 * torch.outer(along, along) + 0.13**2 * torch.outer(across, across))
+    weights = torch.tensor([0.18] * 2 + [0.128] * 5, dtype=torch.float64)
+    return toy.GaussianMixture(weights, torch.tensor(means, dtype=torch.float64), torch.stack(covs))
+
+
+class Field(nn.Module):
+    """A small network (x, t) -> R^2; time enters as a few smooth functions of it."""
+
+    def __init__(self, width: int = 96):
+        super().__init__()
+        self.net = MLP(2 + 5, (width, width, width), 2)
+
+    def forward(self, x: Float[Tensor, "b 2"], t: Float[Tensor, "b"] | float) -> Tensor:
+        """One velocity a point."""
+        t = torch.as_tensor(t, dtype=x.dtype).expand(len(x))
+        turns = [torch.sin(math.pi * t), torch.cos(math.pi * t), torch.cos(2 * math.pi * t)]
+        return self.net(torch.cat([x, torch.stack([t, t * t, *turns], 1)], 1))
+
+
+FACE, STRAIGHT = make_face(), schedule.rectified()
+
+
+def draw_face(n: int, seed: int | None = None) -> Tensor:
+    """n points of the face, (n, 2)."""
+    g = None if seed is None else core.generator(seed)
+    return FACE.sample(n, generator=g)[0].float()
+
+
+face_points = draw_face(2000, seed=99)
+fixed_noise = torch.randn(2000, 2, generator=core.generator(5))
+
+
+def random_pairs(n: int) -> tuple[Tensor, Tensor]:
+    """n samples of the face, and n of the noise, independent."""
+    return draw_face(n), torch.randn(n, 2)
+
+
+def fit_plane(
+    model: nn.Module, loss: Callable, pairs: Callable, steps: int, lr: float
+) -> nn.Module:
+    """Adam with a learning rate that falls to zero. loss(model, x0, eps, t) gives (b,)."""
+    steps = 40 if QUICK else steps
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    slower = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        x0, eps = pairs(256)
+        value = loss(model, x0, eps, torch.rand(256)).mean()
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        slower.step()
+    return model
+
+
+torch.manual_seed(SEED)
+guess = fit_plane(
+    Field(),
+    lambda f, x0, eps, t: F.mse_loss(f(eps, 1.0), x0, reduction="none").sum(1),
+    random_pairs,
+    800,
+    3e-3,
+)
+with torch.no_grad():
+    guessed = guess(fixed_noise, 1.0)
+print("mean of the data", FACE.weights @ FACE.means, "   mean of f(eps)", guessed.mean(0))
+print("spread of the data", face_points.std(0), "   spread of f(eps)", guessed.std(0))
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.samples2d(
+        {"noise": fixed_noise, "data": face_points, "model: f(noise)": guessed},
+        title="The naive plan: regression from noise to data",
+    ),
+    "Left the round cloud of noise; in the middle the face; on the right all 2,000 points that the network makes, "
+    "crowded around one point where the nose would be.",
+)
+
+# %% [markdown]
+# Everything lands on the nose. The network is not lazy, it is *right*: the pairs are independent, so the noise
+# says nothing about its partner, and the least squared error is reached by the mean of all partners,
+# $f(\varepsilon)=\mathbb E[x_0\mid\varepsilon]=\mathbb E[x_0]$.
+#
+# What was wrong is to ask for the whole answer at once. So ask for less: put the traveller somewhere on the line
+# between his noise and his picture, and ask only **which way to go from here**:
+#
+# $$x_t=(1-t)\,x_0+t\,\varepsilon,\qquad u=\frac{d x_t}{dt}=\varepsilon-x_0 \tag{1}$$
+#
+# (Increasing $t$ goes towards the noise; to make data we shall walk backwards in time.) Near the data the place
+# tells a lot about the partner, and the answer becomes sharp. On one axis the lines look like this, for data with
+# two peaks:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+LINE = toy.GaussianMixture(
+    torch.tensor([0.4, 0.6]).double(),
+    torch.tensor([[-1.6], [1.2]]).double(),
+    torch.tensor([0.18, 0.25]).double(),
+)
+
+
+def space_time(ax, n: int = 120) -> None:
+    """p_t(x) as shade, each column scaled to its own peak: time to the right, place upwards."""
+    x, times = torch.linspace(-3, 3, 160).double()[:, None], torch.linspace(0.0, 1.0, n).tolist()
+    p = torch.stack([LINE.log_prob(x, 1 - t, t).exp() for t in times], 1)
+    ax.imshow(
+        (p / p.amax(0)).sqrt(),
+        origin="lower",
+        extent=(0, 1, -3, 3),
+        aspect="auto",
+        cmap=SHADE,
+        alpha=0.5,
+    )
+    ax.set(xlabel="t   (0 data, 1 noise)", xlim=(-0.02, 1.02), ylim=(-3, 3))
+
+
+starts = torch.linspace(-2.2, 2.2, 14).double()[:, None]
+field = LINE.velocity(STRAIGHT)
+times = torch.linspace(1, 0.002, 300).tolist()
+walked = torch.stack([starts, *samplers.sample(samplers.euler(field), starts, times)])
+partners = LINE.sample(14, generator=core.generator(2))[0]
+with style():
+    fig = picture(8, 3.1)
+    left, right = fig.subplots(1, 2, sharey=True)
+    for ax in (left, right):
+        space_time(ax)
+    for e, x0 in zip(starts, partners):
+        left.plot([0, 1], [x0, e], color=plot.DATA, lw=1.1)
+    right.plot(times, walked[:, :, 0], color=plot.MODEL, lw=1.1)
+    left.set(title="straight lines of random pairs: they cross", ylabel="x")
+    right.set_title("following the average: nobody crosses")
+fig.alt = (
+    "Time runs from data on the left to noise on the right over the shaded density. Left panel: fourteen straight "
+    "lines between random pairs cross each other. Right panel: the fourteen roads of the average velocity bend, "
+    "part towards the two peaks, and never cross."
+)
+plot.show(fig)
+
+# %% [markdown]
+# At a crossing a network is asked for two directions at once, and by the squared error it answers with their mean,
+#
+# $$v(x,t)=\mathbb E\bigl[\varepsilon-x_0\;\big|\;x_t=x\bigr] \tag{2}$$
+#
+# Two roads of *one* velocity field never cross: at one place and time there is one direction. So the travellers
+# leave their lines (right panel). Why on earth should they still arrive as the data? That is a question about
+# crowds, and it has a short answer in three steps.
+#
+# ## 2 · Where does the crowd go? The ODE, derived directly
+#
+# **The continuity equation.** On one axis, count the people between $x$ and $x+dx$: there are $p_t(x)\,dx$. In a
+# time $dt$, $p_t(x)v(x)\,dt$ walk in on the left and $p_t(x+dx)\,v(x+dx)\,dt$ walk out on the right. Nobody is born
+# and nobody vanishes:
+#
+# $$\frac{\partial p_t}{\partial t}=-\frac{\partial (p_t v)}{\partial x},\qquad\text{in any dimension}\qquad
+# \frac{\partial p_t}{\partial t}+\nabla\!\cdot(p_t\,v)=0 \tag{3}$$
+#
+# *With a pencil:* $p_t=N(0,\sigma(t)^2)$ with $v=x\,\sigma'/\sigma$ (everybody walks away from the centre in
+# proportion). Then $\partial_t p=\frac{\sigma'}{\sigma}\bigl(\frac{x^2}{\sigma^2}-1\bigr)p$, and
+# $-\partial_x(pv)=-\frac{\sigma'}{\sigma}\bigl(p-\frac{x^2}{\sigma^2}p\bigr)$: the same.
+#
+# **The same with a Jacobian determinant.** Follow one traveller instead. A small step is the map
+# $x\mapsto x+h\,v(x)$, and a map changes density by its determinant (chapter 08):
+#
+# $$\log p_{t+h}(x+hv)=\log p_t(x)-\log\det\bigl(I+hJ\bigr),\qquad J=\frac{\partial v}{\partial x}$$
+#
+# *With a pencil,* in two dimensions: $\det(I+hJ)=(1+hJ_{11})(1+hJ_{22})-h^2J_{12}J_{21}=1+h\,(J_{11}+J_{22})+O(h^2)$.
+# To first order only the *trace* survives, and the trace of a Jacobian is the divergence:
+#
+# $$\frac{d}{dt}\log p_t(x(t))=-\operatorname{tr}J=-\nabla\!\cdot v \tag{4}$$
+#
+# (3) and (4) say the same: expand $\nabla\!\cdot(pv)=p\,\nabla\!\cdot v+v\cdot\nabla p$, and divide by $p$.
+#
+# **The heat equation is the special case of diffusion.** Only add noise, $x_t=x_0+\sqrt t\,\varepsilon$. Then the
+# density obeys the heat equation $\partial_t p=\frac12\Delta p$. *With a pencil:* write $\nabla p=p\,\nabla\log p$,
+#
+# $$\frac{\partial p_t}{\partial t}=\tfrac12\,\Delta p_t=\tfrac12\,\nabla\!\cdot\bigl(p_t\nabla\log p_t\bigr)
+# =-\nabla\!\cdot\Bigl(p_t\,\underbrace{\bigl(-\tfrac12\nabla\log p_t\bigr)}_{v}\Bigr) \tag{5}$$
+#
+# That *is* a continuity equation. Random kicks and a calm walk down the density, with $v=-\frac12\nabla\log p_t$,
+# move the crowd in exactly the same way: heat flows from warm to cold. With any noise rate $g(t)$ in front of the
+# kicks it is $v=-\frac12g^2\nabla\log p_t$, the probability-flow ODE of chapter 11.
+#
+# Three derivations, three numeric checks, with the derivatives by automatic differentiation.
+
+
+# %% tags=["lab"]
+def two_sides(density: Callable, velocity: Callable, x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    """dp/dt and -div(p v) at the points x, both by automatic differentiation [equation 3]."""
+    x, t = x.clone().requires_grad_(), torch.full((len(x),), t, dtype=x.dtype, requires_grad=True)
+    slope = torch.autograd.grad(density(x, t).sum(), t)[0]
+    flux = density(x, t)[:, None] * velocity(x, t.detach())
+    inward = [
+        -torch.autograd.grad(f.sum(), x, retain_graph=True)[0][:, i] for i, f in enumerate(flux.T)
+    ]
+    return slope, sum(inward)
+
+
+def on_the_line(x: Tensor, t: Tensor) -> Tensor:
+    """p_t(x) of the two-peaked data on the straight path."""
+    return LINE.log_prob(x, 1 - t, t).exp()
+
+
+def heated(x: Tensor, t: Tensor) -> Tensor:
+    """p_t(x) of the face under x_t = x_0 + sqrt(t) eps."""
+    return FACE.log_prob(x, 1.0, t.sqrt()).exp()
+
+
+x = torch.linspace(-3, 3, 241).double()[:, None]
+left, right = two_sides(on_the_line, LINE.velocity(STRAIGHT), x, 0.35)
+print(
+    f"continuity   largest |dp/dt + d(pv)/dx| = {(left - right).abs().max():.1e}, of |dp/dt| up to {left.abs().max():.2f}"
+)
+
+v_face = FACE.velocity(STRAIGHT)
+place, moment = torch.tensor([[0.4, 0.9]]).double(), 0.4
+J = checks.jacobian(lambda x: v_face(x, moment), place)[0, :, 0]
+for h in (0.1, 0.01, 0.001):
+    gap = torch.linalg.det(torch.eye(2).double() + h * J) - (1 + h * J.trace())
+    print(f"determinant  h = {h:5}:  det(I + hJ) - (1 + h tr J) = {gap:.2e}")
+here = draw_face(5, seed=1).double()
+log_p, _ = samplers.log_likelihood(
+    v_face, here, [0.02 + 0.98 * k / 200 for k in range(200)] + [1.0]
+)
+gap = (log_p - FACE.log_prob(here, 0.98, 0.02)).abs().max()
+print(f"trace        largest |log p at t = 0.02 by equation (4) - exact| = {gap:.1e} nats")
+
+cloud = 1.5 * torch.randn(300, 2, generator=core.generator(3)).double()
+kicks, calm = two_sides(heated, lambda x, t: -0.5 * FACE.score(x, 1.0, t.sqrt()), cloud, 0.3)
+laplace = torch.func.vmap(
+    lambda y: torch.func.hessian(
+        lambda z: heated(z[None], torch.tensor([0.3], dtype=torch.float64))[0]
+    )(y).trace()
+)(cloud)
+print(
+    f"heat         largest |dp/dt - Laplacian / 2| = {(kicks - laplace / 2).abs().max():.1e}, and |dp/dt + div(pv)| = {(kicks - calm).abs().max():.1e}"
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.6, "Equation (3) at t = 0.35, two peaks on a line")
+    above, below = fig.subplots(1, 2)
+    for t, look in ((0.35, "-"), (0.45, "--")):
+        above.plot(
+            x,
+            on_the_line(x, torch.tensor(t)),
+            color=plot.EXACT,
+            ls=look,
+            label=f"density at t = {t}",
+        )
+    above.set(xlabel="x", ylabel="density")
+    above.legend()
+    below.plot(x, left, color=plot.EXACT, lw=3.2, alpha=0.35, label="dp/dt")
+    below.plot(x, right, color=plot.GRADIENT, ls="--", label="-d(pv)/dx")
+    below.axhline(0, color=plot.NOISE, lw=0.7)
+    below.set(xlabel="x", ylabel="people a unit of time")
+    below.legend()
+fig.alt = "Left, the two-peaked density at two times; it flattens. Right, its rate of change and minus the derivative of the flux: the two curves lie on each other."
+plot.show(fig)
+
+# %% [markdown]
+# **Why the average direction is enough.** Now the promised answer, in two lines. For *one* pair the crowd is a
+# single traveller, and (3) holds for his density $q_t(\cdot\mid x_0,\varepsilon)$ and his velocity $u$. Average (3)
+# over all pairs; it is linear:
+#
+# $$\frac{\partial}{\partial t}\,\underbrace{\mathbb E[q_t(x\mid x_0,\varepsilon)]}_{p_t(x)}
+# =-\nabla\!\cdot\,\mathbb E\bigl[q_t(x\mid x_0,\varepsilon)\,u\bigr]
+# =-\nabla\!\cdot\bigl(p_t(x)\,\mathbb E[u\mid x_t=x]\bigr) \tag{6}$$
+#
+# (The last step is Bayes: weighting $u$ by how likely its line passes through $x$, and dividing by the total
+# $p_t(x)$, is the conditional expectation.) So $v$ of (2) carries *exactly* the densities $p_t$ of the lines.
+# Nothing was assumed about how $x_0$ and $\varepsilon$ are paired: keep that in mind for section 6.
+#
+# Let us compute one such average by hand. If the data are exactly $n$ points $x^{(1)},\dots,x^{(n)}$, all equally
+# likely, then every point has one line through $x$: the one with noise $\varepsilon^{(i)}=(x-(1-t)x^{(i)})/t$. Its
+# velocity is
+#
+# $$u^{(i)}=\varepsilon^{(i)}-x^{(i)}=\frac{x-x^{(i)}}{t}, \tag{7}$$
+#
+# and it counts as much as its noise is likely, $w_i\propto\exp\bigl(-\frac12|\varepsilon^{(i)}|^2\bigr)$. So
+# $v(x,t)=\sum_iw_iu^{(i)}$ with $\sum_iw_i=1$.
+
+# %% [markdown] exercise={"id": "marginal_velocity", "difficulty": 3, "importance": 5, "minutes": 12}
+# ### Exercise · The direction of the crowd
+#
+# `data` holds the n points. For each place `x[j]`, average the velocities (7) of all lines through it. This is what a
+# network learns in the next section, and the only place in the chapter where we can afford to compute it.
+#
+# <details><summary>Hint: I get <code>nan</code> at small t</summary>
+#
+# All `exp(-...)` underflow to 0, and 0/0 is not a number. `torch.softmax` of the exponents subtracts their largest
+# first; the weights are `softmax(-|eps|^2 / 2)` over the data.
+# </details>
+# <details><summary>Hint: the shapes</summary>
+#
+# `x[:, None]` is (b, 1, d) and `data` is (n, d): their difference is (b, n, d). The weights are (b, n), and sum to 1
+# along the second dimension.
+# </details>
+# <details><summary>Hint: right at t = 1, wrong elsewhere</summary>
+#
+# The noise of a line is $(x-(1-t)x^{(i)})/t$: at time $t$ the data point itself has shrunk.
+# </details>
+
+
+# %% nbgrader={"grade_id": "marginal_velocity", "solution": true} autograde={"library": ["genmodels.toy.EmpiricalDenoiser", "genmodels.toy.GaussianMixture"]}
+def marginal_velocity(
+    x: Float[Tensor, "b d"], t: float, data: Float[Tensor, "n d"]
+) -> Float[Tensor, "b d"]:
+    """E[eps - x0 | x_t = x] on the straight path, for data that are exactly these points [equations 2 and 7].
+
+    0 < t <= 1.
+    """
+    # TODO      the average of the lines' velocities, weighted by how likely each line is
+    # APPROACH  the noise of every line through x (b, n, d); weights (b, n); the weighted sum of (x - data) / t
+    # HINT      torch.softmax(..., 1)
+    ### BEGIN SOLUTION
+    eps = (x[:, None] - (1 - t) * data) / t
+    weights = torch.softmax(-eps.square().sum(-1) / 2, 1)
+    return (weights[..., None] * (x[:, None] - data) / t).sum(1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "marginal_velocity_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def crowd_velocity(x: Tensor, t: float, data: Tensor) -> Tensor:
+    """The exact velocity of a mixture of Gaussians of no width: alpha' x0_hat + sigma' eps_hat, eps_hat by the score."""
+    n = len(data)
+    points = toy.GaussianMixture(torch.ones(n).double() / n, data, torch.zeros(n).double())
+    return points.velocity(schedule.rectified())(x, t)
+
+
+def crowd_mistakes(x: Tensor, t: float, data: Tensor) -> dict[str, Callable]:
+    """What other weights and other lines give."""
+    line = (x[:, None] - data) / t
+    squares = lambda shrink: (x[:, None] - shrink * data).square().sum(-1)
+    average = lambda w, u=line: (w[..., None] * u).sum(1)
+    right = torch.softmax(-squares(1 - t) / (2 * t**2), 1)
+    return {
+        "the sign is reversed: velocity is eps - x0, towards the noise, since t grows with the noise": lambda: (
+            -average(right)
+        ),
+        "every line counts the same: weight each by how likely its noise is": lambda: line.mean(1),
+        "the variance of t * eps is t^2, not t": lambda: average(
+            torch.softmax(-squares(1 - t) / (2 * t), 1)
+        ),
+        "the 1/2 in the exponent of the Gaussian is missing": lambda: average(
+            torch.softmax(-squares(1 - t) / t**2, 1)
+        ),
+        "the data point has shrunk to (1 - t) x0 by time t; here the distance is taken to x0 itself": lambda: (
+            average(torch.softmax(-squares(1) / (2 * t**2), 1))
+        ),
+        "t and 1 - t are exchanged: at t = 0 there is data": lambda: average(
+            torch.softmax(-squares(t) / (2 * (1 - t) ** 2), 1), (x[:, None] - data) / (1 - t)
+        ),
+        "only the most likely line is used; take the average of all": lambda: (
+            (x - data[right.argmax(1)]) / t
+        ),
+        "the softmax runs over the places; the weights of the n data points must sum to 1 for each place": lambda: (
+            average(torch.softmax(-squares(1 - t) / (2 * t**2), 0))
+        ),
+        "the division by t is missing: u = (x - x0) / t": lambda: t * average(right),
+        "this is the mean of x0 given x_t, the denoiser; the mean of eps - x0 is asked": lambda: (
+            right @ data
+        ),
+        "this is the mean of eps given x_t; the mean of eps - x0 is asked": lambda: (
+            (x - (1 - t) * right @ data) / t
+        ),
+        "the weights do not sum to 1": lambda: average((-squares(1 - t) / (2 * t**2)).exp()),
+    }
+
+
+# %% nbgrader={"grade_id": "marginal_velocity_check", "grade": true, "points": 3}
+# 4 places, 6 data points in 3 dimensions. The truth comes from the library's Gaussian mixture, whose
+# components have no width here; it goes another way, by the score of p_t.
+x, points = noise(4, 3, seed=SEED + 1), 1.3 * noise(6, 3, seed=SEED + 2) + 0.4
+for t in (0.35, 0.8):
+    got = marginal_velocity(x, t, points)
+    checks.close(
+        got,
+        crowd_velocity(x, t, points),
+        f"marginal_velocity at t = {t}",
+        mistakes=crowd_mistakes(x, t, points),
+    )
+print("The average of six lines is the velocity of the crowd; at the first place:", got[0].tolist())
+### BEGIN HIDDEN TESTS
+checks.close(
+    marginal_velocity(x, 1.0, points),
+    x - points.mean(0),
+    "marginal_velocity at t = 1, where all partners are equally likely",
+    mistakes={
+        "at t = 1 nothing may be divided by 1 - t": lambda: torch.full_like(x, math.nan),
+    },
+)
+near = points[:5] + 1e-3
+got = marginal_velocity(near, 0.004, points)
+checks.finite(
+    got, "marginal_velocity at t = 0.004 (take the softmax of the exponents, not exp and a sum)"
+)
+checks.close(got, crowd_velocity(near, 0.004, points), "marginal_velocity at t = 0.004", rtol=1e-4)
+far = near + 9.0
+got = marginal_velocity(far, 0.1, points)
+checks.finite(
+    got,
+    "marginal_velocity far from all data (take the softmax of the exponents, not exp and a sum)",
+)
+checks.close(
+    got, crowd_velocity(far, 0.1, points), "marginal_velocity far from all data", rtol=1e-4
+)
+x, points = noise(7, 1, seed=SEED + 3), noise(2, 1, seed=SEED + 4)
+checks.close(
+    marginal_velocity(x, 0.6, points),
+    crowd_velocity(x, 0.6, points),
+    "marginal_velocity of 2 points on a line",
+    mistakes=crowd_mistakes(x, 0.6, points),
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_crowd(x: Tensor, t: float, data: Tensor) -> Tensor:
+    """The same from the library's perfect denoiser of a finite data set."""
+    return (x - toy.EmpiricalDenoiser(data).denoise(x, 1 - t, t)) / t
+
+
+crowd = checks.fallback(
+    marginal_velocity,
+    library_crowd,
+    works=lambda f: (
+        (f(p := noise(3, 2, seed=1), 0.4, q := noise(5, 2, seed=2)) - library_crowd(p, 0.4, q))
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# **Checked on the mixture.** A conditional expectation can also be had by patience: draw a million pairs, keep those
+# whose $x_t$ falls into a small disc, average their velocities. Three ways to one arrow: patience, your function on
+# 4,000 samples of the face, and the exact field.
+
+# %% tags=["lab"]
+spot, t = torch.tensor([[0.35, 0.25]]), 0.45
+count = 100_000 if QUICK else 1_000_000
+x0, eps = draw_face(count, seed=7), torch.randn(count, 2, generator=core.generator(8))
+passing = (((1 - t) * x0 + t * eps - spot).norm(dim=1) < 0.08).nonzero()[:, 0]
+directions = (eps - x0)[passing]
+spread = directions.std(0) / len(directions) ** 0.5
+print(f"{len(directions)} of {count:,} lines pass through the disc")
+print("patience      ", directions.mean(0), "+-", spread)
+print("your function ", crowd(spot, t, draw_face(4000, seed=9))[0])
+print("exact field   ", v_face(spot, t)[0])
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(5.2, 4.2, f"Lines through one place at t = {t}")
+    ax = fig.subplots()
+    ax.scatter(*face_points[:800].T, s=4, color=plot.DATA, alpha=0.5, lw=0, label="data")
+    for k in passing[:60].tolist():
+        ax.plot(*torch.stack([x0[k], eps[k]]).T, color=plot.NOISE, lw=0.6, alpha=0.7)
+    tail = spot[0].tolist()
+    for v, c, w in ((directions.mean(0), plot.GRADIENT, 5), (v_face(spot, t)[0], plot.EXACT, 1.6)):
+        # drawn backwards in time: the way a sampler walks
+        head = (spot[0] - 0.6 * v).tolist()
+        ax.annotate(
+            "",
+            head,
+            tail,
+            arrowprops={"arrowstyle": "-|>", "color": c, "lw": w, "shrinkA": 0},
+            zorder=4,
+        )
+    ax.plot([], [], color=plot.GRADIENT, lw=4, label="their mean, towards the data")
+    ax.plot([], [], color=plot.EXACT, lw=1.6, label="exact")
+    ax.set(xlim=(-3.2, 3.2), ylim=(-3, 3), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    ax.legend(loc="upper right", fontsize=8)
+fig.alt = "Sixty grey lines from points of the face to noise pass through one place and fan out in all directions. A thick green arrow, their mean, and a thin black one, the exact velocity, coincide."
+plot.show(fig)
+
+# %% [markdown]
+# ## 3 · Learn it: the loss that must not reach 0
+#
+# We cannot average lines for portraits. But a regression does it for us: the function with the least squared error
+# *is* the conditional mean. Draw a pair, a time, a point on the line, and compare with that line's own velocity:
+#
+# $$L(x_0,\varepsilon,t)=\bigl|\,v_\theta(x_t,t)-(\varepsilon-x_0)\,\bigr|^2,\qquad x_t=(1-t)x_0+t\varepsilon \tag{8}$$
+#
+# This is *conditional flow matching*. No solver runs in training, no noise schedule, no weight to choose. (It is one line
+# of chapter 11's table: target "velocity" on the path "straight".)
+
+# %% [markdown] exercise={"id": "flow_loss", "difficulty": 2, "importance": 5, "minutes": 8}
+# ### Exercise · The loss
+#
+# One value for each sample: the squared error summed over its numbers. The samples may be points (b, d) or pictures
+# (b, c, h, w), and every sample has its own time. You will train everything in this chapter with these lines: points,
+# portraits, reflow and distillation.
+#
+# <details><summary>Hint: shapes do not broadcast, or they do and the loss is nonsense</summary>
+#
+# `t` is (b,). To multiply pictures it must become (b, 1, 1, 1): `t.reshape(-1, *[1] * (x0.ndim - 1))`. Without that, a (b,)
+# meets the *last* dimension, and where the sizes happen to agree nobody complains. The network still wants `t` as (b,).
+# </details>
+# <details><summary>Hint: where does the network look?</summary>
+#
+# At $x_t$, which it will meet when sampling; never at $x_0$ or $\varepsilon$, which it must not know.
+# </details>
+
+
+# %% nbgrader={"grade_id": "flow_loss", "solution": true} autograde={"library": ["genmodels.diffusion.loss"]}
+def flow_loss(
+    velocity: Callable[[Float[Tensor, "b *d"], Float[Tensor, "b"]], Float[Tensor, "b *d"]],
+    x0: Float[Tensor, "b *d"],
+    eps: Float[Tensor, "b *d"],
+    t: Float[Tensor, "b"],
+) -> Float[Tensor, "b"]:
+    """|velocity(x_t, t) - (eps - x0)|^2 for each sample, x_t = (1 - t) x0 + t eps [equation 8; Liu et al. 2022, eq. 1]."""
+    # TODO      the squared error of the velocity, summed over each sample
+    # APPROACH  shape t to multiply samples; x_t; the target; flatten(1) and sum
+    # HINT      ((...) ** 2).flatten(1).sum(1)
+    ### BEGIN SOLUTION
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    xt = (1 - time) * x0 + time * eps
+    return (velocity(xt, t) - (eps - x0)).square().flatten(1).sum(1)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "flow_loss_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+class Wavy(nn.Module):
+    """A field that depends on place and time in no simple way; insists on one time a sample."""
+
+    def __init__(self, seed: int = 0):
+        super().__init__()
+        self.a = nn.Parameter(noise(3, seed=40 + seed))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """sin(a x + b t) + c x t."""
+        if getattr(t, "shape", None) != x.shape[:1]:
+            raise ValueError(
+                f"the network wants one time a sample, shape ({len(x)},); got {tuple(getattr(t, 'shape', ()))}"
+            )
+        time = t.reshape(-1, *[1] * (x.ndim - 1))
+        return torch.sin(self.a[0] * x + 3 * self.a[1] * time) + self.a[2] * x * time
+
+
+def wavy(seed: int = 0) -> Wavy:
+    """One with fixed parameters."""
+    return Wavy(seed).requires_grad_(False)
+
+
+def loss_by_library(velocity: Callable, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """The library's general loss with the target and the weight "velocity", on the straight path."""
+    model = diffusion.Denoiser(velocity, schedule.rectified(), "velocity")
+    return diffusion.loss(model, x0, t, weight="velocity", eps=eps)
+
+
+def library_line(x0: Tensor, eps: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """(x_t, t) by the library."""
+    return schedule.rectified().corrupt(x0, t, eps=eps)[0], t
+
+
+def loss_mistakes(velocity: Callable, x0: Tensor, eps: Tensor, t: Tensor) -> dict[str, Callable]:
+    """What other points, times and targets give."""
+    time = core.expand(t, x0)
+    xt, u = (1 - time) * x0 + time * eps, eps - x0
+    size = lambda error: error.square().flatten(1).sum(1)
+    aligned = lambda: t if x0.shape[-1] == len(t) else torch.full((x0.shape[-1],), math.nan)
+    return {
+        "the target is reversed: dx_t/dt = eps - x0 (it points to the noise)": lambda: size(
+            velocity(xt, t) + u
+        ),
+        "t and 1 - t are exchanged in x_t: at t = 0 there must be data": lambda: size(
+            velocity(time * x0 + (1 - time) * eps, t) - u
+        ),
+        "the network is told 1 - t": lambda: size(velocity(xt, 1 - t) - u),
+        "the network looks at x0; it must look at x_t": lambda: size(velocity(x0, t) - u),
+        "the network looks at eps; it must look at x_t": lambda: size(velocity(eps, t) - u),
+        "the target is the noise; the velocity eps - x0 is asked": lambda: size(
+            velocity(xt, t) - eps
+        ),
+        "the target is the data; the velocity eps - x0 is asked": lambda: size(
+            velocity(xt, t) - x0
+        ),
+        "the target is eps - x_t; the line starts at x0": lambda: size(
+            velocity(xt, t) - (eps - xt)
+        ),
+        "the mean over the numbers of a sample is taken; sum them": lambda: (
+            size(velocity(xt, t) - u) / x0[0].numel()
+        ),
+        "one number for the batch; give one for each sample": lambda: size(
+            velocity(xt, t) - u
+        ).mean(),
+        "the error must be squared": lambda: (velocity(xt, t) - u).abs().flatten(1).sum(1),
+        "t met the last dimension instead of the batch: reshape it to (b, 1, ...)": lambda: size(
+            velocity((1 - aligned()) * x0 + aligned() * eps, t) - u
+        ),
+    }
+
+
+# %% nbgrader={"grade_id": "flow_loss_check", "grade": true, "points": 3}
+# 5 points in 3 dimensions, each with its own time, and a field that nobody would learn. The truth is
+# the library's general diffusion loss, which takes another road: by the 2 x 2 solve of chapter 11.
+x0, eps = noise(5, 3, seed=SEED + 5), noise(5, 3, seed=SEED + 6)
+t = torch.rand(5, generator=core.generator(SEED), dtype=torch.float64)
+got = flow_loss(wavy(), x0, eps, t)
+checks.close(
+    got,
+    loss_by_library(wavy(), x0, eps, t),
+    "flow_loss",
+    mistakes=loss_mistakes(wavy(), x0, eps, t),
+)
+print("Five samples, five losses:", [f"{v:.3f}" for v in got.tolist()])
+### BEGIN HIDDEN TESTS
+for shape in [(4, 4), (3, 2, 5, 3), (2, 1, 3, 2)]:
+    x0, eps = noise(*shape, seed=SEED + 7), noise(*shape, seed=SEED + 8)
+    t = torch.rand(shape[0], generator=core.generator(SEED + 1), dtype=torch.float64)
+    checks.close(
+        flow_loss(wavy(1), x0, eps, t),
+        loss_by_library(wavy(1), x0, eps, t),
+        f"flow_loss of samples of shape {shape}",
+        mistakes=loss_mistakes(wavy(1), x0, eps, t),
+    )
+pull = checks.grad(flow_loss, wavy(2), x0, eps, t, wrt=1)
+checks.close(
+    pull,
+    checks.grad(loss_by_library, wavy(2), x0, eps, t, wrt=1),
+    "the gradient of flow_loss through the network",
+    mistakes={
+        "no gradient passes through the network: a detach() or no_grad() cuts the graph": lambda: (
+            checks.grad(
+                lambda v, x0, eps, t: (
+                    (v(*library_line(x0, eps, t)).detach() - (eps - x0)).square().flatten(1).sum(1)
+                ),
+                wavy(2),
+                x0,
+                eps,
+                t,
+                wrt=1,
+            )
+        )
+    },
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_flow_loss(velocity, x0, eps, t):
+    """The library's loss, called like yours."""
+    model = diffusion.Denoiser(velocity, schedule.rectified(), "velocity")
+    return diffusion.loss(model, x0, t, weight="velocity", eps=eps)
+
+
+loss_of = checks.fallback(
+    flow_loss,
+    library_flow_loss,
+    works=lambda f: (
+        (
+            f(
+                lambda x, t: x * t[:, None],
+                p := noise(2, 3, seed=1),
+                q := noise(2, 3, seed=2),
+                r := torch.rand(2).double(),
+            )
+            - library_flow_loss(lambda x, t: x * t[:, None], p, q, r)
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# **How small can it get?** Not 0. Split the error at one place and time: the field can match the mean of the lines
+# there, but not the lines themselves,
+#
+# $$\mathbb E\,L=\underbrace{\mathbb E\,\bigl|v_\theta(x_t,t)-v(x_t,t)\bigr|^2}_{\text{what the network can learn}}
+# +\underbrace{\mathbb E\,\operatorname{Var}[\varepsilon-x_0\mid x_t]}_{\text{how much the lines disagree}} \tag{9}$$
+#
+# The second term knows nothing of $\theta$. (So both have the same gradient: regression on single lines trains the
+# field of the crowd.) *With a pencil:* take data $N(0,s^2)$ on a line. Then $x_t$ and $u=\varepsilon-x_0$ are jointly
+# Gaussian, with $\operatorname{Var}x_t=(1-t)^2s^2+t^2$ and $\operatorname{Var}[u\mid x_t]=s^2/\operatorname{Var}x_t$, and
+#
+# $$\int_0^1\frac{s^2\,dt}{(1-t)^2s^2+t^2}=\frac{\pi}{2}\,s \tag{10}$$
+#
+# (substitute $r=t/(1-t)$ and meet an arctangent). For the simplest data of all, the loss of the *perfect* network is
+# $\pi/2=1.5708$ a dimension. A loss that falls to 0 would mean that no two lines cross. That is no dream: it is
+# section 5.
+
+
+# %% tags=["lab"]
+def perfect_loss(s: float, n: int = 400_000) -> Tensor:
+    """Your loss of the exact field for data N(0, s^2) on a line, for n draws."""
+    exact = toy.GaussianMixture(torch.ones(1), torch.zeros(1, 1), torch.tensor([s])).velocity(
+        STRAIGHT
+    )
+    g = core.generator(11)
+    x0, eps = s * torch.randn(n, 1, generator=g), torch.randn(n, 1, generator=g)
+    return loss_of(exact, x0, eps, torch.rand(n, generator=g).clamp_min(1e-4))
+
+
+for s in (1.0, 0.3):
+    print(
+        f"s = {s}: loss of the perfect network {metrics.mean_and_error(perfect_loss(s, 20_000 if QUICK else 400_000))}, pi s / 2 = {math.pi * s / 2:.4f}"
+    )
+
+# %% [markdown]
+# Now train on the face, and set beside the loss what it can reach: the loss of the exact field.
+
+# %% tags=["lab"]
+torch.manual_seed(SEED)
+first = fit_plane(Field(), loss_of, random_pairs, 2000, 3e-3)
+
+where = torch.linspace(0.02, 0.98, 25)
+x0, eps = random_pairs(1000 if QUICK else 4000)
+with torch.no_grad():
+    losses = {
+        name: torch.stack([loss_of(v, x0, eps, at.expand(len(x0))).mean() for at in where])
+        for name, v in {"model": first, "exact": FACE.velocity(STRAIGHT)}.items()
+    }
+print(
+    f"mean over all times: yours {losses['model'].mean():.3f}, the exact field {losses['exact'].mean():.3f}, zero is out of reach"
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.curves(
+        {
+            "model: your loss after training": (where, losses["model"]),
+            "exact field": (where, losses["exact"]),
+        },
+        "t",
+        "loss",
+        title="What the lines disagree about, at each time",
+        height=2.6,
+    )
+)
+
+# %% [markdown]
+# The two curves lie on each other: there is nothing left to learn, and the loss is about 3.5. The lines agree best at the
+# two ends and disagree in between.
+#
+# ## 4 · Follow it
+#
+# To make data, start from noise at $t=1$ and walk backwards. Euler's step from $t$ to the smaller time $s$:
+#
+# $$x_s=x_t+(s-t)\,v(x_t,t)\qquad\text{in code}\qquad\texttt{x = x + (s - t) * velocity(x, t)} \tag{11}$$
+
+# %% [markdown] exercise={"id": "euler_path", "difficulty": 1, "importance": 5, "minutes": 6}
+# ### Exercise · Walk
+#
+# Walk through the given times, from the first to the last, and keep every state: the live lab and the straightness need
+# them. The times need not be evenly spaced, and they may rise: then the same lines walk from data to noise.
+#
+# <details><summary>Hint: the first and the last state</summary>
+#
+# `len(times)` times make `len(times) - 1` steps and `len(times)` states, of which the first is `x` itself.
+# </details>
+# <details><summary>Hint: my samples fly away from the data</summary>
+#
+# $s-t$ is negative on the way to data, and that sign is needed.
+# </details>
+
+
+# %% nbgrader={"grade_id": "euler_path", "solution": true} autograde={"library": ["genmodels.samplers.euler", "genmodels.samplers.sample"]}
+def euler_path(
+    velocity: Callable[[Float[Tensor, "b *d"], float], Float[Tensor, "b *d"]],
+    x: Float[Tensor, "b *d"],
+    times: Sequence[float],
+) -> Float[Tensor, "k b *d"]:
+    """The states at all times, the first included, by Euler steps on the velocity [equation 11]."""
+    # TODO      one step for each pair of neighbouring times
+    # APPROACH  a list that starts with x; the velocity at the time where the step begins; stack at the end
+    # HINT      zip(times, times[1:])
+    ### BEGIN SOLUTION
+    states = [x]
+    for t, s in zip(times, times[1:]):
+        states.append(states[-1] + (s - t) * velocity(states[-1], t))
+    return torch.stack(states)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "euler_path_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def linear_field(x: Tensor, t: float) -> Tensor:
+    """v = a x + c t: Euler's states can be had by plain multiplication."""
+    return 0.8 * x + 1.7 * t - 0.4
+
+
+def walk(x: Tensor, times: list[float], slip: str = "") -> Tensor:
+    """Euler on the linear field, right or with a slip."""
+    states, n = [x], len(times) - 1
+    for k in range(n):
+        t, s, y = times[k], times[k + 1], states[-1]
+        h = {"backwards": t - s, "even": (times[-1] - times[0]) / n}.get(slip, s - t)
+        at = {"end": s, "middle": (t + s) / 2, "swapped": 1 - t}.get(slip, t)
+        y = states[0] if slip == "from the start" else y
+        states.append((1 + 0.8 * h) * y + h * (1.7 * at - 0.4))
+    return torch.stack(states)
+
+
+def walking_mistakes(x: Tensor, times: list[float]) -> dict[str, Callable]:
+    """What other walks give."""
+    return {
+        "the sign of the step is reversed: add (s - t) times the velocity": lambda: walk(
+            x, times, "backwards"
+        ),
+        "every step has the same length; use the given times": lambda: walk(x, times, "even"),
+        "the velocity is taken at the time where the step ends; Euler takes it where the step begins": lambda: (
+            walk(x, times, "end")
+        ),
+        "the velocity is taken in the middle of the step; Euler takes it where the step begins": lambda: (
+            walk(x, times, "middle")
+        ),
+        "the network is told 1 - t": lambda: walk(x, times, "swapped"),
+        "every step starts from x; go on from the last state": lambda: walk(
+            x, times, "from the start"
+        ),
+        "the first state, x itself, is missing": lambda: walk(x, times)[1:],
+        "the last step is missing: k times make k - 1 steps and k states": lambda: walk(x, times)[
+            :-1
+        ],
+        "only the last state came back; keep them all": lambda: walk(x, times)[-1],
+        "the states are in reverse order": lambda: walk(x, times).flip(0),
+    }
+
+
+def one_bump(x: Tensor, t: float, mean: float = 0.7, s: float = 0.4) -> Tensor:
+    """The exact field when the data is N(mean, s^2); its flow keeps (x - (1 - t) mean) / std(t) as it is."""
+    var = ((1 - t) * s) ** 2 + t**2
+    z = x - (1 - t) * mean
+    return -mean + (t - (1 - t) * s**2) / var * z
+
+
+# %% nbgrader={"grade_id": "euler_path_check", "grade": true, "points": 2}
+# 5 points in 2 dimensions on an uneven grid and a field for which Euler is plain multiplication. Then the
+# exact flow of a Gaussian, whose end is known in closed form: the error must fall like 1 / steps.
+x, times = noise(5, 2, seed=SEED + 9), [1.0, 0.7, 0.65, 0.2, 0.0]
+got = euler_path(linear_field, x, times)
+checks.close(got, walk(x, times), "euler_path", mistakes=walking_mistakes(x, times))
+steps, start = [8, 16, 32, 64], noise(7, 1, seed=SEED + 10)
+errors = [
+    (euler_path(one_bump, start, [1 - k / n for k in range(n)] + [0.0])[-1] - (0.7 + 0.4 * start))
+    .abs()
+    .max()
+    for n in steps
+]
+checks.order(torch.stack(errors), steps, 1, "euler_path")
+print("Errors after", steps, "steps:", [f"{float(e):.4f}" for e in errors])
+### BEGIN HIDDEN TESTS
+x, times = noise(2, 3, 4, seed=SEED + 11), [0.0, 0.1, 0.45, 1.0]
+checks.close(
+    euler_path(linear_field, x, times),
+    walk(x, times),
+    "euler_path from data to noise",
+    mistakes=walking_mistakes(x, times),
+)
+asked = []
+euler_path(lambda x, t: (asked.append(float(t)), x)[1], x, [1.0, 0.6, 0.3, 0.0])
+insist(
+    len(asked) == 3 and max(abs(a - b) for a, b in zip(asked, (1.0, 0.6, 0.3))) < 1e-6,
+    f"the velocity must be asked once a step, at the times 1, 0.6 and 0.3; it was asked at {asked}",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_path(velocity, x, times):
+    """The library's loop with Euler's step, called like yours."""
+    return torch.stack([x, *samplers.sample(samplers.euler(velocity), x, times)])
+
+
+walk_of = checks.fallback(
+    euler_path,
+    library_path,
+    works=lambda f: (
+        (
+            f(one_bump, p := noise(3, 1, seed=1), [1.0, 0.5, 0.0])
+            - library_path(one_bump, p, [1.0, 0.5, 0.0])
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+
+def grid(steps: int, start: float = 1.0, stop: float = 0.0) -> list[float]:
+    """steps + 1 evenly spaced times."""
+    return [start + (stop - start) * k / steps for k in range(steps)] + [stop]
+
+
+# %% [markdown]
+# ### DDIM was this all along
+#
+# Chapter 10's deterministic step takes the two estimates, of the data and of the noise, and puts them together again at
+# the next time: $x_s=\alpha_s\hat x_0+\sigma_s\hat\varepsilon$. On the straight path the velocity gives both. Since
+# $v=\hat\varepsilon-\hat x_0$ and $x=(1-t)\hat x_0+t\,\hat\varepsilon$,
+#
+# $$\hat x_0=x-t\,v,\qquad \hat\varepsilon=x+(1-t)\,v \tag{12}$$
+#
+# *With a pencil:* $(1-s)(x-tv)+s\,(x+(1-t)v)=x+(s-t)\,v$. DDIM *is* Euler here: not nearly, exactly. We show it with
+# the library's DDIM (which knows nothing of velocities, only of a denoiser) against your walk, on the exact field and
+# on your trained network.
+
+# %% tags=["lab"]
+start = torch.randn(200, 2, generator=core.generator(12)).double()
+trained = copy.deepcopy(first).double()
+denoisers = {
+    "exact field": (v_face, FACE.denoiser(STRAIGHT)),
+    "your network": (trained, lambda x, t: x - t * trained(x, t)),
+}
+with torch.no_grad():
+    for name, (v, denoise) in denoisers.items():
+        times = grid(20, stop=0.01)
+        ddim = samplers.last(samplers.sample(samplers.ddim(denoise, STRAIGHT), start, times))
+        gap = (walk_of(v, start, times)[-1] - ddim).abs().max().item()
+        print(f"{name:13s} 20 steps, largest |Euler - DDIM| = {gap:.1e}")
+        assert gap < 1e-12
+
+# %% [markdown]
+# ### How many steps?
+#
+# The distance between 2,000 walked points and 2,000 true ones is the sliced Wasserstein distance $W_2$. Two sets of *true* points
+# have some as well: the floor.
+
+
+# %% tags=["lab"]
+STEPS = (1, 2, 4, 8, 16, 64)
+
+
+def distance(points: Tensor) -> float:
+    """Sliced W2 to the face, always along the same 128 directions."""
+    return metrics.sliced_w2(points, face_points, generator=core.generator(0)).item()
+
+
+@torch.no_grad()
+def distances(v: Callable) -> list[float]:
+    """Distance to the face after so many Euler steps, from the same noise."""
+    return [distance(walk_of(v, fixed_noise, grid(n))[-1]) for n in STEPS]
+
+
+def safe(v: Callable) -> Callable:
+    """An exact field asked a little before t = 0, where it has no limit."""
+    return lambda x, t: v(x, max(t, 1e-4))
+
+
+FLOOR = metrics.mean_and_error(
+    torch.tensor([distance(draw_face(2000, seed=100 + k)) for k in range(10)])
+)
+by_steps = {
+    "exact field": distances(safe(FACE.velocity(STRAIGHT))),
+    "model: first flow": distances(first),
+}
+ends = walk_of(safe(FACE.velocity(STRAIGHT)), fixed_noise, grid(1))[-1]
+print(f"floor {FLOOR}")
+print(
+    f"one step of the exact field: spread {ends.std(0).tolist()}, at {ends.mean(0).tolist()}; mean of the data {(FACE.weights @ FACE.means).tolist()}"
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.curves(
+        {name: (STEPS, ds) for name, ds in by_steps.items()},
+        "Euler steps",
+        "sliced W2 to the face",
+        title="Curved roads need many steps",
+        levels={"floor": FLOOR.mean},
+        log="xy",
+        markers=True,
+        height=2.8,
+    )
+)
+with torch.no_grad():
+    plot.show(
+        plot.samples2d(
+            {
+                f"model: {n} step{'s' * (n > 1)}": walk_of(first, fixed_noise, grid(n))[-1]
+                for n in (1, 2, 4, 16)
+            },
+            title="Your flow, from the same noise",
+        ),
+        "Four panels of 2,000 points. One step: all on one spot, the nose. Two steps: a blurred heap. Four: eyes and mouth appear. Sixteen: a face.",
+    )
+
+# %% [markdown]
+# Look at *one* step of the exact field: the nose again! At $t=1$ the place is pure noise and says nothing of the partner, so
+# $v(\varepsilon,1)=\varepsilon-\mathbb E[x_0]$, and one step of length 1 lands on the mean of the data, whatever the noise. It is no
+# fault of the training. One step fails because the road is not straight.
+#
+# ## 5 · How straight? Reflow
+#
+# A traveller who goes straight at an even speed has at every moment the velocity of his whole trip, *chord* = (end − start)/time.
+# The **straightness** of a road is the mean square of what differs:
+#
+# $$S=\int_0^1\Bigl|\,(x_1-x_0)-\frac{dx_t}{dt}\Bigr|^2dt\;\approx\;\sum_k h_k\,\Bigl|\frac{x_{\text{first}}-x_{\text{last}}}{t_{\text{first}}-t_{\text{last}}}
+# -\frac{x_k-x_{k+1}}{h_k}\Bigr|^2,\qquad h_k=t_k-t_{k+1} \tag{13}$$
+#
+# $S=0$ exactly when the road is straight and walked evenly, and then a single Euler step arrives.
+
+# %% [markdown] exercise={"id": "straightness", "difficulty": 2, "importance": 4, "minutes": 10}
+# ### Exercise · Measure a road
+#
+# From the states of one walk and their times, as your `euler_path` returns them. One number for each traveller, sums over
+# dimensions. Everything comes from the road itself: the pairs that the field was *trained* on do not enter, for no traveller
+# arrives at the partner of his first line.
+#
+# <details><summary>Hint: everything comes out as 0</summary>
+#
+# Points *of the chord* are straight by construction. Compare the chord's velocity with that of each leg, a difference of
+# neighbouring states divided by its own time.
+# </details>
+# <details><summary>Hint: wrong on an uneven grid only</summary>
+#
+# An integral over time weighs each leg with its duration $h_k$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "straightness", "solution": true} autograde={"library": ["genmodels.samplers.straightness", "genmodels.samplers.ode.straightness"]}
+def straightness(states: Float[Tensor, "k b *d"], times: Sequence[float]) -> Float[Tensor, "b"]:
+    """Integral of |chord - dx/dt|^2 over the walk, for each traveller [equation 13; Liu et al. 2022, eq. 9]."""
+    # TODO      the chord's velocity; each leg's velocity; the weighted sum of squared differences
+    # APPROACH  loop over the legs, or torch.diff of states and times
+    # HINT      flatten(1).sum(1) sums over the dimensions of each traveller
+    ### BEGIN SOLUTION
+    chord = (states[0] - states[-1]) / (times[0] - times[-1])
+    total = torch.zeros(states.shape[1], dtype=states.dtype)
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        leg = (x - y) / (t - s)
+        total = total + (t - s) * (chord - leg).square().flatten(1).sum(1)
+    return total
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "straightness_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def bent(p: Tensor, q: Tensor, r: Tensor, times: list[float]) -> Tensor:
+    """The parabola p + q t + r t^2, for which the integral is |r|^2 / 3 on [0, 1] when the steps are fine."""
+    return torch.stack([p + q * t + r * t**2 for t in times])
+
+
+def legs_of(r: Tensor, times: list[float]) -> Tensor:
+    """Equation (13) for that parabola, by its algebra: a leg's velocity is q + r (t + s), the chord's q + r (first + last)."""
+    size, ends = r.square().flatten(1).sum(1), times[0] + times[-1]
+    return sum(size * (t - s) * (t + s - ends) ** 2 for t, s in zip(times, times[1:]))
+
+
+def road_mistakes(states: Tensor, times: list[float]) -> dict[str, Callable]:
+    """What other measures give."""
+    h = torch.tensor([t - s for t, s in zip(times, times[1:])], dtype=states.dtype)
+    wide = h.reshape(-1, *[1] * (states.ndim - 1))
+    steps = states[:-1] - states[1:]
+    chord = (states[0] - states[-1]) / (times[0] - times[-1])
+    size = lambda d: d.square().flatten(2).sum(2)
+    right = (h[:, None] * size(chord - steps / wide)).sum(0)
+    on_line = (
+        states[0]
+        + torch.tensor([t - times[0] for t in times]).reshape(-1, *[1] * (states.ndim - 1)) * chord
+    )
+    return {
+        "the legs must be weighted by their duration; here all count the same": lambda: size(
+            chord - steps / wide
+        ).mean(0),
+        "the sum over the legs is not weighted by their duration": lambda: size(
+            chord - steps / wide
+        ).sum(0),
+        "a leg's velocity is its displacement divided by its own time": lambda: (
+            h[:, None] * size(chord - steps)
+        ).sum(0),
+        "the sign of the chord is reversed: first minus last, divided by the first time minus the last": lambda: (
+            (h[:, None] * size(-chord - steps / wide)).sum(0)
+        ),
+        "the square is missing": lambda: (
+            h[:, None] * (chord - steps / wide).flatten(2).norm(dim=2)
+        ).sum(0),
+        "the mean over the dimensions is taken; sum them": lambda: right / states[0, 0].numel(),
+        "one number for the batch; give one for each traveller": lambda: right.mean(),
+        "this is 0 for every road: it was measured on the chord itself": lambda: 0 * right,
+        "the distance of the places from the chord is measured; the velocities are asked": lambda: (
+            h[:, None] * size(states - on_line)[:-1]
+        ).sum(0),
+        "the chord must be divided by the time between its ends": lambda: (
+            h[:, None] * size(states[0] - states[-1] - steps / wide)
+        ).sum(0),
+        "the sign is reversed: h is a duration, t - s, and positive": lambda: -right,
+    }
+
+
+# %% nbgrader={"grade_id": "straightness_check", "grade": true, "points": 3}
+# 4 travellers in 3 dimensions on parabolas p + q t + r t^2, seen at six uneven times. With a pencil: a leg's
+# velocity is q + r (t + s), the chord's is q + r, so S depends on r alone. And a straight road has S = 0.
+p, q, r = (noise(4, 3, seed=SEED + 12 + k) for k in range(3))
+times = [1.0, 0.8, 0.55, 0.5, 0.1, 0.0]
+got = straightness(bent(p, q, r, times), times)
+checks.close(
+    got,
+    legs_of(r, times),
+    "straightness of parabolas",
+    mistakes=road_mistakes(bent(p, q, r, times), times),
+)
+checks.close(
+    straightness(bent(p, q, 0 * r, times), times),
+    torch.zeros(4),
+    "straightness of straight roads",
+    atol=1e-9,
+)
+fine = grid(1000)
+print(
+    "Fine steps:",
+    straightness(bent(p, q, r, fine), fine).tolist(),
+    "\n|r|^2 / 3: ",
+    (r.square().sum(1) / 3).tolist(),
+)
+### BEGIN HIDDEN TESTS
+p, q, r = (noise(2, 3, 5, seed=SEED + 15 + k) for k in range(3))
+times = [0.9, 0.75, 0.7, 0.3]
+checks.close(
+    straightness(bent(p, q, r, times), times),
+    legs_of(r, times),
+    "straightness of pictures between t = 0.9 and 0.3",
+    mistakes=road_mistakes(bent(p, q, r, times), times),
+)
+uneven = torch.stack([p, p - 0.9 * q, p - q])
+insist(
+    bool((straightness(uneven, [1.0, 0.5, 0.0]) > 1e-3).all()),
+    "a straight line walked at an uneven speed must have S > 0.\nLikely mistake: only the directions are compared",
+)
+### END HIDDEN TESTS
+
+
+# %%
+bend_of = checks.fallback(
+    straightness,
+    lambda states, times: samplers.straightness(list(states), times),
+    works=lambda f: (
+        (
+            f(
+                bent(*(noise(2, 2, seed=k) for k in (1, 2, 3)), times=[1.0, 0.4, 0.0]),
+                [1.0, 0.4, 0.0],
+            )
+            - legs_of(noise(2, 2, seed=3), [1.0, 0.4, 0.0])
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# ### Reflow: new lines between the ends of the roads
+#
+# Every walk makes a *new pair*: the noise where it started and the point where it arrived. Equation (6) did not ask where
+# pairs come from, so we may draw straight lines between these, and learn again with the same loss. Liu et al. call it
+# **reflow**. Why is it better?
+#
+# - **The ends stay right.** The walks start as noise and arrive as data, so the new pairs have the same two marginals.
+# - **The trip gets shorter.** With a pencil, for one walk: $|x_1-x_0|^2=\bigl|\int v\,dt\bigr|^2\le\int|v|^2dt$ (Jensen), and the mean of $|v|^2=\bigl|\mathbb E[u\mid x_t]\bigr|^2$ is at
+#   most that of $|u|^2$, the squared length of the old lines. So the mean squared distance of the pairs never grows.
+# - **Crossings go.** Equality needs a straight road walked evenly *and* lines that agree wherever they meet: no crossing. What crosses gets shorter, until little crosses.
+#
+# In code it is two lines, and you have written them already:
+#
+# ```python
+# x0 = euler_path(velocity, eps, times)[-1]     # walk
+# flow_loss(new_velocity, x0, eps, t)           # the same loss, on the new pairs (x0, eps): never shuffle them!
+# ```
+
+
+# %% tags=["lab"]
+@torch.no_grad()
+def reflow(v: Callable, n: int = 8192, steps: int = 40) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Pairs of where a walk ends and where it began; returns a function that draws some of them."""
+    eps = torch.randn(512 if QUICK else n, 2)
+    x0 = walk_of(v, eps, grid(steps))[-1]
+
+    def pairs(count: int) -> tuple[Tensor, Tensor]:
+        which = torch.randint(len(eps), (count,))
+        return x0[which], eps[which]
+
+    return pairs
+
+
+torch.manual_seed(SEED + 1)
+flows = {"first flow": first}
+flows["reflowed once"] = fit_plane(copy.deepcopy(first), loss_of, reflow(first), 1500, 1e-3)
+flows["reflowed twice"] = fit_plane(
+    copy.deepcopy(flows["reflowed once"]), loss_of, reflow(flows["reflowed once"]), 1500, 1e-3
+)
+
+
+@torch.no_grad()
+def facts(v: Callable) -> dict[str, float]:
+    """Straightness, length of the trip, distance after 1, 2 and 64 steps, from one and the same noise."""
+    times = grid(64)
+    states = walk_of(v, fixed_noise, times)
+    return {
+        "straightness S": bend_of(states, times).mean().item(),
+        "squared trip": (states[0] - states[-1]).square().sum(1).mean().item(),
+        **{
+            f"W2, {n} step{'s' * (n > 1)}": distance(walk_of(v, fixed_noise, grid(n))[-1])
+            for n in (1, 2, 64)
+        },
+    }
+
+
+x0, eps = random_pairs(20_000)
+rows = {
+    "lines of random pairs": {
+        "straightness S": 0.0,
+        "squared trip": (eps - x0).square().sum(1).mean().item(),
+    },
+    "exact field of these lines": facts(safe(FACE.velocity(STRAIGHT))),
+    **{name: facts(v) for name, v in flows.items()},
+}
+plot.show(plot.table(rows, first="roads", title=f"The face: W2 has a floor of {FLOOR.mean:.3f}"))
+report.metric("first flow, straightness", rows["first flow"]["straightness S"])
+report.metric("reflowed once, straightness", rows["reflowed once"]["straightness S"])
+report.metric("reflowed twice, straightness", rows["reflowed twice"]["straightness S"])
+report.metric(
+    "reflowed twice, one step", rows["reflowed twice"]["W2, 1 step"], "sliced W2", floor=FLOOR.mean
+)
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def roads(panels: dict[str, Tensor], title: str, alt: str) -> plot.Picture:
+    """Walks (k, b, 2) over the face, from grey noise to orange points, one panel for each name."""
+    with style():
+        fig = picture(8, 3.1, title)
+        axes = fig.subplots(1, len(panels), sharex=True, sharey=True)
+        for ax, (name, states) in zip(axes, panels.items()):
+            for k in range(states.shape[1]):
+                ax.plot(*states[:, k].T, color=plot.GRADIENT, lw=0.6, alpha=0.7, zorder=1)
+            ax.scatter(*states[0].T, s=6, color=plot.NOISE, zorder=2)
+            ax.scatter(*states[-1].T, s=9, color=plot.MODEL, zorder=3)
+            ax.set(
+                title=name,
+                aspect="equal",
+                xlim=(-3, 3),
+                ylim=(-3, 3),
+                xticks=(-2, 0, 2),
+                yticks=(-2, 0, 2),
+            )
+    fig.alt = alt
+    return fig
+
+
+some = fixed_noise[:110]
+lines = torch.stack([some, face_points[:110]])
+with torch.no_grad():
+    walks = {name: walk_of(v, some, grid(64)) for name, v in flows.items()}
+plot.show(
+    roads(
+        {"random pairs": lines, **walks},
+        "Roads from noise (grey) to the face (orange)",
+        "Four panels. Straight lines between random pairs cross everywhere. The roads of the first flow are curved and do not cross. Reflowed once and twice, the roads are straight and still do not cross.",
+    )
+)
+with torch.no_grad():
+    ones = {f"model: {name}": walk_of(v, fixed_noise, grid(1))[-1] for name, v in flows.items()}
+plot.show(
+    plot.samples2d({**ones, "exact samples of the data": face_points}, title="One single step"),
+    "Four panels of 2,000 points: after one step the first flow has put all points on one spot; reflowed once there is a face with a little haze; reflowed twice a clear face, like the true points beside it.",
+)
+
+# %% [markdown]
+# The loss tells the same story. For the first flow it could not fall below 3.5. The new lines hardly cross, so hardly anything is left to
+# disagree about, and the loss of the reflowed field is near 0: equation (9) once more.
+#
+# ### Live: watch the roads uncross
+#
+# Your walk, your loss, your fields. Scrub through time; change the number of steps; compare. With one step the first flow puts every
+# point on the nose, and the twice reflowed one draws a face.
+
+
+# %% tags=["lab"]
+def walking(roads="first flow", steps=8, seed=0):
+    """One walk of 512 points, for the player; random pairs move along their lines, which no field can do."""
+    eps = torch.randn(512, 2, generator=core.generator(seed))
+    if roads == "straight lines of random pairs":
+        x0 = draw_face(512, seed=seed)
+        states = torch.stack([(1 - t) * x0 + t * eps for t in grid(steps)])
+    else:
+        with torch.no_grad():
+            states = walk_of(flows[roads], eps, grid(steps))
+    caption = (
+        f"{steps} evaluation{'s' * (steps > 1)}, S = {bend_of(states, grid(steps)).mean():.3f}, "
+        f"sliced W2 {(error := distance(states[-1])):.3f} (floor for 512 points {FLOOR_512:.3f})"
+    )
+    curves = {name: (STEPS, errors) for name, errors in by_steps.items()}
+    curves["this walk"] = ([steps], [error])
+    return lab.Take(states, times=grid(steps), caption=caption, charts={"error": curves})
+
+
+FLOOR_512 = sum(distance(draw_face(512, seed=200 + k)) for k in range(5)) / 5
+by_steps |= {f"model: {name}": distances(v) for name, v in flows.items()}
+lab.play(
+    walking,
+    lab.Particles(density=FACE.log_prob, limit=3.0, trails=64),
+    alt="512 points walk from a round cloud of noise to a face of two eyes and a mouth; the roads of the first flow bend, those of the reflowed ones are straight.",
+    charts=(lab.Chart("error", x="Euler steps", y="sliced W2"),),
+    roads=["first flow", "reflowed once", "reflowed twice", "straight lines of random pairs"],
+    steps=lab.pick([1, 2, 4, 8, 16, 64], start=16),
+    seed=range(8),
+)
+
+# %% [markdown]
+# The same in space and time, where crossings can be *seen*: each panel of the slider is one generation of roads, on the axis with two
+# peaks. Here the fields are not trained: your `marginal_velocity` computes them from 400 pairs' worth of points. On a line there is no
+# room to turn around, so after *one* reflow the map keeps the order of the people, and the roads are straight for ever.
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+@functools.cache
+def generations(pairs_shown: int = 14) -> list[tuple[str, list[float], Tensor]]:
+    """The lines of random pairs, the roads of the exact field, and the lines between their ends."""
+    points = LINE.sample(400, generator=core.generator(21))[0]
+    begin = torch.linspace(-2.2, 2.2, pairs_shown).double()[:, None]
+    partner = LINE.sample(pairs_shown, generator=core.generator(2))[0]
+    down = grid(150, stop=0.004)
+    road = walk_of(lambda x, t: crowd(x, t, points), begin, down)
+    return [
+        ("1  lines of random pairs: they cross", [1.0, 0.0], torch.stack([begin, partner])),
+        ("2  the average velocity: nobody crosses, the roads bend", down, road),
+        (
+            "3  lines between the ends of these roads: nothing crosses",
+            [1.0, 0.0],
+            torch.stack([begin, road[-1]]),
+        ),
+    ]
+
+
+def generation(stage: int) -> plot.Picture:
+    """One generation of roads in space and time."""
+    name, at, states = generations()[stage - 1]
+    ends = states[[0, -1], :, 0]
+    crossings = sum(
+        bool((ends[0, i] - ends[0, j]) * (ends[1, i] - ends[1, j]) < 0)
+        for i, j in itertools.combinations(range(ends.shape[1]), 2)
+    )
+    with style():
+        fig = picture(6, 3.1, name)
+        ax = fig.subplots()
+        space_time(ax)
+        ax.plot(at, states[:, :, 0], color=plot.MODEL if stage == 2 else plot.DATA, lw=1.2)
+        ax.set(
+            ylabel="x",
+            title=f"{crossings} of {math.comb(ends.shape[1], 2)} pairs of roads have changed sides",
+        )
+    fig.alt = f"{name}: fourteen roads over time; {crossings} pairs of roads have changed sides."
+    return fig
+
+
+lab.scrub(generation, fps=1, stage=[1, 2, 3])
+
+# %% [markdown]
+# ## 6 · One step, and distillation
+#
+# A one-step sample is $\hat x_0=\varepsilon-v_\theta(\varepsilon,1)$. Put $t=1$ into your loss: then $x_1=\varepsilon$, and
+#
+# $$L(x_0,\varepsilon,1)=\bigl|v_\theta(\varepsilon,1)-(\varepsilon-x_0)\bigr|^2=\bigl|\,x_0-\hat x_0\,\bigr|^2 \tag{14}$$
+#
+# So your loss *at the single time* $t=1$ trains the one-step sample itself. On random pairs that is the naive plan of section 1, and
+# we know where it ends: on the nose. On the pairs of a walk it is **distillation**: a student that learns to guess where the teacher's
+# long walk will arrive. Reflow teaches the field at *all* times and can be walked in any number of steps; distillation spends
+# everything on one.
+
+# %% tags=["lab"]
+torch.manual_seed(SEED + 2)
+
+
+def at_one(model, x0, eps, t):
+    """Your loss with every time set to 1 [equation 14]."""
+    return loss_of(model, x0, eps, torch.ones_like(t))
+
+
+distilled = {
+    f"{name}, distilled": fit_plane(
+        copy.deepcopy(flows[name]), at_one, reflow(flows[name]), 1200, 1e-3
+    )
+    for name in ("first flow", "reflowed once")
+}
+rows = {name: facts(v) for name, v in {**flows, **distilled}.items()}
+plot.show(plot.table(rows, first="roads", title=f"The face: W2 has a floor of {FLOOR.mean:.3f}"))
+
+# %% [markdown]
+# Distilled, one step is as good as the walk it was taught by, and *more* steps make it worse: for it there is no other time than 1.
+# It pays when the walk is the teacher's and cheap; where the roads bend a lot, the guess is a hard function to learn, and a reflow
+# first makes it easier. (In the paper, on CIFAR-10, one Euler step has an FID of about 378 for the first flow, 12.2 reflowed once, and
+# 4.85 reflowed and distilled; quoted from the paper, with large networks.)
+#
+# ## 7 · Better pairs from the start
+#
+# Reflow mends the pairs afterwards. Could we pair well at once? Take a batch of data and a batch of noise, and let each go to a
+# partner such that the *total squared distance* is least. That is an assignment, the discrete form of chapter 06's optimal transport.
+#
+# - *It stays right:* within a batch only the partners change, so the two marginals are the same as before, and (6) holds for any pairing.
+# - *It uncrosses, with a pencil:* if the straight lines of two pairs meet at the same moment, swapping the partners cannot make the sum of squares
+#   longer: $|a-c|^2+|b-d|^2-|a-d|^2-|b-c|^2=2\,(a-b)\cdot(d-c)$. On a line, lines that change sides have $(a-b)(c-d)<0$, so swapping pays.
+
+# %% [markdown] exercise={"id": "pair_up", "difficulty": 2, "importance": 3, "minutes": 8}
+# ### Exercise · Marry two batches
+#
+# Return `order`, (b,) whole numbers, such that the pairs `(x0[i], eps[order[i]])` have the least total squared distance. Each noise is used
+# exactly once. The samples may be points or pictures.
+#
+# <details><summary>Hint: is there a tool?</summary>
+#
+# `scipy.optimize.linear_sum_assignment(cost)` solves the assignment exactly for a (b, b) table; `cost[i, j]` is the price of pairing row i
+# with column j. It returns the rows and their columns.
+# </details>
+# <details><summary>Hint: two data points got the same noise</summary>
+#
+# The nearest noise of each data point may be the same one. It must be a permutation.
+# </details>
+# <details><summary>Hint: a permutation, but a bad one</summary>
+#
+# Which batch do the rows stand for? A table with the noise as rows gives the *inverse* permutation. And it is the squared distance.
+# </details>
+
+
+# %% nbgrader={"grade_id": "pair_up", "solution": true} autograde={"library": ["genmodels.ot.minibatch_coupling", "genmodels.ot.plan"]}
+def pair_up(x0: Float[Tensor, "b *d"], eps: Float[Tensor, "b *d"]) -> Int[Tensor, "b"]:
+    """The order of the noise with the least sum of |x0[i] - eps[order[i]]|^2 [Pooladian 2023; Tong 2024]."""
+    # TODO      the best assignment of noises to data
+    # APPROACH  a (b, b) table of squared distances between flattened samples; linear_sum_assignment
+    # HINT      torch.cdist(...) ** 2
+    ### BEGIN SOLUTION
+    from scipy.optimize import linear_sum_assignment
+
+    cost = torch.cdist(x0.flatten(1).double(), eps.flatten(1).double()) ** 2
+    return torch.as_tensor(linear_sum_assignment(cost.numpy())[1])
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "pair_up_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def prices(x0: Tensor, eps: Tensor) -> Tensor:
+    """Squared distances, (b, b), by plain subtraction."""
+    return (x0.flatten(1)[:, None] - eps.flatten(1)[None]).square().sum(-1)
+
+
+def best_order(price: Tensor) -> Tensor:
+    """The cheapest of all b! permutations, by trying every one."""
+    every = torch.tensor(list(itertools.permutations(range(len(price)))))
+    return every[price[torch.arange(len(price)), every].sum(1).argmin()]
+
+
+def greedy(price: Tensor) -> Tensor:
+    """Each data point in turn takes the nearest noise that is left."""
+    left, order = price.clone(), []
+    for row in left:
+        order.append(int(row.argmin()))
+        left[:, order[-1]] = math.inf
+    return torch.tensor(order)
+
+
+def pairing_mistakes(x0: Tensor, eps: Tensor) -> dict[str, Callable]:
+    """What other pairings give."""
+    price = prices(x0, eps)
+    along = lambda v: v.flatten(1)[:, 0].argsort()
+    return {
+        "this is the inverse permutation: order[i] is the noise for data point i": lambda: (
+            best_order(price).argsort()
+        ),
+        "the nearest noise for each data point is no permutation; some noise is used twice": lambda: (
+            price.argmin(1)
+        ),
+        "the nearest data point for each noise is asked; give the noise for each data point": lambda: (
+            price.argmin(0)
+        ),
+        "the distances must be squared": lambda: best_order(price.sqrt()),
+        "this is the dearest pairing; the cheapest is asked": lambda: best_order(-price),
+        "one after the other takes the nearest that is left; together they can do better": lambda: (
+            greedy(price)
+        ),
+        "the noise is left as it came": lambda: torch.arange(len(x0)),
+        "both are sorted along the first coordinate; that is optimal on a line only": lambda: along(
+            eps
+        )[along(x0).argsort()],
+    }
+
+
+# %% nbgrader={"grade_id": "pair_up_check", "grade": true, "points": 2}
+# 7 data points and 7 noises in 2 dimensions: all 5,040 permutations are tried, and yours must be the cheapest.
+x0, eps = 1.5 * noise(7, 2, seed=61) + 0.5, noise(7, 2, seed=62)
+order = pair_up(x0, eps)
+checks.close(
+    torch.as_tensor(order),
+    best_order(prices(x0, eps)),
+    "pair_up",
+    mistakes=pairing_mistakes(x0, eps),
+)
+print(
+    "The sum of squared distances falls from",
+    f"{prices(x0, eps).trace():.2f} to {prices(x0, eps)[range(7), order].sum():.2f}",
+)
+### BEGIN HIDDEN TESTS
+for k, shape in enumerate([(5, 1, 3, 2), (6, 3), (7, 1)]):
+    x0, eps = noise(*shape, seed=63 + 2 * k), noise(*shape, seed=64 + 2 * k)
+    checks.close(
+        torch.as_tensor(pair_up(x0, eps)),
+        best_order(prices(x0, eps)),
+        f"pair_up of samples of shape {shape}",
+        mistakes=pairing_mistakes(x0, eps),
+    )
+x0, eps = noise(40, 2, seed=71), noise(40, 2, seed=72)
+order = torch.as_tensor(pair_up(x0, eps)).long()
+insist(
+    order.sort().values.equal(torch.arange(40)),
+    "pair_up of 40 points is not a permutation of 0 .. 39",
+)
+even = torch.full((40,), 1 / 40, dtype=torch.float64)
+checks.close(
+    prices(x0, eps)[torch.arange(40), order].mean(),
+    ot.plan(even, even, prices(x0, eps)).cost,
+    "the cost of pair_up for 40 points, beside the linear programme of chapter 06",
+)
+### END HIDDEN TESTS
+
+# %%
+pairing = checks.fallback(
+    pair_up,
+    ot.minibatch_coupling,
+    works=lambda f: (
+        torch.as_tensor(
+            f(torch.tensor([[0.0], [3.0], [1.0]]), torch.tensor([[3.0], [1.1], [0.1]]))
+        ).tolist()
+        == [2, 0, 1]
+    ),
+)
+
+# %% tags=["lab"]
+torch.manual_seed(SEED + 3)
+
+
+def paired(n: int, size: int = 64) -> tuple[Tensor, Tensor]:
+    """n pairs, married within batches of ``size``."""
+    x0, eps = random_pairs(n)
+    return x0, torch.cat([e[pairing(x, e)] for x, e in zip(x0.split(size), eps.split(size))])
+
+
+married = fit_plane(Field(), loss_of, paired, 1500, 3e-3)
+by_size = {}
+for size in (1, 4, 16, 64, 256):
+    a, b = paired(2048, size)
+    by_size[size] = (a - b).square().sum(1).mean().item()
+print(
+    "mean squared distance of a pair, by batch size:", {k: round(v, 3) for k, v in by_size.items()}
+)
+rows["pairs married in batches of 64"] = facts(married)
+plot.show(
+    plot.table(
+        {k: rows[k] for k in ("first flow", "reflowed once", "pairs married in batches of 64")},
+        first="roads",
+    )
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+x0, eps = draw_face(64, seed=31), torch.randn(64, 2, generator=core.generator(32))
+with torch.no_grad():
+    plot.show(
+        roads(
+            {
+                "a batch, as it came": torch.stack([eps, x0]),
+                "the same batch, married": torch.stack([eps[pairing(x0, eps)], x0]),
+                "flow of married pairs": walk_of(married, some, grid(64)),
+            },
+            "64 pairs",
+            "Three panels. Lines between 64 noises and 64 points of the face as they came cross everywhere; married by your function they are short and hardly cross; the roads of the flow trained on such pairs are nearly straight.",
+        )
+    )
+
+# %% [markdown]
+# On the plane it is a gift: nearly straight from the first training, no reflow, no walking. In many dimensions the gift is small: among 64 noises of
+# 768 numbers none is much nearer than the others, and the pairing must be solved for every batch. We measure that in section 10.
+#
+# ## 8 · At which times should one practise?
+#
+# A uniform $t$ is the obvious choice; most image models today take **logit-normal times**, $t=\operatorname{sigmoid}(z)$ with $z\sim N(0,1)$, which come more often in the middle.
+# *With a pencil:* $z=\operatorname{logit}t=\log\frac t{1-t}$ and $dz/dt=\frac1{t(1-t)}$, so
+#
+# $$\pi(t)=\frac1{\sqrt{2\pi}}\;\frac1{t(1-t)}\;e^{-\frac12\operatorname{logit}(t)^2}\qquad\text{in code}\qquad\texttt{t = torch.sigmoid(torch.randn(n))} \tag{15}$$
+#
+# The idea: at $t=1$ the answer is simply $\varepsilon-\mathbb E[x_0]$, near $t=0$ it is nearly $x-x_0$ magnified; what has to be *understood* lies between. The weight
+# changes no optimum, only where the effort goes. Same network, same number of steps, and the squared distance from the exact field at each time:
+
+
+# %% tags=["lab"]
+def excess(v: Callable) -> Tensor:
+    """Mean squared distance from the exact field at the times ``where``, on points of the lines there."""
+    exact = FACE.velocity(STRAIGHT)
+    x0, eps = draw_face(2000, seed=41), torch.randn(2000, 2, generator=core.generator(42))
+    at = [(t, (1 - t) * x0 + t * eps) for t in where.tolist()]
+    with torch.no_grad():
+        return torch.stack([(v(x, t) - exact(x, t)).square().sum(1).mean() for t, x in at])
+
+
+draws = torch.sigmoid(torch.randn(200_000, generator=core.generator(43)))
+share = torch.histc(draws, 20, 0, 1) / len(draws)
+edges = torch.linspace(0, 1, 2001)[1:-1]
+formula = torch.exp(-0.5 * edges.logit() ** 2) / (edges * (1 - edges) * math.sqrt(2 * math.pi))
+expected = torch.cat([formula, formula[-1:]]).reshape(20, -1).mean(1) / 20
+print(
+    f"largest difference between 20 bins of 200,000 draws and equation (15): {(share - expected).abs().max():.4f}"
+)
+
+excesses = {}
+for name, draw_times in {
+    "uniform times": torch.rand,
+    "logit-normal times": lambda n: torch.sigmoid(torch.randn(n)),
+}.items():
+    torch.manual_seed(SEED + 4)
+    practised = fit_plane(
+        Field(),
+        lambda m, x0, eps, t, d=draw_times: loss_of(m, x0, eps, d(len(t))),
+        random_pairs,
+        800,
+        3e-3,
+    )
+    excesses[name] = excess(practised)
+    print(
+        f"{name:20s} squared distance from the exact field {excesses[name].mean():.4f}, sliced W2 after 64 steps {distances(practised)[-1]:.3f} (floor {FLOOR.mean:.3f})"
+    )
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.curves(
+        {name: (where, e) for name, e in excesses.items()},
+        "t",
+        "squared error of the field",
+        title="Where the field is right, by how the times were drawn",
+        log="y",
+        height=2.5,
+    )
+)
+
+# %% [markdown]
+# Better in the middle, worse at the ends, as it was asked: no free lunch on the plane, where every time is easy. On pictures the middle matters more
+# [Esser et al. 2024], and the portraits below are trained so.
+#
+# ## 9 · Noise that repairs: the Langevin correction
+#
+# A walk without dice never forgets an error. Equation (5) says how to add dice for free: kicks of rate $g$ and the calm walk $-\frac12g^2\nabla\log p$ move a crowd *equally*.
+# So kicks together with the walk *up* the density, $+\frac12g^2\nabla\log p$, move it not at all. (That is Langevin dynamics, chapter 09.) Add the pair to any step, with any $g(t)\ge0$:
+#
+# $$x_s=x_t+(s-t)\,v+\underbrace{\tfrac12 g^2\,h\,\nabla\log p_t(x_t)}_{\text{back to where people are}}+\underbrace{g\sqrt h\;z}_{\text{kicks}},\qquad h=t-s,\; z\sim N(0,I) \tag{16}$$
+#
+# The densities $p_t$ stay the same; single travellers get lost and are led back. The score needs no second network: it is $-\hat\varepsilon/t$, and (12) gives
+#
+# $$\nabla\log p_t(x)=-\frac{x+(1-t)\,v(x,t)}{t} \tag{17}$$
+#
+# *Check with a pencil at* $t=1$: the score of $N(0,I)$ is $-x$. This family, ODE and all its SDEs from one velocity, is the *stochastic interpolant* of Albergo et al.; chapter 11 met it as the reverse SDE.
+
+# %% [markdown] exercise={"id": "stochastic_step", "difficulty": 4, "importance": 3, "minutes": 12}
+# ### Exercise · A step with dice
+#
+# One step of (16). `z` is the noise, handed in, so that your function is deterministic; `g` is a number. $0\le s<t\le1$.
+#
+# <details><summary>Hint: nan at t = 1</summary>
+#
+# Nothing in (17) is divided by $1-t$. In Lipman's time the same formula is; do not mix the two.
+# </details>
+# <details><summary>Hint: the cloud grows or shrinks</summary>
+#
+# The kicks have variance $g^2h$, so they are scaled by $g\sqrt h$. The score comes with $\frac12g^2h$, and with a plus: it points to where people are.
+# </details>
+
+
+# %% nbgrader={"grade_id": "stochastic_step", "solution": true} autograde={"library": ["genmodels.samplers.sde", "genmodels.samplers.langevin"]}
+def stochastic_step(
+    velocity: Callable[[Float[Tensor, "b *d"], float], Float[Tensor, "b *d"]],
+    x: Float[Tensor, "b *d"],
+    t: float,
+    s: float,
+    g: float,
+    z: Float[Tensor, "b *d"],
+) -> Float[Tensor, "b *d"]:
+    """From time t to the smaller time s: Euler's step, the score of equation (17), and kicks [equation 16]."""
+    # TODO      Euler's step plus the score term plus the kicks
+    # APPROACH  one call of the velocity gives both v and the score
+    # HINT      h = t - s; math.sqrt(h)
+    ### BEGIN SOLUTION
+    h, v = t - s, velocity(x, t)
+    score = -(x + (1 - t) * v) / t
+    return x - h * v + 0.5 * g**2 * h * score + g * math.sqrt(h) * z
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "stochastic_step_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def bump_parts(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
+    """Velocity and score when the data is N(0.7, 0.4^2): the score from the Gaussian's own formula."""
+    var = ((1 - t) * 0.4) ** 2 + t**2
+    return one_bump(x, t), -(x - (1 - t) * 0.7) / var
+
+
+def dice_mistakes(x, t, s, g, z) -> dict[str, Callable]:
+    """What other steps give."""
+    h, (v, score) = t - s, bump_parts(x, t)
+    step = lambda drift=1.0, c=0.5 * g**2, kick=g * math.sqrt(h), at=score: (
+        x - drift * h * v + c * h * at + kick * z
+    )
+    noise_hat = x + (1 - t) * v
+    return {
+        "the score has the wrong sign: it points to where people are": lambda: step(c=-0.5 * g**2),
+        "the 1/2 in front of g^2 is missing": lambda: step(c=g**2),
+        "the noise is scaled by h; kicks add up like the root of time": lambda: step(kick=g * h),
+        "the kicks are scaled by the square root of h, but not by g": lambda: step(
+            kick=math.sqrt(h)
+        ),
+        "the kicks have a root 2 too much: it belongs to Langevin's other convention": lambda: step(
+            kick=g * math.sqrt(2 * h)
+        ),
+        "g enters the score term squared": lambda: step(c=0.5 * g),
+        "the velocity has the wrong sign: s - t is negative": lambda: step(drift=-1.0),
+        "the score term is missing: kicks alone blow the crowd apart": lambda: step(c=0.0),
+        "the kicks are missing": lambda: step(kick=0.0),
+        "the score is -eps_hat / t, not / t^2": lambda: step(at=-noise_hat / t**2),
+        "the division by t is missing in the score": lambda: step(at=-noise_hat),
+        "this is Lipman's formula, whose time runs the other way: divided by 1 - t": lambda: step(
+            at=-noise_hat / (1 - t) if t < 1 else torch.full_like(x, math.nan)
+        ),
+        "eps_hat is x + (1 - t) v; the 1 - t is missing": lambda: step(at=-(x + v) / t),
+        "eps_hat is x + (1 - t) v; here the sign of v is reversed": lambda: step(
+            at=-(x - (1 - t) * v) / t
+        ),
+        "the score is taken from x0_hat instead of eps_hat": lambda: step(at=-(x - t * v) / t),
+        "the score is divided by s, the time of arrival": lambda: step(at=-noise_hat / s),
+    }
+
+
+# %% nbgrader={"grade_id": "stochastic_step_check", "grade": true, "points": 3}
+# Data N(0.7, 0.4^2) in 3 dimensions: velocity and score are known, and the score used here comes from the Gaussian
+# itself, not from the velocity.
+x, z = 0.5 + noise(5, 3, seed=SEED + 20), noise(5, 3, seed=SEED + 21)
+for t, s, g in ((0.6, 0.45, 1.3), (0.3, 0.05, 0.7)):
+    v, score = bump_parts(x, t)
+    got = stochastic_step(one_bump, x, t, s, g, z)
+    want = x - (t - s) * v + g**2 * (t - s) * score / 2 + g * (t - s) ** 0.5 * z
+    checks.close(got, want, f"stochastic_step with g = {g}", mistakes=dice_mistakes(x, t, s, g, z))
+print("With dice or without, the crowd is the same; the first traveller is at", got[0].tolist())
+### BEGIN HIDDEN TESTS
+v, score = bump_parts(x, 1.0)
+checks.close(
+    stochastic_step(one_bump, x, 1.0, 0.9, 2.0, z),
+    x - 0.1 * v - 0.2 * x + 2 * 0.1**0.5 * z,
+    "stochastic_step from t = 1, where the score is -x",
+    mistakes=dice_mistakes(x, 1.0, 0.9, 2.0, z),
+)
+checks.close(
+    stochastic_step(one_bump, x, 0.5, 0.2, 0.0, z),
+    x - 0.3 * one_bump(x, 0.5),
+    "stochastic_step without dice (g = 0), which is Euler's step",
+)
+stream, crowd_of = core.generator(SEED + 22), 4000
+people = torch.randn(crowd_of, 1, generator=stream, dtype=torch.float64)
+for k in range(200):
+    kick = torch.randn(crowd_of, 1, generator=stream, dtype=torch.float64)
+    people = stochastic_step(
+        one_bump, people, 1 - 0.7 * k / 200, 1 - 0.7 * (k + 1) / 200, 1.5, kick
+    )
+var = (0.7 * 0.4) ** 2 + 0.3**2
+checks.unbiased(people[:, 0], 0.7 * 0.7, "the mean of 4,000 travellers after 200 steps")
+insist(
+    abs(float(people.var()) / var - 1) < 0.15,
+    f"4,000 travellers after 200 steps with dice have variance {float(people.var()):.4f}; the density has {var:.4f}",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_dice(velocity, x, t, s, g, z):
+    """The library's reverse SDE, called like yours, with the given noise."""
+    denoise = lambda x, t: x - t * velocity(x, t)
+    calm = samplers.sde(denoise, schedule.rectified(), lambda t: g)
+    generator = core.generator(0)
+    drawn = torch.randn(x.shape, generator=core.generator(0), dtype=x.dtype)
+    moved = samplers.sde(denoise, schedule.rectified(), lambda t: g, generator=generator)(x, t, s)
+    return (moved if s > 0 and g > 0 else calm(x, t, s)) + (
+        g * math.sqrt(t - s) * (z - drawn) if s > 0 else 0
+    )
+
+
+dice = checks.fallback(
+    stochastic_step,
+    library_dice,
+    works=lambda f: (
+        (
+            f(one_bump, p := noise(3, 1, seed=1), 0.5, 0.4, 1.2, q := noise(3, 1, seed=2))
+            - library_dice(one_bump, p, 0.5, 0.4, 1.2, q)
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# **What the dice are good for.** Start the first flow from the *wrong* noise, of standard deviation 0.6 instead of 1. The calm walk carries the error to the end; the
+# dice forget it on the way. (Here $g^2=c\,t$, so that the kicks stop as the data comes near.) Too strong dice do harm: with 100 steps the kicks are too coarse.
+
+
+# %% tags=["lab"]
+@torch.no_grad()
+def with_dice(v: Callable, x: Tensor, c: float, steps: int = 100, seed: int = 3) -> Tensor:
+    """A walk of ``steps`` steps with g^2 = c t; the last one without kicks."""
+    stream, times = core.generator(seed), grid(steps)
+    for t, s in zip(times, times[1:]):
+        z = torch.randn(x.shape, generator=stream) * (s > 0)
+        x = dice(v, x, t, s, math.sqrt(c * t), z)
+    return x
+
+
+STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+repaired = {
+    f"started with std {std}": [distance(with_dice(first, std * fixed_noise, c)) for c in STRENGTHS]
+    for std in (0.6, 1.0)
+}
+print({name: [round(d, 3) for d in ds] for name, ds in repaired.items()}, f"floor {FLOOR.mean:.3f}")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.curves(
+        {name: (STRENGTHS, ds) for name, ds in repaired.items()},
+        "strength c of the dice",
+        "sliced W2 to the face",
+        title="100 steps with dice, from wrong and from right noise",
+        levels={"floor": FLOOR.mean},
+        markers=True,
+        height=2.6,
+    )
+)
+
+# %% [markdown]
+# ## 10 · Train it: portraits
+#
+# Now 768 numbers instead of 2: portraits of 16 x 16 pixels in colour. Not a line of yours changes. The network is the U-Net of chapter 09, told the
+# time; the loss is your `flow_loss`, at logit-normal times; the samples that grow below are drawn by your `euler_path`. The *Fréchet distance* compares
+# 300 samples with 300 test portraits in the features of our own small network (it is not the FID); two sets of 300 *real* portraits have the floor.
+
+# %% tags=["lab"]
+SIZES = {
+    "smoke": {"widths": (8, 16), "attention": ()},
+    "laptop": {"widths": (32, 64, 96)},
+    "gpu": {"widths": (128, 256, 256), "blocks": 2, "attention": (1, 2), "dropout": 0.1},
+}
+SETTINGS = {  # batch; steps of the training, of the reflow, of the distillation; walked pairs
+    "smoke": (12, 4, 3, 3, 24),
+    "laptop": (32, 1500, 400, 250, 2500),
+    "gpu": (512, 50_000, 10_000, 10_000, 50_000),
+}
+BATCH, TRAINING, REFLOWING, DISTILLING, WALKED = SETTINGS[PROFILE]
+torch.set_num_threads(CORES)
+portraits = data.portraits("train").x * 2 - 1
+real = data.portraits("test").x[: 40 if QUICK else 1000]
+SHOWN = 20 if QUICK else 300
+features = train.load_features()
+
+
+def at_time(net: nn.Module) -> Callable:
+    """A network that wants a time for each picture, as a field that takes one number."""
+    return lambda x, t: net(x, x.new_full((len(x),), t))
+
+
+@torch.no_grad()
+def paint(net: nn.Module, eps: Tensor, steps: int) -> Tensor:
+    """Portraits on [0, 1] from noise, by your walk."""
+    ends = [walk_of(at_time(net), part, grid(steps))[-1] for part in eps.split(100)]
+    return (torch.cat(ends) + 1) / 2
+
+
+def portrait_distance(x: Tensor) -> float:
+    """Fréchet distance to as many test portraits."""
+    return metrics.frechet(x, real[: len(x)], features=features).item()
+
+
+picture_noise = torch.randn(SHOWN, 3, 16, 16, generator=core.generator(51))
+PICTURE_FLOOR = metrics.floor(
+    functools.partial(metrics.frechet, features=features),
+    real,
+    size=SHOWN,
+    generator=core.generator(0),
+)
+print(
+    f"floor: {PICTURE_FLOOR.mean:.0f} +- {PICTURE_FLOOR.error:.0f} between two sets of {SHOWN} real portraits"
+)
+
+# %% tags=["lab", "train"]
+torch.manual_seed(SEED)
+net = UNet(3, **SIZES[PROFILE])
+canvas, growing, curve = display(display_id=True), {}, []
+
+
+def portrait_loss(net: nn.Module, x0: Tensor) -> Tensor:
+    """Your loss, at logit-normal times."""
+    return loss_of(
+        net, x0, torch.randn_like(x0), torch.sigmoid(torch.randn(len(x0), device=x0.device))
+    )
+
+
+def fit_portraits(
+    net: nn.Module, loss: Callable, tensors: Tensor | tuple, steps: int, lr: float, ema: float
+):
+    """The library's loop: a state after each update, with the running average of the weights."""
+    return train.train(
+        net,
+        loss,
+        train.minibatches(tensors, BATCH, seed=SEED),
+        steps=steps,
+        lr=lr,
+        schedule="cosine",
+        warmup=min(100, steps // 10),
+        clip=1000.0,
+        ema=ema,
+        precision="bf16-mixed" if PROFILE == "gpu" else "32-true",
+        seed=SEED,
+    )
+
+
+if TRAIN:
+    begin = time.perf_counter()
+    for state in fit_portraits(net, portrait_loss, portraits, TRAINING, 2e-3, 0.999):
+        curve.append(state.loss)
+        if state.step in (1, TRAINING // 15, TRAINING // 4, TRAINING):
+            growing[f"after {state.step} steps of training"] = paint(
+                state.ema(), picture_noise[:12], 20
+            )
+            if canvas:
+                canvas.update(
+                    plot.images(growing, "The flow's portraits while it learns", columns=12)
+                )
+    net = copy.deepcopy(state.ema()).cpu().eval()
+    print(
+        f"{TRAINING} steps of {BATCH} portraits in {time.perf_counter() - begin:.0f} s, loss {sum(curve[-50:]) / len(curve[-50:]) / 768:.3f} a number"
+    )
+else:
+    net = train.load_pretrained("rectified_flow").network.eval()
+    if canvas:
+        canvas.update(
+            plot.images(
+                paint(net, picture_noise[:12], 20), "The ready flow's portraits", columns=12
+            )
+        )
+
+# %% [markdown]
+# **How straight are portraits' roads, and does marrying help?** Mean squared distance of a pair, per number, as it comes and married in batches of 64; then the first flow's own pairs.
+
+# %% tags=["lab"]
+batch = portraits[torch.randperm(len(portraits), generator=core.generator(52))[:64]]
+other = torch.randn(64, 3, 16, 16, generator=core.generator(53))
+times = grid(20)
+with torch.no_grad():
+    states = walk_of(at_time(net), other, times)
+print(f"random pairs  {(batch - other).square().mean():.3f}")
+print(f"married pairs {(batch - other[pairing(batch, other)]).square().mean():.3f}")
+print(
+    f"walked pairs  {(states[0] - states[-1]).square().mean():.3f}, straightness {bend_of(states, times).mean() / 768:.4f} a number"
+)
+
+# %% [markdown]
+# Marrying gains a few per cent: in 768 dimensions all noises are about equally far away. Walking finds much nearer pairs, for the walk
+# knows all portraits, not 64 of them.
+#
+# ### Reflow and distillation of portraits, honestly short
+#
+# The steps of section 5 and 6, with a few thousand walked pairs and about half a minute of training. That is far less than the paper's: expect portraits
+# in one step, not perfect ones.
+
+
+# %% tags=["lab", "train"]
+def pair_loss(net: nn.Module, pair: tuple[Tensor, Tensor]) -> Tensor:
+    """Your loss on walked pairs, at all times alike."""
+    x0, eps = pair
+    return loss_of(net, x0, eps, torch.rand(len(x0), device=x0.device))
+
+
+def pair_loss_at_one(net: nn.Module, pair: tuple[Tensor, Tensor]) -> Tensor:
+    """Your loss on walked pairs at t = 1: distillation."""
+    x0, eps = pair
+    return loss_of(net, x0, eps, torch.ones(len(x0), device=x0.device))
+
+
+def retrained(source: nn.Module, loss: Callable, pairs: tuple, steps: int) -> nn.Module:
+    """A copy of the network, trained on pairs; the average of its weights."""
+    state = None
+    for state in fit_portraits(
+        copy.deepcopy(source).train().requires_grad_(), loss, pairs, steps, 1e-3, 0.99
+    ):
+        pass
+    return copy.deepcopy(state.ema()).cpu().eval()
+
+
+begin = time.perf_counter()
+painters = {"first flow": net}
+walk_from = torch.randn(WALKED if TRAIN else WALKED // 3, 3, 16, 16, generator=core.generator(54))
+walked_pairs = (paint(net, walk_from, 12) * 2 - 1, walk_from)
+if TRAIN:
+    painters["reflowed"] = retrained(net, pair_loss, walked_pairs, REFLOWING)
+painters["distilled"] = retrained(
+    net, pair_loss_at_one, walked_pairs, DISTILLING if TRAIN else DISTILLING // 2
+)
+print(f"{len(walk_from)} walks and the training on them: {time.perf_counter() - begin:.0f} s")
+
+# %% tags=["lab"]
+picture_steps = {"first flow": (1, 2, 4, 8, 20), "reflowed": (1, 2, 4, 8), "distilled": (1,)}
+frechet = {
+    name: {n: portrait_distance(paint(painter, picture_noise, n)) for n in picture_steps[name]}
+    for name, painter in painters.items()
+}
+rows = {
+    name: {f"{n} step{'s' * (n > 1)}": round(d) for n, d in ds.items()}
+    for name, ds in frechet.items()
+}
+plot.show(
+    plot.table(
+        rows,
+        first="portraits",
+        title=f"Fréchet distance of {SHOWN} portraits, floor {PICTURE_FLOOR.mean:.0f} ± {PICTURE_FLOOR.error:.0f}",
+    )
+)
+report.metric(
+    "portraits, 20 Euler steps",
+    frechet["first flow"][20],
+    "Fréchet distance",
+    floor=PICTURE_FLOOR.mean,
+)
+report.metric(
+    "portraits, 1 step of the first flow",
+    frechet["first flow"][1],
+    "Fréchet distance",
+    floor=PICTURE_FLOOR.mean,
+)
+if "reflowed" in painters:
+    report.metric(
+        "portraits, 1 step reflowed",
+        frechet["reflowed"][1],
+        "Fréchet distance",
+        floor=PICTURE_FLOOR.mean,
+    )
+report.metric(
+    "portraits, 1 step distilled",
+    frechet["distilled"][1],
+    "Fréchet distance",
+    floor=PICTURE_FLOOR.mean,
+)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+shown = [("first flow", 20), ("first flow", 1), ("reflowed", 1), ("reflowed", 4), ("distilled", 1)]
+blocks = {
+    f"{name}, {n} step{'s' * (n > 1)}": paint(painters[name], picture_noise[:12], n)
+    for name, n in shown
+    if name in painters
+}
+plot.show(
+    plot.images(
+        {**blocks, "data": real[:12]},
+        "The same twelve noises, by different roads",
+        columns=12,
+    ),
+    "Rows of twelve portraits of the same noises. Twenty steps of the first flow: clear portraits. One step of it: coloured noise over a vague head. "
+    "One step reflowed or distilled: the portraits of the first row again, a little blurred, with pale spots. Last row, real portraits.",
+)
+
+# %% [markdown]
+# Say plainly what one step looks like. For the *first flow*: coloured noise over the ghost of a head. It is the nose of the portraits: the network answers with something near the mean
+# portrait, and what it should subtract of the noise it does not hit exactly. *Reflowed* or *distilled*: the same people as after twenty steps (compare the columns), softer, with pale
+# spots and now and then a smeared hat or mouth. The distances say the same: far below the first flow's single step, and still well above its twenty steps, which are themselves above the
+# floor. One evaluation instead of twenty: that is the trade.
+#
+# ### Live: portraits
+
+
+# %% tags=["lab"]
+def portrait_walk(painter="first flow", steps=8, seed=0):
+    """Sixteen portraits on their way, by your walk."""
+    eps = torch.randn(16, 3, 16, 16, generator=core.generator(seed))
+    with torch.no_grad():
+        states = walk_of(at_time(painters[painter]), eps, grid(steps))
+    caption = f"{painter}: {steps} evaluation{'s' * (steps > 1)} of the network"
+    curves = {name: (list(ds), list(ds.values())) for name, ds in frechet.items() if len(ds) > 1}
+    return lab.Take(states, times=grid(steps), caption=caption, charts={"distance": curves})
+
+
+lab.play(
+    portrait_walk,
+    lab.Pictures(columns=8, zoom=5),
+    alt="Sixteen squares of noise become portraits as time runs from 1 to 0; the reflowed and the distilled network need a single step.",
+    charts=(lab.Chart("distance", x="Euler steps", y="Fréchet distance"),),
+    painter=list(painters),
+    steps=lab.pick([1, 2, 4, 8, 20], start=8),
+    seed=range(12),
+)
+
+# %% [markdown]
+# ## 11 · Break it
+#
+# Four bugs that people really make. **Predict** before you run the next cells: for each, is the *training loss* better, worse, or as it was? And what do you see after 64 steps, and after one?
+#
+# 1. the target is reversed, $x_0-\varepsilon$
+# 2. the network looks at $x_0$ instead of $x_t$
+# 3. when sampling, the network is told $1-t$
+# 4. in the reflow, the walked ends are shuffled before they are paired
+
+
+# %% tags=["lab"]
+def reversed_loss(v, x0, eps, t):
+    """Bug 1."""
+    return loss_of(lambda x, t: -v(x, t), x0, eps, t)
+
+
+def peeking_loss(v, x0, eps, t):
+    """Bug 2."""
+    return (v(x0, t) - (eps - x0)).square().sum(1)
+
+
+def shuffled(v: Callable) -> Callable:
+    """Bug 4: the pairs are torn apart."""
+    pairs = reflow(v)
+
+    def torn(n: int) -> tuple[Tensor, Tensor]:
+        x0, eps = pairs(n)
+        return x0[torch.randperm(n)], eps
+
+    return torn
+
+
+def told_wrong(v: Callable) -> Callable:
+    """Bug 3: the sampler's clock runs the other way."""
+    return lambda x, t: v(x, 1 - t)
+
+
+torch.manual_seed(SEED + 5)
+again = fit_plane(Field(), loss_of, random_pairs, 1000, 3e-3)
+broken = {  # field, the loss and the pairs it was trained with
+    "no bug": (again, loss_of, random_pairs),
+    "1  target reversed": (
+        fit_plane(Field(), reversed_loss, random_pairs, 1000, 3e-3),
+        reversed_loss,
+        random_pairs,
+    ),
+    "2  looks at x0": (
+        fit_plane(Field(), peeking_loss, random_pairs, 1000, 3e-3),
+        peeking_loss,
+        random_pairs,
+    ),
+    "3  told 1 - t": (told_wrong(again), lambda v, *args: loss_of(again, *args), random_pairs),
+    "4  reflow, shuffled": (
+        fit_plane(copy.deepcopy(again), loss_of, pairs := shuffled(again), 1000, 1e-3),
+        loss_of,
+        pairs,
+    ),
+}
+
+
+@torch.no_grad()
+def training_loss(bug: str) -> float:
+    """What the training reports."""
+    v, loss, pairs = broken[bug]
+    return loss(v, *pairs(4000), torch.rand(4000)).mean().item()
+
+
+reported = {bug: training_loss(bug) for bug in broken}
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def symptom(bug: str) -> plot.Picture:
+    """The reported loss, the roads, and samples after 64 steps and after one."""
+    v = broken[bug][0]
+    with torch.no_grad():
+        states = walk_of(v, fixed_noise, grid(64))
+        one = walk_of(v, fixed_noise, grid(1))[-1]
+    with style():
+        fig = picture(8, 2.6, f"{bug}: training loss {reported[bug]:.2f}")
+        panels = {
+            "roads": None,
+            f"64 steps, W2 {distance(states[-1]):.2f}": states[-1],
+            f"one step, W2 {distance(one):.2f}": one,
+        }
+        for ax, (name, points) in zip(fig.subplots(1, 3), panels.items()):
+            if points is None:
+                for k in range(80):
+                    ax.plot(*states[:, k].T, color=plot.GRADIENT, lw=0.6, alpha=0.7)
+            else:
+                ax.scatter(*points.T, s=2, color=plot.MODEL, alpha=0.6, lw=0)
+            ax.set(title=name, xlim=(-4, 4), ylim=(-4, 4), aspect="equal", xticks=(), yticks=())
+    fig.alt = f"{bug}: the training reports a loss of {reported[bug]:.2f}; roads, samples after 64 steps at a distance of {distance(states[-1]):.2f}, and after one step of {distance(one):.2f}."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=list(broken))
+
+# %% [markdown]
+# All five, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+for bug in broken:
+    plot.show(symptom(bug))
+
+# %% [markdown]
+# The loss is no witness. Reversed: the *same* loss as without a bug, and the crowd flies apart. Looking at $x_0$: a *better* loss, and no face at all. The clock: not even the training knows.
+# Shuffled: everything looks right except that nothing has become straighter, for these are random pairs again.
+#
+# So what is a witness? The continuity equation. A field is right **if and only if it carries the crowd**, (3), wherever we look:
+#
+# $$r(x)=\frac{\partial p_t}{\partial t}+\sum_i\frac{\partial (p_tv_i)}{\partial x_i}=0 \tag{18}$$
+#
+# Mind that it is *not* "equal to the field I know": add to $v$ any stirring $w$ with $\nabla\!\cdot(pw)=0$, and the crowd does not notice. (This freedom is what made the dice of section 9 possible.) Where the density is known, a test is a few lines.
+
+# %% [markdown] exercise={"id": "carries", "difficulty": 4, "importance": 5, "minutes": 18}
+# ### Exercise · The witness
+#
+# `density(x, t)` gives $p_t$ (b,), `velocity(x, t)` gives vectors (b, d), `t` is a number; you get values only, no gradients, so take central differences,
+# $f'(a)\approx\frac{f(a+h)-f(a-h)}{2h}$ with $h=10^{-3}$. Return `True` if at **all** the points `x` the residual (18) is at most 1 % of the largest $|\partial p/\partial t|$ among them, else `False`.
+# Your test is graded by what it says of right and of broken fields.
+#
+# <details><summary>Hint: the flux</summary>
+#
+# The derivative is of the *product* $p\,v_i$: move `x` by `h` in coordinate `i`, evaluate density and velocity *there*, multiply, and only then subtract.
+# </details>
+# <details><summary>Hint: every field passes</summary>
+#
+# Do you average the residual with its sign? Over all of space it always sums to 0, since nobody is born. Look at the largest absolute value.
+# </details>
+# <details><summary>Hint: a right field is rejected</summary>
+#
+# A tolerance of $10^{-9}$ is finer than central differences can be. And do not compare with a field of your own: another one may be as right.
+# </details>
+
+
+# %% nbgrader={"grade_id": "carries", "solution": true}
+def carries(
+    density: Callable[[Float[Tensor, "b d"], float], Float[Tensor, "b"]],
+    velocity: Callable[[Float[Tensor, "b d"], float], Float[Tensor, "b d"]],
+    x: Float[Tensor, "b d"],
+    t: float,
+) -> bool:
+    """Whether the field carries the density at time t: equation (18) at all points x, within 1 % of the largest |dp/dt|."""
+    # TODO      True for a field that moves the crowd as p_t moves, False for any other
+    # APPROACH  dp/dt; for each coordinate i the derivative of density * velocity[:, i]; the largest |sum|
+    # HINT      step = torch.zeros_like(x); step[:, i] = h
+    ### BEGIN SOLUTION
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        step = torch.zeros_like(x)
+        step[:, i] = h
+        ahead = density(x + step, t) * velocity(x + step, t)[:, i]
+        behind = density(x - step, t) * velocity(x - step, t)[:, i]
+        residual = residual + (ahead - behind) / (2 * h)
+    return bool(residual.abs().max() <= 0.01 * rate.abs().max())
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "carries_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+class World:
+    """A random mixture of 3 Gaussians in d dimensions on a path: its density, its exact field, and points to look at."""
+
+    def __init__(self, d: int, seed: int, path: schedule.Schedule | None = None):
+        weights = torch.tensor([0.5, 0.2, 0.3], dtype=torch.float64)
+        widths = torch.tensor([0.6, 0.8, 0.5], dtype=torch.float64)
+        self.mixture = toy.GaussianMixture(weights, 1.5 * noise(3, d, seed=seed), widths)
+        self.path = path or schedule.rectified()
+        self.exact, self.points = (
+            self.mixture.velocity(self.path),
+            1.2 * noise(40, d, seed=seed + 1),
+        )
+
+    def density(self, x: Tensor, t: float) -> Tensor:
+        """p_t(x)."""
+        p = self.path.at(torch.tensor(t, dtype=torch.float64))
+        return self.mixture.log_prob(x, p.alpha, p.sigma).exp()
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        """The exact field; a tensor for a time, so that the path remembers none of them."""
+        return self.exact(x, torch.tensor(t, dtype=torch.float64))
+
+    def score(self, x: Tensor, t: float) -> Tensor:
+        """grad log p_t."""
+        p = self.path.at(torch.tensor(t, dtype=torch.float64))
+        return self.mixture.score(x, p.alpha, p.sigma)
+
+    def stirring(self, x: Tensor, t: float) -> Tensor:
+        """A field along the lines of equal density in the first two coordinates: it moves nobody's density."""
+        s = self.score(x, t)
+        return torch.cat([-s[:, 1:2], s[:, :1], 0 * s[:, 2:]], 1)
+
+
+def fields(world: World) -> dict[str, Callable]:
+    """Right and broken fields of one world; the names say what they are."""
+    v, mean = world.velocity, world.mixture.weights @ world.mixture.means
+    last = lambda x: torch.eye(x.shape[1], dtype=x.dtype)[-1]
+    away = lambda x, t: (x - (1 - t) * mean) / t  # of the line to the mean alone
+
+    def bump(x: Tensor, t: float) -> Tensor:
+        """1 at the point where the density changes fastest, 0 at all others."""
+        rates = (
+            world.density(world.points, 0.99 * t) - world.density(world.points, 1.01 * t)
+        ).abs()
+        return torch.exp(-(x - world.points[rates.argmax()]).square().sum(1, keepdim=True) / 0.005)
+
+    return {
+        "the exact field": v,
+        "the exact field and a stirring that moves no density": lambda x, t: (
+            v(x, t) + 0.7 * world.stirring(x, t)
+        ),
+        "the exact field with an error of one in a million": lambda x, t: v(x, t) * (1 + 1e-6),
+        "its sign is reversed": lambda x, t: -v(x, t),
+        "its clock runs the other way": lambda x, t: v(x, 1 - t),
+        "the denoiser: it points to the data, but it is no velocity": lambda x, t: x - t * v(x, t),
+        "the score": world.score,
+        "nobody moves": lambda x, t: 0 * x,
+        "all lines are taken to come from the mean": away,
+        "a wind is added, the same everywhere": lambda x, t: v(x, t) + 0.3,
+        "3 % too fast": lambda x, t: 1.03 * v(x, t),
+        "right in all coordinates but the last": lambda x, t: v(x, t) * (1 - 0.5 * last(x)),
+        "right everywhere but at one point": lambda x, t: v(x, t) * (1 + 0.3 * bump(x, t)),
+        "the field of 2 % later": lambda x, t: v(x, t + 0.02),
+    }
+
+
+class Heat(World):
+    """The same data under the heat equation, x_t = x_0 + sqrt(t) eps: the field is minus half the score [equation 5]."""
+
+    def __init__(self, d: int, seed: int):
+        super().__init__(d, seed, schedule.Schedule("heat", torch.ones_like, torch.sqrt))
+
+    def velocity(self, x: Tensor, t: float) -> Tensor:
+        """-1/2 grad log p."""
+        return -0.5 * self.score(x, t)
+
+
+HINTS = {  # what a wrong verdict on this field tells
+    "the exact field and a stirring that moves no density": "only the continuity equation counts; another field may be as right as the one you expect",
+    "the exact field with an error of one in a million": "the tolerance is 1 % of the largest |dp/dt|, not finer",
+    "its sign is reversed": "look at every point, take the largest |residual|, and compare it with 1 % of the largest |dp/dt|",
+    "a wind is added, the same everywhere": "a wind has no divergence, yet it carries the density away: the derivative is of p * v, not of v",
+    "3 % too fast": "the tolerance is 1 % of the largest |dp/dt|, not coarser",
+    "right in all coordinates but the last": "sum over all d coordinates",
+    "right everywhere but at one point": "all points must agree: take the largest residual, not their mean",
+}
+
+
+def why_rejected(answer: Callable, world: World, t: float) -> str:
+    """Why the exact field may have been rejected, by what the answer says of two broken ones."""
+    says = lambda name: bool(answer(world.density, fields(world)[name], world.points, t))
+    if says("its sign is reversed"):
+        return "the residual's sign: dp/dt *plus* the divergence of p v"
+    if says("nobody moves"):
+        return "dp/dt is missing in the residual"
+    return "r is dp/dt plus the sum over all d coordinates of the derivative of the product p * v_i, and 1 % is allowed"
+
+
+def judge(answer: Callable, world: World, t: float, right: list[str], wrong: list[str]) -> None:
+    """Raise with the first wrong verdict."""
+    every = fields(world)
+    for name in [*right, *wrong]:
+        verdict = answer(world.density, every[name], world.points, t)
+        insist(
+            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+            f"carries must return True or False, not {type(verdict).__name__}",
+        )
+        if bool(verdict) != (name in right):
+            word, kind = (
+                ("rejects", "a right field") if name in right else ("accepts", "a broken field")
+            )
+            hint = why_rejected(answer, world, t) if name == "the exact field" else HINTS.get(name)
+            hint = f".\nLikely mistake: {hint}" if hint else ""
+            raise checks.CheckFailed(f"your test {word} {kind}: {name}{hint}")
+
+
+# %% nbgrader={"grade_id": "carries_check", "grade": true, "points": 4}
+# Mixtures of three Gaussians whose density and field are known exactly, in 2 dimensions. Your test meets right fields,
+# which it must accept (one of them stirs the crowd without moving it), and broken ones, which it must not.
+RIGHT = ["the exact field", "the exact field and a stirring that moves no density"]
+WRONG = [
+    "its sign is reversed",
+    "its clock runs the other way",
+    "nobody moves",
+    "the score",
+    "a wind is added, the same everywhere",
+]
+judge(carries, World(2, SEED + 80), 0.55, RIGHT, WRONG)
+print(f"{len(RIGHT)} right fields accepted, {len(WRONG)} broken ones caught.")
+### BEGIN HIDDEN TESTS
+judge(carries, World(2, 90), 0.5, ["the exact field"], ["right everywhere but at one point"])
+judge(carries, Heat(2, 91), 0.4, ["the exact field"], ["its sign is reversed", "nobody moves"])
+judge(
+    carries,
+    World(3, 84),
+    0.35,
+    [*RIGHT, "the exact field with an error of one in a million"],
+    [
+        "right everywhere but at one point",
+        "right in all coordinates but the last",
+        "3 % too fast",
+        "the denoiser: it points to the data, but it is no velocity",
+        "all lines are taken to come from the mean",
+        "the field of 2 % later",
+    ],
+)
+judge(
+    carries,
+    World(2, 88, schedule.cosine(0.0)),
+    0.6,
+    RIGHT,
+    ["3 % too fast", "its sign is reversed"],
+)
+judge(carries, World(1, 86), 0.7, ["the exact field"], ["its sign is reversed", "3 % too fast"])
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 12 · Your lines in the leaderboard
+#
+# One line a model; chapter 16 collects them all. Distance to the test portraits beside its floor, evaluations of the network, time for one portrait (in a batch of 16), parameters.
+
+
+# %% tags=["lab"]
+def milliseconds(net: nn.Module, steps: int) -> float:
+    """Time to draw one portrait, in a batch of 16; the best of three."""
+    seconds = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        paint(net, picture_noise[:16], steps)
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds) / min(16, SHOWN) * 1000
+
+
+board = {}
+for name, n in (
+    ("first flow", 20),
+    ("first flow", 4),
+    ("reflowed", 4),
+    ("reflowed", 1),
+    ("distilled", 1),
+):
+    if name in painters:
+        board[f"rectified flow, {name}, {n} step{'s' * (n > 1)}"] = {
+            "Fréchet distance": round(frechet[name][n]),
+            "floor": round(PICTURE_FLOOR.mean),
+            "evaluations": n,
+            "ms a portrait": milliseconds(painters[name], n),
+            "parameters": sum(p.numel() for p in painters[name].parameters()),
+        }
+for name, row in board.items():
+    report.metric(f"{name}, sampling", row["ms a portrait"], "ms a portrait")
+plot.show(
+    plot.table(
+        board, best={"Fréchet distance": "min", "evaluations": "min", "ms a portrait": "min"}
+    )
+)
+
+# %% [markdown]
+# **What you can now do.** Say where a crowd goes, in three ways; turn the regression on single lines into the field of all; know the value below which its loss cannot fall; recognise DDIM in Euler's step; measure how straight a road is and make it
+# straight; draw in one step; repair with dice; and tell a right field from a broken one with one equation.
+#
+# **What is still missing.** All of this lives on continuous numbers: a pixel can be moved a little. A *word* cannot. There is no straight line from one letter to another, no velocity and no score. What remains of this
+# chapter when the state space is a set of symbols? The continuity equation: people do not walk any more but *jump*, and what flows in must still equal what flows out. That is **discrete diffusion**, chapter 13.
