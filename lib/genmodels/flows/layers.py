@@ -219,8 +219,9 @@ class MaskedAutoregressive(Bijection):
         """All dimensions at once."""
         h = x
         for layer in self.hidden:
-            h = F.relu(layer(h))
-        y, log_slope = self.family.forward(x, self.output(h).unflatten(1, (self.family.size, self.d)).movedim(1, -1))
+            h = F.relu_(layer(h))
+        params = self.output(h).view(len(x), self.family.size, self.d).transpose(1, 2)
+        y, log_slope = self.family.forward(x, params)
         return y, log_slope.sum(1)
 
     def inverse(self, y: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
@@ -241,7 +242,7 @@ class MaskedAutoregressive(Bijection):
             below = known
             for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
                 fresh = slice(units[k].shape[1], self.free[k][i])
-                new = F.relu(F.linear(below, weight[fresh, : below.shape[1]], bias[fresh]))
+                new = F.relu_(F.linear(below, weight[fresh, : below.shape[1]], bias[fresh]))
                 units[k] = torch.cat([units[k], new], 1)
                 below = units[k]
         return known, total

@@ -44,14 +44,14 @@ class MaskedLinear(nn.Module):
 
     def masked_weight(self, which: int = 0) -> Float[Tensor, "out in"]:
         """The weight the layer really uses under mask ``which``."""
-        return self.weight * self.mask[which].to(self.weight.dtype)
+        return self.weight * self.mask[which]
 
     def forward(self, x: Float[Tensor, "*b in"], which: int = 0) -> Float[Tensor, "*b out"]:
         """Apply the layer under mask ``which``."""
         return F.linear(x, self.masked_weight(which), self.bias)
 
 
-def made_masks(ranks: Sequence[Int[Tensor, "n"]]) -> list[Bool[Tensor, "out in"]]:
+def made_masks(ranks: Sequence[Int[Tensor, "_"]]) -> list[Bool[Tensor, "_ _"]]:
     """Masks of an autoencoder that make its outputs autoregressive: one for each layer, the output layer's last.
 
     ``ranks[0]`` holds the position of every input in the order, ``ranks[1:]`` a number for each hidden unit: how late
