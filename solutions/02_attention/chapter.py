@@ -203,7 +203,8 @@ for e in (4, 64, 1024):
 #
 # <details><summary>Hint: I do not know how to begin</summary>
 #
-# `q @ k.mT` has shape (b, h, l, l): row $i$ holds the scores of query $i$ with all keys.
+# `q @ k.mT` has shape (b, h, l, l): row $i$ holds the scores of query $i$ with all keys. (`.mT` exchanges the last two
+# dimensions; `.T` would turn all four around.)
 # </details>
 # <details><summary>Hint: the rows of shares do not sum to 1</summary>
 #
@@ -215,9 +216,10 @@ for e in (4, 64, 1024):
 # A forbidden score must be $-\infty$, not 0: a score of 0 is a perfectly good score.
 # `scores.masked_fill(~allowed, -torch.inf)`.
 # </details>
-# <details><summary>Hint: <code>nan</code> in the first row</summary>
+# <details><summary>Hint: <code>nan</code> in the first row, or in the last</summary>
 #
-# Then position 0 may look at nothing. It may look at itself: `tril()`, not `tril(-1)`.
+# That position may look at nothing. In the first row: it may look at itself, `tril()`, not `tril(-1)`. In the last: the mask is
+# upside down; `masked_fill` fills where its mask is `True`.
 # </details>
 
 
@@ -278,6 +280,12 @@ def attention_mistakes(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Tensor]:
         @ v,
         "the scores are not divided by the root of the head's width e": masked(past, 1.0),
         "the scores are divided by e; divide by its root": masked(past, e),
+        "the scale is the root of the number of positions; it is that of the head's width e": masked(
+            past, math.sqrt(l)
+        ),
+        "the scale is the root of the values' width; it is that of the keys": masked(
+            past, math.sqrt(v.shape[-1])
+        ),
         "the scale is the root of h e, the width of the model; it is that of one head": masked(
             past, math.sqrt(e * q.shape[1])
         ),
@@ -575,7 +583,8 @@ check_bias(relative_bias, randn(2, 1, seed=SEED + 3), 1)
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows an answer: what the cells below use as long as yours is missing.
 def library_bias(table: Float[Tensor, "h n"], l: int) -> Float[Tensor, "h l l"]:
     """A bias for each distance, from a table with its last column repeated."""
     i = torch.arange(l)
@@ -667,6 +676,7 @@ LAYOUTS = {
     "interleaved": lambda e: (torch.arange(0, e, 2), torch.arange(1, e, 2)),
     "half-split": lambda e: (torch.arange(e // 2), torch.arange(e // 2, e)),
 }
+OTHER = {"interleaved": "half-split", "half-split": "interleaved"}
 
 
 def by_complex(x: Tensor, angle: Tensor, pairs: tuple[Tensor, Tensor]) -> Tensor:
@@ -692,30 +702,47 @@ def check_rotary(
     truths = {name: by_complex(x, m * theta, pairs(e)) for name, pairs in LAYOUTS.items()}
     layout = min(truths, key=lambda name: float((got - truths[name]).abs().sum().nan_to_num(1e9)))
 
-    def wrong(angle: Tensor) -> Tensor:
-        return by_complex(x, angle, LAYOUTS[layout](e))
-
-    first, second = LAYOUTS[layout](e)
-    mirrored = truths[layout].clone()
-    mirrored[..., second] *= -1
-    c = (m * theta).cos()
-    cosines = x.clone()
-    cosines[..., first], cosines[..., second] = x[..., first] * c, x[..., second] * c
-    swapped = {
-        f"the layouts are mixed: pairs are {name}, but the angles are laid out for the other": mix_layouts(
-            x, m, theta, name
-        )
-        for name in LAYOUTS
-    }
     mistakes = {
-        **swapped,
+        f"{sentence} ({name} pairs)": value
+        for name in (layout, *LAYOUTS)
+        for sentence, value in rotary_mistakes(x, m, theta, base, name).items()
+    }
+    checks.close(got, truths[layout], what, atol=1e-4, rtol=1e-4, mistakes=mistakes)
+
+
+def rotary_mistakes(
+    x: Tensor, m: Tensor, theta: Tensor, base: float, layout: str
+) -> dict[str, Tensor]:
+    """What common slips give in one of the two layouts."""
+    e, j = x.shape[-1], torch.arange(x.shape[-1] // 2).double()
+    first, second = LAYOUTS[layout](e)
+    wrong = lambda angle: by_complex(x, angle, (first, second))
+    right = wrong(m * theta)
+    c, s, a, b = (m * theta).cos(), (m * theta).sin(), x[..., first], x[..., second]
+
+    def placed(one: Tensor, other: Tensor) -> Tensor:
+        out = torch.empty_like(x)
+        out[..., first], out[..., second] = one, other
+        return out
+
+    moved = torch.empty_like(x)
+    for here, there in zip((first, second), LAYOUTS[OTHER[layout]](e)):
+        moved[..., there] = right[..., here]
+    return {
+        "the layouts are mixed: the pairs are of one, but the angles are laid out for the other": (
+            mix_layouts(x, m, theta, layout)
+        ),
+        "the layouts are mixed: the turned pairs are put back where the other layout has them": moved,
         "the positions start at 1; use them as they are given": wrong((m + 1) * theta),
         "`positions` is not used: the text need not begin at 0": wrong(
             torch.arange(len(m)).double()[:, None] * theta
         ),
         "the turn goes the other way: (a cos - b sin, a sin + b cos)": wrong(-m * theta),
-        "this mirrors instead of turning: position 0 must leave the vector alone": mirrored,
-        "the sines are missing: a turn mixes the two features of a pair": cosines,
+        "a sign is wrong: (a cos - b sin, a sin + b cos)": placed(a * c + b * s, a * s + b * c),
+        "this mirrors instead of turning: position 0 must leave the vector alone": placed(
+            right[..., first], -right[..., second]
+        ),
+        "the sines are missing: a turn mixes the two features of a pair": placed(a * c, b * c),
         "all pairs turn at the same speed": wrong(m.expand(-1, e // 2)),
         "the exponent is -2j/e for pair j = 0, 1, 2, ...; here it is -j/e": wrong(
             m * base ** (-j / e)
@@ -724,7 +751,6 @@ def check_rotary(
         "`base` is not used": wrong(m * 10_000.0 ** (-2 * j / e)),
         "the speeds are in reverse order": wrong(m * theta.flip(0)),
     }
-    checks.close(got, truths[layout], what, atol=1e-4, rtol=1e-4, mistakes=mistakes)
 
 
 def mix_layouts(x: Tensor, m: Tensor, theta: Tensor, pairs: str) -> Tensor:
@@ -1168,6 +1194,23 @@ def decode_mistakes(x: Tensor, w_qkv: Tensor, w_out: Tensor, heads: int) -> dict
         "every token was put at place 0; the new one stands at t, the number of tokens remembered": wrong(
             q_at=lambda i: 0, k_at=lambda i, j: 0
         ),
+        "the query is turned one place too far; the new token stands at t, the number of tokens remembered": wrong(
+            q_at=lambda i: i + 1
+        ),
+        "all keys are turned at every step; turn the new one only, the others have been turned when they were new": wrong(
+            k_at=lambda i, j: (i - j + 1) * j
+        ),
+        "the last matrix is not transposed: F.linear(mixed, w_out) is mixed @ w_out.T": lambda: (
+            by_pairs(x, w_qkv, w_out.T, heads)
+        ),
+        "queries, keys and values lie one after the other in w_qkv, each with all heads: reshape(b, 3, heads, 1, e)": lambda: (
+            by_pairs(
+                x,
+                w_qkv.reshape(heads, 3, -1, x.shape[-1]).transpose(0, 1).reshape(w_qkv.shape),
+                w_out,
+                heads,
+            )
+        ),
         "the query is not turned; turn q and k by the place of the new token": wrong(
             q_at=lambda i: 0
         ),
@@ -1231,7 +1274,8 @@ for i in (2, 3):  # two ways to go on from one memory
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows an answer: what the cells below use as long as yours is missing.
 def library_step(x, past, w_qkv, w_out, heads, turn):
     """Equation (10) by the library's fused attention."""
     b, d = x.shape
@@ -1366,6 +1410,12 @@ def knob_mistakes(
         "top_p is not used": lambda: right(p=None),
         "these are log-probabilities; the probabilities are asked": lambda: right().log(),
         "what is kept must be divided by its sum": lambda: p * (right() > 0),
+        "what is kept was divided by the sum of all rows; each row has its own": lambda: (
+            p * (right() > 0) / (p * (right() > 0)).sum()
+        ),
+        "what is cut got the logit 0, and so a share of e^0 = 1; it must be -inf": lambda: (
+            torch.where(right() > 0, logits / temperature, 0.0).softmax(-1)
+        ),
         "one symbol too many: top_k keeps k": lambda: right(k=k + 1),
         "one symbol too few: top_k keeps k": lambda: right(k=max(k - 1, 1)),
         "the k unlikeliest are kept: sort in descending order": lambda: cut(p, rank(-p) < k),
@@ -1420,7 +1470,8 @@ check_knobs(next_probs, 1000 * more, 1.0, top_k=6)
 ### END HIDDEN TESTS
 
 
-# %%
+# %% tags=["hide-input"]
+# Folded, since it shows an answer: what the cells below use as long as yours is missing.
 def library_probs(logits, temperature=1.0, top_k=None, top_p=None):
     """The library's knobs."""
     return text.restrict(logits, temperature=temperature, top_k=top_k, top_p=top_p).softmax(-1)
@@ -2034,7 +2085,17 @@ wrong = {
     "it looks only at the last two symbols": one_layer(v, l, SEED, past & ~past.tril(-2)),
     "it has no positions: a bag of symbols": one_layer(v, l, SEED, ordered=False),
 }
-give_verdicts(reads_in_order, right, wrong, v, l, {})
+give_verdicts(
+    reads_in_order,
+    right,
+    wrong,
+    v,
+    l,
+    {
+        "a Transformer with RoPE": ".\nLikely mistake: a change at j may move position j and all later ones; change a fresh copy of "
+        "the texts each time, and ask for a move in any of them, not in all"
+    },
+)
 print(f"{len(right)} right models accepted, {len(wrong)} broken ones caught.")
 ### BEGIN HIDDEN TESTS
 v, l = 4, 7

@@ -283,6 +283,22 @@ def turns_backwards(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() + b * angle.sin(), b * angle.cos() - a * angle.sin()], -1)
 
 
+@mutant("rotary", says="a sign is wrong")
+def both_plus(x, positions, base=10_000.0):
+    e = x.shape[-1]
+    angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * angle.cos() + b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
+@mutant("rotary", says="put back where the other layout has them")
+def neighbours_put_back_as_halves(x, positions, base=10_000.0):
+    e = x.shape[-1]
+    angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
+    a, b = x[..., ::2], x[..., 1::2]
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
 @mutant("rotary", says="this mirrors instead of turning")
 def mirrors(x, positions, base=10_000.0):
     e = x.shape[-1]
@@ -392,6 +408,54 @@ def never_advances(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
     here = torch.tensor([0])
+    q, k = turn(q, here), turn(k, here)
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    shares = (q @ k.mT / (d // heads) ** 0.5).softmax(-1)
+    return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
+
+
+@mutant("decode_step", says="one place too far")
+def query_at_the_next_place(x, past, w_qkv, w_out, heads, turn):
+    b, d = x.shape
+    q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
+    t = 0 if past is None else past[0].shape[2]
+    q, k = turn(q, torch.tensor([t + 1])), turn(k, torch.tensor([t]))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    shares = (q @ k.mT / (d // heads) ** 0.5).softmax(-1)
+    return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
+
+
+@mutant("decode_step", says="all keys are turned at every step")
+def turns_all_keys_by_their_places(x, past, w_qkv, w_out, heads, turn):
+    b, d = x.shape
+    q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
+    t = 0 if past is None else past[0].shape[2]
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    q, k = turn(q, torch.tensor([t])), turn(k, torch.arange(t + 1))
+    shares = (q @ k.mT / (d // heads) ** 0.5).softmax(-1)
+    return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
+
+
+@mutant("decode_step", says="the last matrix is not transposed")
+def last_matrix_not_transposed(x, past, w_qkv, w_out, heads, turn):
+    b, d = x.shape
+    q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
+    here = torch.tensor([0 if past is None else past[0].shape[2]])
+    q, k = turn(q, here), turn(k, here)
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    shares = (q @ k.mT / (d // heads) ** 0.5).softmax(-1)
+    return (shares @ v).reshape(b, d) @ w_out, (k, v)
+
+
+@mutant("decode_step", says="each with all heads")
+def heads_before_queries_and_keys(x, past, w_qkv, w_out, heads, turn):
+    b, d = x.shape
+    q, k, v = F.linear(x, w_qkv).reshape(b, heads, 3, 1, d // heads).unbind(2)
+    here = torch.tensor([0 if past is None else past[0].shape[2]])
     q, k = turn(q, here), turn(k, here)
     if past is not None:
         k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
@@ -578,6 +642,17 @@ def not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
     if top_p is not None:
         p = p * (p.cumsum(-1) - p < top_p)
     return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@mutant("next_probs", says="it must be -inf")
+def cut_logits_are_zero(logits, temperature=1.0, top_k=None, top_p=None):
+    l, order = (logits / temperature).sort(-1, descending=True)
+    if top_k is not None:
+        l = l * (torch.arange(l.shape[-1]) < top_k)
+    if top_p is not None:
+        p = l.softmax(-1)
+        l = l * (p.cumsum(-1) - p < top_p)
+    return torch.zeros_like(l).scatter(-1, order, l.softmax(-1))
 
 
 @mutant("next_probs", says="one symbol too many")
