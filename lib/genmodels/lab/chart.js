@@ -27,7 +27,8 @@ function gmLinearTicks(lo, hi, most) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((m) => m * power >= rough) * power;
   const ticks = [];
-  for (let k = Math.ceil(lo / step - 1e-9); k * step <= hi + 1e-9 * step; k++) ticks.push(Number((k * step).toPrecision(12)));
+  const slack = 1e-9; // so that an end which is a tick is one
+  for (let k = Math.ceil(lo / step - slack); k <= hi / step + slack; k++) ticks.push(Number((k * step).toPrecision(12)));
   return ticks;
 }
 
@@ -67,7 +68,7 @@ const GM_MARKS = [
   (x, y, r) => gmDraw("circle", { cx: x, cy: y, r }),
   (x, y, r) => gmDraw("rect", { x: x - r * 0.9, y: y - r * 0.9, width: 1.8 * r, height: 1.8 * r }),
   (x, y, r) => gmDraw("path", { d: `M${x},${y - 1.2 * r}l${1.15 * r},${2 * r}h${-2.3 * r}z` }),
-  (x, y, r) => gmDraw("path", { d: `M${x},${y - 1.3 * r}l${1.3 * r},${1.3 * r}l${-1.3 * r},${1.3 * r}l${-1.3 * r},${-1.3 * r}z` }),
+  (x, y, r) => gmDraw("path", { d: `M${x},${y - 1.3 * r}l${1.3 * r},${1.3 * r}l${-1.3 * r},${1.3 * r}L${x - 1.3 * r},${y}z` }),
 ];
 
 function gmChart(spec) {

@@ -199,13 +199,15 @@ const GM_VIEWS = {
             if (fresh && symbol) {
               context.fillStyle = colours.tint;
               context.fillRect(x, y + 1, cell, ROW - 2);
+              context.fillStyle = colours.model; // a line too: the tint alone is too pale for some
+              context.fillRect(x, y + ROW - 2, cell, 2);
             }
             if (!symbol) {
               context.fillStyle = colours.line;
               context.fillRect(x + 1, y + 3, cell - 2, ROW - 6);
             } else {
               const end = symbol === "\n";
-              context.fillStyle = end && !fresh ? colours.faint : fresh ? colours.model : colours.ink;
+              context.fillStyle = end && !fresh ? colours.faint : colours.ink;
               context.fillText(end ? "⏎" : symbol, x + cell / 2, y + ROW / 2);
             }
           }
