@@ -1,0 +1,2436 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 10 · DDIM and guidance
+#
+# ![Portraits by 1000 steps of DDPM and by 20 steps of DDIM from the same network; below, portraits that were asked for glasses and for a hat, at growing guidance.](../assets/10_ddim.png)
+#
+# Chapter 09 ended with a network that turns noise into portraits, and with a bill: a thousand calls of the
+# network for each picture. Must it be a thousand? We shall not touch the network. We shall only look again
+# at what it was trained for, and find that the chain of a thousand steps was never part of it.
+#
+# **The one idea.** Training sees one noisy picture at a time, never two in a row. So any process with the
+# same noisy pictures *at each single time* may use the same network: also one that takes 20 steps instead
+# of 1000, and also one that tosses no coin at all.
+#
+# | | |
+# |---|---|
+# | **You will build** | a sampler with a knob from DDPM to DDIM; interpolation, inversion and editing of portraits; guidance to glasses and hats |
+# | **Time** | about 2 hours: 45 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
+# | **You need** | chapter 09: the noising path, the posterior by Bayes, a denoiser |
+# | **Computing** | {{budget}} |
+#
+# <details><summary><b>Sources</b></summary>
+#
+# - DDIM: Song, Meng, Ermon, *Denoising diffusion implicit models*, ICLR 2021, [arXiv 2010.02502](https://arxiv.org/abs/2010.02502)
+# - DDPM: Ho, Jain, Abbeel, 2020, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239)
+# - Cosine path: Nichol, Dhariwal, 2021, [arXiv 2102.09672](https://arxiv.org/abs/2102.09672)
+# - The same process as an ODE: Song et al., *Score-based generative modeling through SDEs*, 2021, [arXiv 2011.13456](https://arxiv.org/abs/2011.13456)
+# - Classifier-free guidance: Ho, Salimans, 2022, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)
+# - Spherical interpolation: Shoemake, *Animating rotation with quaternion curves*, SIGGRAPH 1985
+# </details>
+
+# %% tags=["parameters"]
+PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (more portraits, smaller errors)
+TRAIN = True  # nothing is trained here; False measures the slowest samplers on fewer portraits
+
+# %% nbgrader={"grade_id": "setup", "locked": true}
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from genmodels import checks, core, samplers, schedule, toy
+from genmodels.diffusion import guided as library_guided
+
+SEED = 0
+torch.manual_seed(SEED)
+
+Path = Callable[[float], tuple[float, float]]  # a time to (alpha, sigma)
+
+
+def circle(t: float) -> tuple[float, float]:
+    """The simplest path that keeps the variance: alpha = cos(pi t / 2), sigma = sin(pi t / 2)."""
+    return math.cos(math.pi / 2 * t), math.sin(math.pi / 2 * t)
+
+
+def straight(t: float) -> tuple[float, float]:
+    """The straight path of chapter 12: alpha = 1 - t, sigma = t. Its variance is not 1."""
+    return 1 - t, t
+
+
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
+# %% tags=["lab"]
+import functools
+import time
+
+from genmodels import data, lab, metrics, plot, report, train
+from genmodels.plot.style import picture, style
+
+# %% [markdown]
+# ## 1 · Pretend you have read no paper: just skip steps
+#
+# The notation is that of chapters 09 to 12: time $t=0$ is data, $t=1$ is noise, and
+#
+# $$x_t=\alpha(t)\,x_0+\sigma(t)\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0,I) \tag{1}$$
+#
+# | symbol | meaning | in code | in the papers of DDPM and DDIM |
+# |---|---|---|---|
+# | $t$, $s$ | a time, and the next, less noisy one: $s<t$ | `t`, `s` | step $t$ of $T$, and $t-1$ or $\tau_{i-1}$ |
+# | $\alpha_t$ | how much signal is left | `alpha_t` | $\sqrt{\bar\alpha_t}$ (DDIM writes $\sqrt{\alpha_t}$) |
+# | $\sigma_t$ | how much noise there is | `sigma_t` | $\sqrt{1-\bar\alpha_t}$ |
+# | $\hat x_0(x_t,t)$ | the network's guess of the clean picture, $\mathbb E[x_0\mid x_t]$ if it is perfect | `denoise(x, t)` | $f_\theta$, "predicted $x_0$" |
+# | $\hat\varepsilon$ | the noise that goes with it, $(x_t-\alpha_t\hat x_0)/\sigma_t$ | `eps` | $\epsilon_\theta$ |
+# | $\eta$ | 1: DDPM, 0: DDIM | `eta` | $\eta$; their $\sigma_t(\eta)$ is our fresh noise |
+#
+# **What chapter 09 left open.** Its sampler goes through $t=1,\ \tfrac{999}{1000},\dots,0$. At each step it
+# draws from the posterior $q(x_s\mid x_t,x_0)$ with the network's guess in the place of $x_0$. Why not take
+# the same formula with bigger steps? Nothing in it asks for $t-s=\tfrac1{1000}$. Here are the ready weights
+# of chapter 09, sampled *ancestrally* (that is the name of its sampler) in 1000, 100, 20, 10 and 5 steps.
+
+# %% tags=["lab"]
+net = train.load_pretrained("ddpm").requires_grad_(False)  # guesses x_0; may be told attributes
+TOP = 0.999  # where sampling starts: at t = 1 exactly, alpha = 0 and nothing is left to guess from
+FEW = {"smoke": 2, "laptop": 10}.get(PROFILE, 10)
+
+
+def net_path(t: float) -> tuple[float, float]:
+    """The path on which the network was trained, as two numbers."""
+    p = net.schedule.at(t)
+    return p.alpha, p.sigma
+
+
+@torch.no_grad()
+def ancestral(count: int, steps: int, seed: int = SEED) -> Tensor:
+    """Portraits on [-1, 1] by chapter 09's sampler with so many equal steps."""
+    g = core.generator(seed)
+    x = torch.randn(count, 3, 16, 16, generator=g)
+    times = schedule.uniform_grid(net.schedule, steps, start=TOP)
+    return samplers.last(
+        samplers.sample(samplers.ddim(net, net.schedule, eta=1.0, generator=g), x, times)
+    )
+
+
+naive = {}
+for steps in (1000, 100, 20, 10, 5):
+    begin = time.perf_counter()
+    naive[f"{steps} steps"] = ancestral(FEW, 20 if PROFILE == "smoke" and steps > 20 else steps)
+    print(f"{steps:4d} steps: {(time.perf_counter() - begin) / FEW:6.3f} s a portrait")
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def rows_of(
+    rows: dict[str, Tensor], title: str = "", height: float = 0.72, alt: str = ""
+) -> plot.Picture:
+    """Labelled rows of portraits on [-1, 1]."""
+    with style():
+        fig = picture(8, 0.3 + height * len(rows), title)
+        for ax, (name, x) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
+            shown = torch.nn.functional.pad((x.float() + 1) / 2, (1, 1, 1, 1), value=1.0).clamp(
+                0, 1
+            )
+            ax.imshow(shown.permute(2, 0, 3, 1).flatten(1, 2).numpy())
+            ax.set(xticks=[], yticks=[])
+            ax.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+            ax.spines[:].set_visible(False)
+    fig.alt = alt or f"{title}: rows of {len(x)} portraits, {', '.join(rows)}."
+    return fig
+
+
+plot.show(
+    rows_of(
+        naive,
+        "The sampler of chapter 09 with fewer steps",
+        alt="Five rows of portraits by ancestral sampling. With 1000 and 100 steps they are faces; with 20, 10 and 5 steps "
+        "they lose their details and turn into the same smooth average.",
+    )
+)
+
+# %% [markdown]
+# With few steps the portraits lose eyes, mouth and contrast: they collapse towards one smooth average. **Why?**
+#
+# Look at one reverse step in one dimension, where everything is known. The data are two peaks. Given
+# $x_t$, the true $q(x_s\mid x_t)$ follows from Bayes' rule; the sampler draws from
+# $q(x_s\mid x_t,\hat x_0)$ instead, *one* Gaussian around *one* guess. Since $\hat x_0$ is an average over
+# all clean pictures that are still possible, it may lie where no picture is.
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+two = toy.GaussianMixture(
+    torch.tensor([0.4, 0.6]).double(),
+    torch.tensor([[-1.0], [1.0]]).double(),
+    torch.tensor([0.15, 0.15]).double(),
+)
+
+
+def reverse_step(t: float, s: float, x: float) -> tuple[Tensor, Tensor, Tensor, float]:
+    """A grid of x_s, the true density of x_s given x_t = x, that of an ancestral step, and half their L1 distance."""
+    (a, b), (c, d) = circle(t), circle(s)
+    grid = torch.linspace(-2.2, 2.2, 4001, dtype=torch.float64)
+    spread = b**2 - (a / c * d) ** 2  # variance of x_t given x_s
+    true = (two.log_prob(grid[:, None], c, d) - (x - a / c * grid) ** 2 / (2 * spread)).exp()
+    guess = two.denoise(torch.tensor([[x]]).double(), a, b).item()
+    tau2 = spread * d**2 / b**2
+    mean = c * guess + math.sqrt(max(d**2 - tau2, 0)) * (x - a * guess) / b
+    gauss = (-((grid - mean) ** 2) / (2 * tau2)).exp()
+    true, gauss = true / torch.trapezoid(true, grid), gauss / torch.trapezoid(gauss, grid)
+    return grid, true, gauss, float(torch.trapezoid((true - gauss).abs(), grid)) / 2
+
+
+with style():
+    fig = picture(8, 2.5, "One reverse step from $x_t=0.1$ at $t=0.7$")
+    gaps = []
+    for ax, steps in zip(fig.subplots(1, 3), (2, 10, 100)):
+        grid, true, gauss, gap = reverse_step(0.7, max(0.7 - 1 / steps, 0.0), 0.1)
+        gaps.append(gap)
+        ax.fill_between(grid, true, color=plot.EXACT, alpha=0.15, lw=0)
+        ax.plot(grid, true, color=plot.EXACT, lw=1.4, label="true $q(x_s|x_t)$")
+        ax.plot(grid, gauss, color=plot.MODEL, lw=1.8, label="ancestral step")
+        ax.set(
+            title=f"step 1/{steps}: off by {gap:.1%}",
+            xlabel="$x_s$",
+            yticks=[],
+            xlim=(-2.2, 2.2),
+            ylim=(0, None),
+        )
+    fig.axes[0].legend(loc="upper center", fontsize=8)
+    fig.axes[0].set_ylim(
+        0,
+        1.55
+        * float(
+            torch.stack([reverse_step(0.7, 0.2, 0.1)[1], reverse_step(0.7, 0.2, 0.1)[2]]).max()
+        ),
+    )
+fig.alt = (
+    "Three panels. For a large step the true conditional has two peaks and the ancestral step puts one Gaussian between "
+    f"them; the total variation distances are {', '.join(f'{gap:.0%}' for gap in gaps)} for steps of 1/2, 1/10 and 1/100."
+)
+plot.show(fig)
+
+# %% [markdown]
+# For a small step the truth *is* nearly a Gaussian, and ancestral sampling is right; for a large one it
+# puts its mass between the peaks, where no data are. **DDPM needs a thousand steps because each of them
+# pretends that a mixture is a Gaussian.** (There is no such harm in the guess itself: it is the best one.)
+#
+# ## 2 · Drop the chain, keep the marginals
+#
+# What did the network learn from? From pairs $(x_t, x_0)$ with *one* time each:
+#
+# $$L=\mathbb E_{t,x_0,\varepsilon}\;w(t)\,\bigl\|x_0-\hat x_0(x_t,t)\bigr\|^2,\qquad x_t=\alpha_t x_0+\sigma_t\varepsilon$$
+#
+# Only the marginals $q(x_t\mid x_0)=\mathcal N(\alpha_t x_0,\sigma_t^2)$ occur. How $x_t$ and $x_s$ hang
+# together, the Markov chain of chapter 09, does not. So let us ask for *every* way to go from $x_t$ to $x_s$
+# that keeps the marginals. Try the sum of what is known, what is kept and what is fresh:
+#
+# $$x_s=\alpha_s x_0+k\,\varepsilon+\tau\,z,\qquad \varepsilon=\frac{x_t-\alpha_t x_0}{\sigma_t},\quad z\sim\mathcal N(0,I)\ \text{new} \tag{2}$$
+#
+# *With a pencil:* given $x_0$, both $\varepsilon$ and $z$ are standard normal and independent, so
+# $x_s\mid x_0\sim\mathcal N(\alpha_s x_0,\;k^2+\tau^2)$. It is the right marginal exactly if
+#
+# $$k^2+\tau^2=\sigma_s^2 \tag{3}$$
+#
+# That is all. The noise of $x_s$ may be *old* or *fresh*, in any proportion: two legs of a right triangle
+# whose hypotenuse is $\sigma_s$. One free number $\tau$, for each step. (Then $x_t$ depends on $x_s$ *and*
+# $x_0$: the process is no Markov chain any more. Nobody minds.)
+#
+# **Where is DDPM?** It is the triangle that comes from the chain. *With a pencil:* in the chain
+# $x_t=\frac{\alpha_t}{\alpha_s}x_s+$ noise of variance
+# $\sigma_{t|s}^2=\sigma_t^2-\frac{\alpha_t^2}{\alpha_s^2}\sigma_s^2$; Bayes' rule adds precisions,
+# $\frac1{\tau^2}=\frac1{\sigma_s^2}+\frac{\alpha_t^2}{\alpha_s^2}\frac1{\sigma_{t|s}^2}$, and on one
+# denominator this is
+#
+# $$\tau_{\text{DDPM}}=\frac{\sigma_s}{\sigma_t}\sqrt{\sigma_t^2-\frac{\alpha_t^2}{\alpha_s^2}\sigma_s^2},\qquad
+# \tau=\eta\,\tau_{\text{DDPM}},\quad k=\sqrt{\sigma_s^2-\tau^2} \tag{4}$$
+#
+# $\eta=1$ is DDPM. $\eta=0$ tosses no coin: **DDIM**. All between are allowed.
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def triangle(eta: float = 0.5) -> plot.Picture:
+    """The noise of x_s as a right triangle, for a step from t = 0.6 to s = 0.4."""
+    (a, b), (c, d) = circle(0.6), circle(0.4)
+    tau = eta * d / b * math.sqrt(b**2 - (a / c * d) ** 2)
+    kept, angle = math.sqrt(d**2 - tau**2), torch.linspace(0, math.pi / 2, 100)
+    with style():
+        fig = picture(8, 2.9)
+        left, right = fig.subplots(1, 2, width_ratios=[1, 1.7])
+        left.plot(d * angle.cos(), d * angle.sin(), color=plot.EXACT, lw=1, ls=":")
+        left.plot([0, kept], [0, 0], color=plot.DATA, lw=4, solid_capstyle="butt")
+        left.plot([kept, kept], [0, tau], color=plot.MODEL, lw=4, solid_capstyle="butt")
+        left.plot([0, kept], [0, tau], color=plot.EXACT, lw=1.6)
+        left.text(kept / 2, -0.03, "old noise $k$", color=plot.DATA, ha="center", va="top")
+        left.text(kept + 0.02, tau / 2, "fresh $\\tau$", color=plot.MODEL, va="center")
+        left.text(kept / 2 - 0.03, tau / 2 + 0.03, "$\\sigma_s$", ha="right")
+        for mark, name in ((0.0, "DDIM"), (1.0, "DDPM")):
+            y = mark * d / b * math.sqrt(b**2 - (a / c * d) ** 2)
+            left.plot(math.sqrt(d**2 - y**2), y, "o", color=plot.EXACT, ms=4)
+            left.text(math.sqrt(d**2 - y**2) + 0.025, y + 0.02, name, fontsize=8)
+        left.set(
+            xlim=(-0.02, 0.85),
+            ylim=(-0.13, 0.68),
+            aspect="equal",
+            xticks=[],
+            yticks=[],
+            title=f"eta = {eta:g}",
+        )
+        left.spines[:].set_visible(False)
+        g = core.generator(SEED)
+        x0 = torch.where(torch.rand(400, generator=g) < 0.5, -1.0, 1.0)
+        eps, z = torch.randn(2, 400, generator=g)
+        right.scatter(
+            a * x0 + b * eps, c * x0 + kept * eps + tau * z, s=7, color=plot.MODEL, alpha=0.6, lw=0
+        )
+        right.set(
+            xlabel="$x_t$ at $t=0.6$", ylabel="$x_s$ at $s=0.4$", xlim=(-2.7, 2.7), ylim=(-2.7, 2.7)
+        )
+        right.set_title("the pairs differ, the histogram on each axis does not")
+    fig.alt = f"A right triangle with hypotenuse sigma_s, legs old noise {kept:.2f} and fresh noise {tau:.2f}; beside it 400 pairs (x_t, x_s)."
+    return fig
+
+
+lab.scrub(triangle, fps=4, eta=[0.0, 0.25, 0.5, 0.75, 1.0])
+
+# %% [markdown] exercise={"id": "split_noise", "difficulty": 2, "importance": 5, "minutes": 10}
+# ### Exercise · Old noise and fresh noise
+#
+# Two numbers for one step: how much of the noise in $x_s$ is kept, and how much is fresh, equations (3) and
+# (4). Use no property of the path, such as $\alpha^2+\sigma^2=1$: the formula holds on every one.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# `left = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2` is what stands under the root of (4).
+# </details>
+# <details><summary>Hint: <code>math domain error</code></summary>
+#
+# In exact arithmetic both radicands are at least 0; on a computer they may come out as $-10^{-17}$. Take
+# `max(..., 0.0)` before the root.
+# </details>
+# <details><summary>Hint: it is right for eta = 1 and wrong for 0.5</summary>
+#
+# $\eta$ multiplies $\tau$, not $\tau^2$; and $k$ must know the $\tau$ that is really used.
+# </details>
+
+
+# %% nbgrader={"grade_id": "split_noise", "solution": true} autograde={"library": ["genmodels.samplers.ddim_coefficients"]}
+def split_noise(
+    alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float
+) -> tuple[float, float]:
+    """(k, tau): the share of old and of fresh noise in x_s [Song et al. 2021, eq. 12 and 16; (3), (4) here]."""
+    # TODO      the two legs of the triangle
+    # APPROACH  tau of DDPM from (4), times eta; then k from (3)
+    # HINT      math.sqrt(max(..., 0.0))
+    ### BEGIN SOLUTION
+    left = sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2
+    tau = eta * sigma_s / sigma_t * math.sqrt(max(left, 0.0))
+    return math.sqrt(max(sigma_s**2 - tau**2, 0.0)), tau
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "split_noise_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def bayes_std(alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float) -> float:
+    """Standard deviation of x_s given x_t and x_0, from the joint covariance of the chain by conditioning."""
+    ratio = alpha_t / alpha_s
+    covariance = torch.tensor(
+        [[sigma_s**2, ratio * sigma_s**2], [ratio * sigma_s**2, sigma_t**2]], dtype=torch.float64
+    )
+    return float((covariance[0, 0] - covariance[0, 1] ** 2 / covariance[1, 1]).clamp_min(0).sqrt())
+
+
+def split_mistakes(
+    alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float
+) -> dict:
+    """What comes out when something is forgotten."""
+    ddpm = bayes_std(alpha_t, sigma_t, alpha_s, sigma_s)
+    ratio = alpha_t / alpha_s
+    forward = math.sqrt(max(sigma_t**2 - (ratio * sigma_s) ** 2, 0))
+
+    def legs(tau: float) -> Tensor:
+        return torch.tensor([math.sqrt(max(sigma_s**2 - tau**2, 0)), tau], dtype=torch.float64)
+
+    return {
+        "the root is missing: (4) is a standard deviation, not a variance": legs(eta * ddpm**2),
+        "eta multiplies tau, not tau^2": legs(math.sqrt(eta) * ddpm),
+        "this is the noise that the *chain adds* from s to t, sigma_t|s; tau is smaller by sigma_s / sigma_t": legs(
+            eta * forward
+        ),
+        "the ratio is inverted: sigma_s / sigma_t stands before the root": legs(
+            eta * forward * sigma_t / max(sigma_s, 1e-9)
+        ),
+        "k must make room for the fresh noise: k^2 + tau^2 = sigma_s^2": torch.tensor(
+            [sigma_s, eta * ddpm], dtype=torch.float64
+        ),
+        "the noises are independent, so their *squares* add up to sigma_s^2": torch.tensor(
+            [sigma_s - eta * ddpm, eta * ddpm], dtype=torch.float64
+        ),
+        "k is that of eta = 1; it must fit the tau that is used": torch.tensor(
+            [float(legs(ddpm)[0]), eta * ddpm], dtype=torch.float64
+        ),
+        "the two legs are exchanged: (k, tau), old noise first": legs(eta * ddpm).flip(0),
+        "alpha_t / alpha_s must be squared with sigma_s": legs(
+            eta * sigma_s / sigma_t * math.sqrt(max(sigma_t**2 - ratio * sigma_s**2, 0))
+        ),
+        "this holds only where alpha^2 + sigma^2 = 1": legs(
+            eta * sigma_s / sigma_t * math.sqrt(max(1 - ratio**2, 0))
+        ),
+    }
+
+
+def check_split(answer: Callable, path: Path, t: float, s: float, eta: float) -> None:
+    """One step against Bayes' rule, the sum of squares first."""
+    step = (*path(t), *path(s))
+    what = "split_noise({:.3f}, {:.3f}, {:.3f}, {:.3f}, eta={:g})".format(*step, eta)
+    got = answer(*step, eta)
+    insist(
+        isinstance(got, tuple | list) and len(got) == 2, f"{what} must return two numbers, (k, tau)"
+    )
+    tau = eta * bayes_std(*step)
+    want = torch.tensor([math.sqrt(max(step[3] ** 2 - tau**2, 0)), tau], dtype=torch.float64)
+    checks.close(
+        torch.stack([torch.as_tensor(v, dtype=torch.float64) for v in got]),
+        want,
+        what,
+        atol=1e-7,
+        mistakes=split_mistakes(*step, eta),
+    )
+
+
+# %% nbgrader={"grade_id": "split_noise_check", "grade": true, "points": 3}
+# The truth for eta = 1 comes from the covariance of (x_s, x_t) in the chain, by conditioning; other
+# eta scale it, and Pythagoras gives the rest. Two paths, large and small steps.
+for path, t, s in [(circle, 0.9, 0.3), (circle, 0.52, 0.5), (straight, 0.8, 0.35)]:
+    for eta in (1.0, 0.0, 0.3):
+        check_split(split_noise, path, t, s, eta)
+print(
+    "Old and fresh noise make up the noise of x_s, for every eta; eta = 1 is the posterior of the chain."
+)
+### BEGIN HIDDEN TESTS
+for eta in (0.0, 0.6, 1.0):
+    check_split(split_noise, circle, 0.4, 0.0, eta)  # the last step: no noise of any kind
+    check_split(split_noise, lambda t: (1.0, 80 * t), 0.7, 0.2, eta)  # a path whose alpha stays 1
+    for noise in (
+        (0.83, 0.45),
+        (0.35, 0.22),
+        (0.78, 0.8),
+    ):  # alpha_t = 0: nothing is kept, but rounding gives a root of -1e-17
+        check_split(
+            split_noise,
+            lambda t, noise=noise: (0.0, noise[0]) if t == 1 else (0.5, noise[1]),
+            1,
+            0.5,
+            eta,
+        )
+    check_split(split_noise, straight, 0.5, 0.5 - 1e-6, eta)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 3 · The whole family in one loop
+#
+# In (2) put the network's guess for $x_0$ and the noise that goes with it, and you have a sampler:
+#
+# $$\hat x_0=\texttt{denoise}(x_t,t),\qquad \hat\varepsilon=\frac{x_t-\alpha_t\hat x_0}{\sigma_t},\qquad
+# x_s=\alpha_s\hat x_0+k\,\hat\varepsilon+\tau z \tag{5}$$
+#
+# Guess the clean picture; ask what noise is then in $x_t$; build the picture of time $s$ from both. Note
+# that $\hat\varepsilon$ must be computed from the *same* $\hat x_0$ that is used beside it. Only then
+# does $\alpha_t\hat x_0+\sigma_t\hat\varepsilon$ give $x_t$ back.
+
+# %% [markdown] exercise={"id": "generate", "difficulty": 3, "importance": 5, "minutes": 15}
+# ### Exercise · Noise becomes data, for every eta
+#
+# `denoise(x, t)` returns the guess $\hat x_0$, of the shape of `x`; `path(t)` returns `(alpha, sigma)`; the
+# `times` go down, from noise to data. Return the list of the states *after* each step, so that
+# `generate(...)[-1]` is the sample. This loop drives all labs of this chapter.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# `for t, s in pairwise(times):` walks down the grid. In the body: `path(t)`, `path(s)`, your two legs
+# `split(...)`, then the three lines of (5).
+# </details>
+# <details><summary>Hint: at eta = 0 the result depends on the seed</summary>
+#
+# The fresh noise has size `tau`, which is 0 then. Did you add noise of another size?
+# </details>
+# <details><summary>Hint: the samples come out too narrow, or too wide</summary>
+#
+# Is $\hat\varepsilon$ divided by $\sigma_t$ (not $\sigma_s$)? Is the network asked about time $t$, where
+# $x$ is *now*, and not about the index of the loop?
+# </details>
+
+
+# %% nbgrader={"grade_id": "generate_split", "locked": true}
+def library_split(
+    alpha_t: float, sigma_t: float, alpha_s: float, sigma_s: float, eta: float
+) -> tuple[float, float]:
+    """The library's coefficients of x_t, x_0 and z as the two legs."""
+    c_x, _, tau = samplers.ddim_coefficients(
+        schedule.Point(alpha_t, sigma_t, tuple), schedule.Point(alpha_s, sigma_s, tuple), eta
+    )
+    return c_x * sigma_t, tau
+
+
+split = checks.fallback(
+    split_noise,
+    library_split,
+    works=lambda f: abs(sum(v * v for v in f(0.6, 0.8, 0.8, 0.6, 0.5)) - 0.36) < 1e-9,
+)
+
+
+# %% nbgrader={"grade_id": "generate", "solution": true} autograde={"library": ["genmodels.samplers.ddim", "genmodels.samplers.sample", "genmodels.samplers.ddim_coefficients"]}
+def generate(
+    denoise: Callable[[Float[Tensor, "b *d"], float], Float[Tensor, "b *d"]],
+    path: Path,
+    x: Float[Tensor, "b *d"],
+    times: list[float],
+    eta: float,
+    generator: torch.Generator | None = None,
+) -> list[Float[Tensor, "b *d"]]:
+    """The states after each step from x at times[0] down to times[-1] [equation 5].
+
+    All fresh noise comes from ``generator``; it has the dtype of x.
+    """
+    # TODO      walk down the times; len(times) - 1 steps, one call of `denoise` each
+    # APPROACH  guess x0; the noise that goes with it; then alpha_s x0 + k eps + tau z
+    # HINT      torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    ### BEGIN SOLUTION
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        kept, fresh = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + kept * eps
+        if fresh > 0:
+            x = x + fresh * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "generate_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+mixture = toy.GaussianMixture(
+    torch.tensor([0.25, 0.2, 0.35, 0.2]).double(),
+    torch.tensor([[-1.6, 0.9], [1.5, 1.3], [0.2, -1.4], [2.1, -1.0]]).double(),
+    torch.tensor(
+        [
+            [[0.06, 0.04], [0.04, 0.09]],
+            [[0.03, 0], [0, 0.10]],
+            [[0.16, -0.03], [-0.03, 0.02]],
+            [[0.02, 0], [0, 0.02]],
+        ]
+    ).double(),
+)
+
+
+def perfect(target: toy.GaussianMixture, path: Path) -> Callable[[Tensor, float], Tensor]:
+    """The perfect network for these data on this path: the exact E[x_0 | x_t]."""
+    return lambda x, t: target.denoise(x, *path(t))
+
+
+def recursion(
+    mean: float, var: float, path: Path, times: list[float], eta: float
+) -> list[tuple[float, float]]:
+    """Mean and variance after each step for data N(mean, var) and the perfect network, equation (6)."""
+    alpha, sigma = path(times[0])
+    m, v, out = 0.0, 1.0, []
+    for t, s in pairwise(times):
+        (alpha, sigma), (alpha_s, sigma_s) = path(t), path(s)
+        kept, fresh = library_split(alpha, sigma, alpha_s, sigma_s, eta)
+        gain = alpha * var / (alpha**2 * var + sigma**2)
+        slope = alpha_s * gain + kept * (1 - alpha * gain) / sigma
+        offset = (alpha_s - kept * alpha / sigma) * (1 - alpha * gain) * mean
+        m, v = slope * m + offset, slope**2 * v + fresh**2
+        out.append((m, v))
+    return out
+
+
+def slipped(
+    denoise: Callable, path: Path, x: Tensor, times: list[float], slip: str
+) -> list[Tensor]:
+    """The states at eta = 0 with one slip."""
+    states, first = [], None
+    for i, (t, s) in enumerate(pairwise(times)):
+        (a, b), (c, d) = path(t), path(s)
+        x0 = denoise(x, {"asks s": max(s, 1e-3), "asks index": float(i) / len(times)}.get(slip, t))
+        eps = (x - a * x0) / (max(d, 1e-3) if slip == "over sigma_s" else b)
+        if slip == "alpha left out":
+            eps = (x - x0) / b
+        first = eps if first is None else first
+        if slip == "eps kept":
+            eps = first
+        x = (a if slip == "alpha_t" else c) * x0 + (b if slip == "sigma_t" else d) * eps
+        states.append(x)
+    return states
+
+
+SLIPS = {
+    "asks s": "the network is asked about s; x is at time t, so ask denoise(x, t)",
+    "asks index": "the network is asked about the index of the loop, not about the time t",
+    "alpha left out": "the signal must be taken out in full: eps = (x - alpha_t x0) / sigma_t",
+    "eps kept": "eps must be computed anew at each step, from the same guess that is used beside it",
+    "alpha_t": "the clean picture comes back with alpha_s, not alpha_t",
+    "sigma_t": "the noise that is kept is that of time s: k, at most sigma_s",
+    "over sigma_s": "the noise in x_t has size sigma_t: divide by sigma_t, not by sigma_s",
+}
+
+
+def check_paths(
+    answer: Callable, path: Path, times: list[float], seed: int, eta_seeded: bool = True
+) -> None:
+    """At eta = 0: every state, the calls of the network, and no influence of the seed."""
+    x, asked = torch.randn(5, 2, generator=core.generator(seed), dtype=torch.float64), []
+    exact = perfect(mixture, path)
+
+    def network(x: Tensor, t: float) -> Tensor:
+        asked.append(float(t))
+        return exact(x, min(max(float(t), 1e-6), 1.0))
+
+    states = answer(network, path, x, times, 0.0, core.generator(seed))
+    steps = len(times) - 1
+    insist(
+        isinstance(states, list | tuple) and len(states) == steps,
+        f"generate with {len(times)} times must return a list of {steps} states, one after each step",
+    )
+    want = slipped(exact, path, x, times, "")
+    checks.close(
+        torch.stack(list(states)),
+        torch.stack(want),
+        f"the {steps} states at eta = 0",
+        mistakes={
+            why: lambda slip=slip: torch.stack(slipped(exact, path, x, times, slip))
+            for slip, why in SLIPS.items()
+        },
+    )
+    insist(
+        len(asked) == steps,
+        f"the network was called {len(asked)} times for {steps} steps; once a step is enough",
+    )
+    again = answer(exact, path, x, times, 0.0, core.generator(seed + 1))
+    insist(
+        torch.equal(again[-1], states[-1]),
+        "at eta = 0 the result must not depend on the seed: the fresh noise has size 0",
+    )
+
+
+def check_moments(
+    answer: Callable, path: Path, times: list[float], eta: float, seed: int, n: int = 20_000
+) -> None:
+    """Mean and variance after each step, for data N(0.7, 0.3^2), against the recursion."""
+    target = toy.GaussianMixture(
+        torch.ones(1).double(), torch.tensor([[0.7]]).double(), torch.tensor([0.3]).double()
+    )
+    x = torch.randn(n, 1, generator=core.generator(seed), dtype=torch.float64)
+    states = answer(perfect(target, path), path, x, times, eta, core.generator(seed + 1))
+    for k, (state, (mean, var)) in enumerate(zip(states, recursion(0.7, 0.09, path, times, eta))):
+        what = f"after step {k + 1} of {len(times) - 1} (eta = {eta:g})"
+        checks.unbiased(state[:, 0], mean, f"the mean {what}", sigmas=6)
+        checks.unbiased(
+            (state[:, 0] - mean) ** 2,
+            var,
+            f"the variance {what}",
+            sigmas=6,
+            mistakes=variances(path, times, eta, k),
+        )
+
+
+def variances(path: Path, times: list[float], eta: float, k: int) -> dict[str, float]:
+    """The variance after step k + 1 when the fresh noise is wrong."""
+    wrong = {
+        "there is no fresh noise: this is DDIM for every eta": recursion(
+            0.7, 0.09, path, times, 0.0
+        )[k][1],
+        "eta is not used: this is DDPM for every eta": recursion(0.7, 0.09, path, times, 1.0)[k][1],
+    }
+    v = {"big": 1.0, "unit": 1.0, "shared": 1.0, "all kept": 1.0}
+    for t, s in list(pairwise(times))[: k + 1]:
+        (a, b), (c, d) = path(t), path(s)
+        kept, fresh = library_split(a, b, c, d, eta)
+        gain = a * 0.09 / (a**2 * 0.09 + b**2)
+        slope = c * gain + kept * (1 - a * gain) / b
+        v["big"] = slope**2 * v["big"] + fresh
+        v["unit"] = slope**2 * v["unit"] + 1
+        v["shared"] = slope**2 * v["shared"]
+        v["all kept"] = (c * gain + d * (1 - a * gain) / b) ** 2 * v["all kept"] + fresh**2
+    return wrong | {
+        "tau is a standard deviation: multiply z by tau, not by its root": v["big"],
+        "the fresh noise has size 1; its size is tau": v["unit"],
+        "all samples get the same fresh noise: draw z with the shape of x": v["shared"],
+        "the old noise is not reduced: with fresh noise in, only k of it may stay": v["all kept"],
+    }
+
+
+# %% nbgrader={"grade_id": "generate_check", "grade": true, "points": 4}
+# eta = 0 first: every state for a mixture of four Gaussians and its perfect network, on two paths.
+# Then eta = 1 and 0.5 for Gaussian data: mean and variance after *each* step must be those of the
+# closed-form recursion, equation (6) below; 20,000 samples, 6 standard errors.
+check_paths(generate, circle, [0.95, 0.7, 0.42, 0.2, 0.0], SEED + 1)
+check_paths(generate, straight, [0.99, 0.6, 0.5, 0.1], SEED + 2)
+for eta in (1.0, 0.5):
+    check_moments(generate, circle, [0.999, 0.8, 0.55, 0.3, 0.0], eta, SEED + 3)
+print("One loop, every eta: the states are right at 0, mean and variance are right at 0.5 and 1.")
+### BEGIN HIDDEN TESTS
+check_moments(generate, straight, [0.99, 0.75, 0.5, 0.3, 0.2, 0.05], 0.8, SEED + 5)
+check_moments(generate, circle, [0.9, 0.5, 0.45, 0.1], 0.0, SEED + 6)
+pictures = torch.randn(3, 2, 4, 5, generator=core.generator(SEED), dtype=torch.float64)
+out = generate(
+    lambda x, t: 0.3 * x + t, circle, pictures, [0.9, 0.4, 0.0], 0.7, core.generator(SEED)
+)
+checks.shape(out[-1], (3, 2, 4, 5), "generate on pictures")
+last = out[0] * 0.3 + 0.4
+checks.close(
+    out[-1],
+    last,
+    "the last state, at sigma = 0",
+    mistakes={"noise was added in the last step, where none may be left": out[-1]},
+)
+ends = [
+    generate(lambda x, t: 0 * x, circle, 0 * pictures, [0.9, 0.6, 0.4], 1.0, core.generator(k))[0]
+    for k in (1, 2)
+]
+insist(
+    not torch.equal(*ends),
+    "at eta = 1 two generators gave the same noise.\nLikely mistake: the noise does not come from `generator`",
+)
+steady = [
+    generate(lambda x, t: 0 * x, circle, 0 * pictures, [0.9, 0.6, 0.4], 1.0, core.generator(1))[1]
+    for _ in range(2)
+]
+insist(
+    torch.equal(*steady),
+    "the same generator gave two results.\nLikely mistake: the noise does not come from `generator`",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_generate(denoise, path, x, times, eta, generator=None) -> list[Tensor]:
+    """The same by the library's coefficients."""
+    states = []
+    for t, s in pairwise(times):
+        p, q = (schedule.Point(*path(u), tuple) for u in (t, s))
+        c_x, c_0, tau = samplers.ddim_coefficients(p, q, eta)
+        x = c_x * x + c_0 * denoise(x, t)
+        x = x + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype) if tau > 0 else x
+        states.append(x)
+    return states
+
+
+def two_steps_right(f) -> bool:
+    """Two steps to the mean of a constant guess."""
+    x = torch.ones(2, 3)
+    states = f(lambda x, t: torch.full_like(x, 0.25), circle, x, [0.9, 0.5, 0.0], 0.0, None)
+    return len(states) == 2 and (states[-1] - 0.25).abs().max() < 1e-5
+
+
+sampler = checks.fallback(generate, library_generate, works=two_steps_right)
+
+# %% [markdown]
+# ### Exact lab: four hills and a perfect network
+#
+# Your loop, driven by a network that makes no mistakes: the exact $\mathbb E[x_0\mid x_t]$ of a mixture of
+# four Gaussians. Play it, then change the number of steps and eta. Watch two things: at $\eta=0$ the
+# particles glide along smooth curves, at $\eta=1$ they jitter; and with 5 steps, $\eta=1$ leaves more of them
+# between the hills.
+
+# %% tags=["lab"]
+points = mixture.sample(4000, generator=core.generator(SEED))[0]
+
+
+def w2(x: Tensor) -> float:
+    """Sliced Wasserstein-2 distance to fresh samples of the mixture, 64 fixed directions."""
+    return float(metrics.sliced_w2(x, points, 64, generator=core.generator(SEED)))
+
+
+W2_FLOOR = w2(mixture.sample(1000, generator=core.generator(SEED + 1))[0])
+
+
+@functools.lru_cache(maxsize=512)
+def w2_after(steps: int, eta: float, seed: int) -> float:
+    """The distance for 1000 particles after so many steps."""
+    g = core.generator(seed)
+    x = torch.randn(1000, 2, generator=g, dtype=torch.float64)
+    return w2(
+        sampler(
+            perfect(mixture, circle),
+            circle,
+            x,
+            [TOP * k / steps for k in range(steps, -1, -1)],
+            eta,
+            g,
+        )[-1]
+    )
+
+
+def fly(steps: int, eta: float, seed: int) -> lab.Take:
+    """512 particles by your sampler; linked: the distance for every number of steps at this eta."""
+    g = core.generator(seed)
+    x = torch.randn(512, 2, generator=g, dtype=torch.float64)
+    times = [TOP * k / steps for k in range(steps, -1, -1)]
+    states = [x, *sampler(perfect(mixture, circle), circle, x, times, eta, g)]
+    tried = [5, 10, 20, 50]
+    return lab.Take(
+        states,
+        times,
+        caption=f"{steps} evaluations, eta = {eta:g}: sliced W2 {w2(states[-1]):.3f} (floor {W2_FLOOR:.3f})",
+        charts={
+            "distance": {
+                f"eta = {eta:g}": (tried, [w2_after(n, eta, 0) for n in tried]),
+                "exact: floor": (tried, [W2_FLOOR] * 4),
+                "this run": ([steps], [w2(states[-1])]),
+            }
+        },
+    )
+
+
+lab.play(
+    fly,
+    lab.Particles(mixture.log_prob, limit=3.2, trails=6),
+    alt="512 particles move from noise to the four hills of the density; the linked chart shows their distance to exact samples.",
+    charts=[lab.Chart("distance", y="sliced W2")],
+    steps=lab.pick([5, 10, 20, 50], start=20),
+    eta=lab.pick([0.0, 0.25, 0.5, 0.75, 1.0], start=0.0),
+    seed=range(8),
+)
+
+# %% [markdown]
+# ## 4 · Is the sampler right? A case where everything is a formula
+#
+# We kept the marginals for the *true* $x_0$. The sampler puts a guess in its place, so after finitely many
+# steps something must be lost. How much? Take Gaussian data, $x_0\sim\mathcal N(m,v)$. The perfect
+# network is a straight line, the mean of a Gaussian posterior (chapter 09):
+# $\hat x_0=m+g_t\,(x_t-\alpha_t m)$ with $g_t=\alpha_t v/(\alpha_t^2v+\sigma_t^2)$.
+#
+# *With a pencil:* put it into (5). One step is $x_s=\alpha_s m+A\,(x_t-\alpha_t m)+\tau z$, so mean $M$ and variance $V$ obey
+#
+# $$M_s-\alpha_s m=A\,(M_t-\alpha_t m),\qquad V_s=A^2V_t+\tau^2,\qquad A=\alpha_s g_t+k\,\frac{1-\alpha_t g_t}{\sigma_t} \tag{6}$$
+#
+# The mean is exact for every $\eta$. The variance is not. In the next cell the lines are (6), and the dots
+# are 20,000 samples of your loop.
+
+# %%
+VAR = 0.25**2  # as a portrait's pixel: its values lie within [-1, 1]
+STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def equal_steps(n: int) -> list[float]:
+    """Equal steps from close to 1 down to 0."""
+    return [0.999 * k / n for k in range(n, -1, -1)]
+
+
+lost = {
+    eta: [1 - recursion(0.4, VAR, circle, equal_steps(n), eta)[-1][1] / VAR for n in STEPS]
+    for eta in (0.0, 0.5, 1.0)
+}
+gauss = toy.GaussianMixture(
+    torch.ones(1).double(), torch.tensor([[0.4]]).double(), torch.tensor([VAR**0.5]).double()
+)
+drawn: dict[float, list[float]] = {}
+for eta in lost:
+    drawn[eta] = []
+    for n in (2, 5, 10, 20, 50):
+        g = core.generator(SEED)
+        noise = torch.randn(20_000, 1, generator=g, dtype=torch.float64)
+        x = sampler(perfect(gauss, circle), circle, noise, equal_steps(n), eta, g)[-1]
+        drawn[eta].append(float(1 - x.var() / VAR))
+        miss = abs(drawn[eta][-1] - lost[eta][STEPS.index(n)])
+        insist(
+            miss < 6 * math.sqrt(2 / 20_000),
+            f"eta = {eta:g}, {n} steps: your loop and equation (6) differ by {miss:.3f}",
+        )
+for n in (10, 20, 100, 1000):
+    print(
+        f"{n:4d} steps: variance lost  "
+        + "   ".join(f"eta = {eta:g}: {lost[eta][STEPS.index(n)]:6.1%}" for eta in lost)
+    )
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.9, "How much of the variance is lost, Gaussian data")
+    ax = fig.subplots()
+    for eta, c in zip(lost, (plot.DATA, "#CC79A7", plot.MODEL)):
+        name = {0.0: "eta = 0, DDIM", 0.5: "eta = 0.5", 1.0: "eta = 1, DDPM"}[eta]
+        ax.plot(STEPS, lost[eta], color=c, label=f"{name}: equation (6)")
+        ax.plot((2, 5, 10, 20, 50), drawn[eta], "o", color=c, mec="white", ms=6)
+    ax.plot([], [], "o", color=plot.NOISE, label="your loop, 20,000 samples")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="network evaluations",
+        ylabel="share of the variance lost",
+    )
+    ax.grid(True)
+    ax.legend()
+fig.alt = "Three falling lines on log axes, eta = 0 lowest and eta = 1 highest, with dots of simulated values on them."
+plot.show(fig)
+
+# %% [markdown]
+# Here is the collapse of section 1 as a number: with 10 steps half of the variance is gone, and that is the
+# missing contrast. All $\eta$ lose *something*, and all lose it in proportion to $1/n$ in the end; but to be
+# as good as 1000 steps of DDPM, DDIM needs some 360. So on Gaussian data dropping the coin buys a factor of
+# 2.8, no more. The rest of the famous speed-up must come from somewhere else: let us measure it.
+#
+# ## 5 · Which times to visit
+#
+# The chain of chapter 09 has $T=1000$ noise levels, numbered $T,T-1,\dots,0$. A quick sampler visits a
+# **sub-sequence** $T=\tau_n>\dots>\tau_1>\tau_0=0$ of them, $n$ steps instead of $T$, and the formulas do not
+# care: $s$ is simply the *next time that is visited*, not $t-1$. Sounds too easy to go wrong? It is the most
+# popular bug of all DDIM code on the web: a grid that ends above 0, so that noise is left in, or starts
+# below $T$, so that the sampler is handed pure noise and told that it is nearly a picture.
+
+# %% [markdown] exercise={"id": "subsequence", "difficulty": 1, "importance": 4, "minutes": 6}
+# ### Exercise · A grid that really ends
+#
+# Return $n+1$ whole numbers from $T$ down to 0, both included, spread evenly: two gaps differ by at most 1.
+# If there are more steps than levels, raise a `ValueError`.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# Exact numbers first: step $i$ of $n$ is at $T(n-i)/n$, for $i=0,\dots,n$. Then make them whole.
+# </details>
+# <details><summary>Hint: <code>range(T, 0, -T // n)</code> gives too many or too few</summary>
+#
+# A fixed stride fits only if $n$ divides $T$. Round each exact number instead.
+# </details>
+
+
+# %% nbgrader={"grade_id": "subsequence", "solution": true} autograde={"library": ["genmodels.schedule.uniform_grid"]}
+def subsequence(T: int, n: int) -> list[int]:
+    """n + 1 whole numbers from T down to 0, evenly spread; ValueError if n > T."""
+    # TODO      the levels that a sampler of n steps visits
+    # APPROACH  T (n - i) / n for i = 0 .. n, made whole
+    # HINT      // is the division of whole numbers
+    ### BEGIN SOLUTION
+    if n > T:
+        raise ValueError(f"{n} steps need {n} different levels above 0; there are {T}")
+    return [T * (n - i) // n for i in range(n + 1)]
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "subsequence_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def check_grid(answer: Callable, T: int, n: int) -> None:
+    """Each property of a good grid, with its own sentence."""
+    what = f"subsequence({T}, {n})"
+    got = answer(T, n)
+    got = got.tolist() if isinstance(got, Tensor) else list(got)
+    shown = f"{what} = {got if len(got) < 9 else [*got[:4], '...', *got[-3:]]}"
+    insist(all(float(k) == int(k) for k in got), f"{shown}: the levels must be whole numbers")
+    insist(
+        len(got) < 2 or got[0] > got[-1],
+        f"{shown}: noise comes first, so the numbers must go *down*",
+    )
+    insist(
+        len(set(got)) == len(got),
+        f"{shown}: a level comes twice; rounding must not make duplicates",
+    )
+    insist(got[0] == T, f"{shown} must start at T = {T}: the sampler starts from pure noise")
+    insist(got[-1] == 0, f"{shown} must end at 0: else noise is left in the sample")
+    insist(len(got) == n + 1, f"{shown} has {len(got)} levels; n = {n} steps need n + 1 = {n + 1}")
+    gaps = [a - b for a, b in pairwise(got)]
+    insist(
+        max(gaps) - min(gaps) <= 1,
+        f"{shown}: gaps from {min(gaps)} to {max(gaps)}; spread evenly, they differ by at most 1",
+    )
+
+
+# %% nbgrader={"grade_id": "subsequence_check", "grade": true, "points": 2}
+# Properties only: whole, falling, from T to 0, n steps, even gaps. n need not divide T.
+for T, n in [(1000, 20), (1000, 1), (7, 3)]:
+    check_grid(subsequence, T, n)
+print("20 of 1000 levels:", list(subsequence(1000, 20)))
+### BEGIN HIDDEN TESTS
+for T, n in [(1000, 30), (1000, 999), (10, 10), (11, 4), (5, 4), (1000, 7), (997, 600)]:
+    check_grid(subsequence, T, n)
+checks.raises(ValueError, subsequence, 5, 6, what="subsequence with more steps than levels")
+### END HIDDEN TESTS
+
+# %%
+grid = checks.fallback(
+    subsequence,
+    lambda T, n: [T * (n - i) // n for i in range(n + 1)],
+    works=lambda f: list(f(9, 3)) == [9, 6, 3, 0],
+)
+
+
+# %% [markdown]
+# ## 6 · The speed-up, measured
+#
+# The claim of the paper: samples of the same quality **10 to 50 times faster** than DDPM. Now you have all
+# that is needed to test it: the sampler, the grid, a network. Quality is a distance to *test* portraits:
+# the energy distance between features of a small recogniser,
+#
+# $$D=2\,\mathbb E\|f-r\|-\mathbb E\|f-f'\|-\mathbb E\|r-r'\|,\qquad f\text{: ours},\ r\text{: real} \tag{7}$$
+#
+# It is 0 for equal distributions, and its estimate is unbiased for any number of portraits. That is why we
+# take it here and not a Fréchet distance, whose bias depends on the number: at 1000 steps we can afford
+# fewer portraits than at 10. The **floor** is what as many *real* portraits score.
+
+# %% tags=["lab"]
+T = 1000
+features = train.load_features()
+real = features(data.portraits("test").x).double()
+REAL_SPREAD = torch.cdist(real, real).sum() / (len(real) * (len(real) - 1))
+
+
+def distance(x: Tensor) -> metrics.Estimate:
+    """Equation (7) for portraits on [-1, 1], with the standard error of our sample."""
+    f = features((x + 1) / 2).double()
+    to_real, own = torch.cdist(f, real).mean(1), torch.cdist(f, f).sum(1) / (len(f) - 1)
+    value = 2 * to_real.mean() - own.mean() - REAL_SPREAD
+    return metrics.Estimate(
+        float(value), float((2 * (to_real - own)).std()) / math.sqrt(len(f)), len(f)
+    )
+
+
+@torch.no_grad()
+def draw(
+    count: int,
+    steps: int,
+    eta: float,
+    seed: int = SEED,
+    denoise: Callable = net,
+    x: Tensor | None = None,
+) -> Tensor:
+    """Portraits on [-1, 1] by your sampler on your grid."""
+    g = core.generator(seed)
+    x = torch.randn(count, 3, 16, 16, generator=g) if x is None else x
+    return sampler(denoise, net_path, x, [TOP * k / T for k in grid(T, steps)], eta, g)[-1]
+
+
+MANY, SLOW = {"smoke": (6, 4), "laptop": (100, 64 if TRAIN else 12)}.get(PROFILE, (1000, 500))
+LADDER = (5, 10, 20, 50, 100, 1000)
+held_out = data.portraits("valid").x * 2 - 1
+floors = torch.tensor([distance(part).mean for part in held_out.split(100)])
+FLOOR, FLOOR_SPREAD = float(floors.mean()), float(floors.std())
+
+speed: dict[tuple[float, int], tuple[metrics.Estimate, float]] = {}
+shown: dict[tuple[float, int], Tensor] = {}
+for eta in (1.0, 0.0):
+    for steps in LADDER:
+        begin, count = time.perf_counter(), SLOW if steps == 1000 else MANY
+        x = draw(count, 30 if PROFILE == "smoke" and steps > 30 else steps, eta)
+        speed[eta, steps] = distance(x), (time.perf_counter() - begin) / count
+        shown[eta, steps] = x
+
+rows = []
+for steps in LADDER:
+    (ddpm, seconds), (ddim, _) = speed[1.0, steps], speed[0.0, steps]
+    rows.append(
+        {
+            "steps": steps,
+            "DDPM, eta = 1": f"{ddpm.mean:.2f} ± {ddpm.error:.2f}",
+            "DDIM, eta = 0": f"{ddim.mean:.2f} ± {ddim.error:.2f}",
+            "portraits": ddpm.n,
+            "ms a portrait": f"{1000 * seconds:.1f}",
+            "faster than 1000": f"{speed[1.0, 1000][1] / seconds:.0f} x",
+        }
+    )
+print(f"floor: {FLOOR:.2f}, give or take {FLOOR_SPREAD:.2f} (10 sets of 100 real portraits)")
+plot.show(plot.table(rows, title="Distance to data (smaller is better) and time against steps"))
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 3.0)
+    left, right = fig.subplots(1, 2)
+    for eta, name, c in ((1.0, "DDPM, eta = 1", plot.MODEL), (0.0, "DDIM, eta = 0", plot.DATA)):
+        mean = torch.tensor([speed[eta, n][0].mean for n in LADDER])
+        error = torch.tensor([speed[eta, n][0].error for n in LADDER])
+        left.errorbar(LADDER, mean, 2 * error, color=c, marker="o", label=name, capsize=2)
+        right.plot([1000 * speed[eta, n][1] for n in LADDER], mean, "o-", color=c, label=name)
+    for ax, label in ((left, "network evaluations"), (right, "milliseconds a portrait")):
+        ax.axhline(FLOOR, color=plot.EXACT, ls="--", lw=1)
+        ax.set(xscale="log", xlabel=label, ylim=(min(0, FLOOR) - 0.5, None))
+        ax.grid(True)
+    left.text(5, FLOOR + 0.15, "floor: real against real", fontsize=8)
+    left.set_ylabel("distance to data")
+    left.legend()
+fig.alt = "Distance to data against network evaluations and against time, for DDPM and DDIM; both fall with more steps towards a level above the floor. Bars: two standard errors."
+plot.show(fig)
+plot.show(
+    rows_of(
+        {
+            f"{name}, {steps}": shown[eta, steps][:10]
+            for steps in (1000, 20, 5)
+            for eta, name in ((1.0, "DDPM"), (0.0, "DDIM"))
+        },
+        "The same first noise, by sampler and steps",
+    )
+)
+
+# %% tags=["lab"]
+target = speed[1.0, 1000][0]
+
+
+def as_good(eta: float) -> int | None:
+    """The fewest steps of our ladder whose distance is within two standard errors of 1000 DDPM steps."""
+    for steps in LADDER:
+        here = speed[eta, steps][0]
+        if here.mean - target.mean < 2 * math.hypot(here.error, target.error):
+            return steps
+    return None
+
+
+for eta, name in ((0.0, "DDIM"), (1.0, "DDPM")):
+    steps = as_good(eta)
+    if steps:
+        gain = speed[1.0, 1000][1] / speed[eta, steps][1]
+        print(
+            f"{name} is as good as 1000 steps of DDPM (within 2 standard errors) from {steps} steps on: {gain:.0f} times faster"
+        )
+    else:
+        print(f"{name} never comes within 2 standard errors of 1000 steps of DDPM on this ladder")
+
+PAPER = {  # FID on CIFAR-10, quoted approximately from Song et al. 2021, table 1
+    "eta = 1": (41.07, 18.36, 8.01, 5.78, 4.73),
+    "eta = 0": (13.36, 6.84, 4.67, 4.16, 4.04),
+}
+rows = [
+    {"steps": n} | {f"paper, FID, {name}": f"≈ {values[k]:.2f}" for name, values in PAPER.items()}
+    for k, n in enumerate(LADDER[1:])
+]
+plot.show(
+    plot.table(
+        rows,
+        title="The paper's own measurement on CIFAR-10 (not comparable with our distance, only in its shape)",
+    )
+)
+
+# %% [markdown]
+# **Read it with care.** With 5 or 10 steps DDIM is about twice as close to the data as DDPM. Some 20 steps of
+# DDIM do what takes DDPM 50 to 100, and with 50 to 100 steps DDIM is as good as a thousand steps of DDPM,
+# within the error. Time goes strictly with the evaluations, for nothing else costs anything. So here the
+# claim of the paper holds at its lower end, **10 to 20 times faster**; its 50 is for those who accept a loss.
+#
+# Who did the work? *Two* things, which are often mixed up. A thousand steps were more than this network
+# needs at all: DDPM itself loses little with 100. And at equal quality, dropping the coin saves a factor of
+# 2 to 5: equation (6) said 2.8 for Gaussian data. The gap to the floor that remains at 1000 steps belongs to
+# the *network*, which learned for minutes; no sampler can close it.
+#
+# ## 7 · No coin, no chance: one noise, one picture
+#
+# At $\eta=0$ the sample is a *function* of the first noise. That sounds like a loss (where is the
+# randomness? all in $x_1$) and is a gift. Take the same noise with 10, 20, 50 and 100 steps:
+
+# %% tags=["lab"]
+for eta in (0.0, 1.0):
+    same = {
+        f"{steps} steps": draw(10, steps, eta, seed=4)
+        for steps in ((10, 20) if PROFILE == "smoke" else (10, 20, 50, 100))
+    }
+    plot.show(rows_of(same, f"eta = {eta:g}: one column, one first noise"))
+
+# %% [markdown]
+# With $\eta=0$ a column shows the *same person*, drawn ever more carefully: the noise is a **code** of the
+# picture, and 10 steps are a preview of 100. With $\eta=1$ each number of steps tosses other coins, and the
+# columns drift apart. The next lab lets you look inside, with your own loop.
+
+
+# %% tags=["lab"]
+@functools.lru_cache(maxsize=64)
+def portraits_path(steps: int, eta: float, seed: int) -> tuple[list[Tensor], list[float]]:
+    """12 portraits after each step of your sampler."""
+    g = core.generator(seed)
+    x, times = torch.randn(12, 3, 16, 16, generator=g), [TOP * k / T for k in grid(T, steps)]
+    with torch.no_grad():
+        return [x, *sampler(net, net_path, x, times, eta, g)], times
+
+
+def develop(steps: int, eta: float, seed: int) -> lab.Take:
+    """The portraits as they appear; linked: how much of x_t is signal."""
+    states, times = portraits_path(steps, eta, seed)
+    levels = [net_path(t) for t in times]
+    return lab.Take(
+        states,
+        times,
+        caption=f"{steps} evaluations of the network a portrait, eta = {eta:g}",
+        charts={
+            "signal and noise": {
+                "data: alpha": (times, [a for a, _ in levels]),
+                "noise: sigma": (times, [b for _, b in levels]),
+            }
+        },
+    )
+
+
+lab.play(
+    develop,
+    lab.Pictures(columns=6, zoom=6),
+    alt="Twelve portraits emerge from noise, one frame a step.",
+    charts=[lab.Chart("signal and noise", x="t", y="size", log_x=False, log_y=False)],
+    fps=10,
+    steps=lab.pick([5, 10, 20, 50], start=20),
+    eta=lab.pick([0.0, 0.5, 1.0], start=0.0),
+    seed=range(8),
+)
+
+# %% [markdown]
+# ## 8 · Between two faces
+#
+# If noise is a code, then *between* two codes there should be faces between two faces. The naive attempt is
+# the straight line $(1-w)a+wb$. *With a pencil:* for independent $a,b\sim\mathcal N(0,I)$ each entry has
+# variance $(1-w)^2+w^2$, which is $\tfrac12$ in the middle. But in $d=768$ dimensions the length of noise is nearly
+# fixed, $\|a\|\approx\sqrt{768}\approx27.7\pm0.7$: a vector of length 19.6 is *nothing the network has ever
+# seen*. Walk along the sphere instead (**slerp**). With $\theta$ the angle between $a$ and $b$:
+#
+# $$\mathrm{slerp}(a,b,w)=\frac{\sin((1-w)\theta)}{\sin\theta}\,a+\frac{\sin(w\theta)}{\sin\theta}\,b,\qquad
+# \cos\theta=\frac{\langle a,b\rangle}{\|a\|\,\|b\|} \tag{8}$$
+
+# %% [markdown] exercise={"id": "slerp", "difficulty": 2, "importance": 3, "minutes": 10}
+# ### Exercise · Along the sphere
+#
+# For each pair of a batch, equation (8). There is one angle for each sample, over *all* its dimensions. Where
+# two codes point the same way, $\sin\theta=0$, and the straight line is right.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# `a.flatten(1)` has one row for each sample. Two norms, one sum of products, `torch.acos`; bring the angle
+# back to a shape such as (b, 1, 1, 1) with `core.expand(theta, a)`.
+# </details>
+# <details><summary>Hint: I get <code>nan</code></summary>
+#
+# Rounding can make a cosine of 1.0000001: `clamp(-1, 1)`. And 0 / 0 where $\theta=0$: choose with
+# `torch.where`, after making both branches finite.
+# </details>
+# <details><summary>Hint: the lengths of the codes shrink in the middle</summary>
+#
+# Is the angle taken for each sample, in radians, over all dimensions?
+# </details>
+
+
+# %% nbgrader={"grade_id": "slerp", "solution": true}
+def slerp(a: Float[Tensor, "b *d"], b: Float[Tensor, "b *d"], w: float) -> Float[Tensor, "b *d"]:
+    """The point at share w of the way from a to b along the great circle [Shoemake 1985; (8) here]."""
+    # TODO      equation (8), with one angle for each sample
+    # APPROACH  cosines -> angles -> two weights for each sample; straight where sin(theta) is nearly 0
+    # HINT      core.expand(v, a) makes (b,) fit to a
+    ### BEGIN SOLUTION
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = torch.acos(cosine.clamp(-1, 1))
+    sine = theta.sin()
+    near = sine < 1e-6
+    sine = torch.where(near, 1.0, sine)
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "slerp_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def turned(a: Tensor, b: Tensor, w: float) -> Tensor:
+    """The same for vectors of equal length, by turning a in the plane of a and b: no formula (8)."""
+    u, v = a.flatten(1), b.flatten(1)
+    first = u / u.norm(dim=1, keepdim=True)
+    side = v - (v * first).sum(1, keepdim=True) * first
+    second = side / side.norm(dim=1, keepdim=True)
+    angle = w * torch.atan2((v * second).sum(1), (v * first).sum(1))[:, None]
+    return (u.norm(dim=1, keepdim=True) * (angle.cos() * first + angle.sin() * second)).reshape(
+        a.shape
+    )
+
+
+def weighted(a: Tensor, b: Tensor, w: float, theta: Tensor) -> Tensor:
+    """Equation (8) with a wrong angle."""
+    return ((1 - w) * theta).sin() / theta.sin() * a + (w * theta).sin() / theta.sin() * b
+
+
+def slerp_mistakes(a: Tensor, b: Tensor, w: float) -> dict:
+    """What other walks give."""
+    u, v = a.flatten(1), b.flatten(1)
+    line = (1 - w) * a + w * b
+    ones = (-1, *[1] * (a.ndim - 1))
+    cosine = (u * v).sum(1) / u.norm(dim=1) / v.norm(dim=1)
+    theta = cosine.acos().reshape(ones)
+    whole = ((a * b).sum() / a.norm() / b.norm()).acos()
+    last = (
+        (a * b).sum(-1, keepdim=True) / a.norm(dim=-1, keepdim=True) / b.norm(dim=-1, keepdim=True)
+    ).acos()
+    return {
+        "this is the straight line, on which the codes get too short": line,
+        "w is the share of b: at w = 0 the result is a": turned(b, a, w),
+        "one angle for the whole batch; each sample has its own": weighted(a, b, w, whole),
+        "the angle is taken over the last dimension only; flatten each sample first": weighted(
+            a, b, w, last
+        ),
+        "the arc cosine is missing: theta is an angle, not its cosine": weighted(
+            a, b, w, cosine.reshape(ones)
+        ),
+        "the division by sin(theta) is missing": ((1 - w) * theta).sin() * a
+        + (w * theta).sin() * b,
+        "the angle is in degrees; sin wants radians": weighted(a, b, w, theta * 180 / math.pi),
+        "a straight line pulled back to the sphere has uneven speed: at w the angle must be w theta": line
+        / line.flatten(1).norm(dim=1).reshape(ones)
+        * u.norm(dim=1).reshape(ones),
+    }
+
+
+def check_slerp(answer: Callable, shape: tuple[int, ...], w: float, seed: int) -> None:
+    """Vectors of one length against a rotation."""
+    g = core.generator(seed)
+    a, b = torch.randn(2, *shape, generator=g, dtype=torch.float64)
+    b = (
+        a.flatten(1).norm(dim=1).reshape(-1, *[1] * (b.ndim - 1))
+        * b
+        / b.flatten(1).norm(dim=1).reshape(-1, *[1] * (b.ndim - 1))
+    )
+    got = answer(a, b, w)
+    checks.close(
+        got,
+        turned(a, b, w),
+        f"slerp of shape {shape} at w = {w:g}",
+        mistakes=slerp_mistakes(a, b, w),
+    )
+
+
+# %% nbgrader={"grade_id": "slerp_check", "grade": true, "points": 2}
+# For two codes of one length the way along the sphere is a rotation in their plane; the truth is
+# computed as such. Pictures of 3 x 4 x 5 numbers, at a quarter and at two thirds of the way.
+check_slerp(slerp, (7, 3, 4, 5), 0.25, SEED)
+check_slerp(slerp, (7, 3, 4, 5), 2 / 3, SEED + 1)
+a, b = torch.randn(2, 2000, 768, generator=core.generator(SEED))
+middle = slerp(a, b, 0.5)
+print(
+    f"length of noise {a.norm(dim=1).mean():.1f}; of your middle {middle.norm(dim=1).mean():.1f}; of the straight middle {((a + b) / 2).norm(dim=1).mean():.1f}"
+)
+### BEGIN HIDDEN TESTS
+check_slerp(slerp, (6, 11), 0.8, SEED + 2)
+a, b = torch.randn(2, 4, 9, generator=core.generator(SEED), dtype=torch.float64)
+checks.close(slerp(a, b, 0.0), a, "slerp at w = 0 (codes of different length)")
+checks.close(slerp(a, b, 1.0), b, "slerp at w = 1 (codes of different length)")
+checks.close(
+    slerp(a, b, 0.5),
+    (a + b) / (2 * (((a * b).sum(1) / a.norm(dim=1) / b.norm(dim=1)).acos() / 2).cos()[:, None]),
+    "slerp at w = 1/2 (codes of different length)",
+    mistakes={
+        "a and b were brought to length 1: (8) takes them as they are": turned(
+            a / a.norm(dim=1, keepdim=True), b / b.norm(dim=1, keepdim=True), 0.5
+        )
+    },
+)
+checks.finite(
+    slerp(a, a.clone(), 0.3),
+    "slerp of two equal codes (sin(theta) = 0: the straight line is right there)",
+)
+checks.close(slerp(a, 2 * a, 0.3), 1.3 * a, "slerp of two codes that point the same way")
+checks.finite(
+    slerp(a.float(), a.float() * (1 + 1e-7), 0.5),
+    "slerp of two nearly equal codes in float32 (clamp the cosine)",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_slerp(a: Tensor, b: Tensor, w: float) -> Tensor:
+    """The rotation, with lengths on the way between those of a and b."""
+    length = lambda x: core.expand(x.flatten(1).norm(dim=1), x)
+    return turned(a, b / length(b) * length(a), w) * ((1 - w) + w * length(b) / length(a))
+
+
+walk = checks.fallback(
+    slerp,
+    library_slerp,
+    works=lambda f: abs(f(torch.eye(2)[:1], torch.eye(2)[1:], 0.5).norm() - 1) < 1e-5,
+)
+
+# %% tags=["lab"]
+ends = torch.randn(2, 3, 3, 16, 16, generator=core.generator(11))
+ways = {"slerp": walk, "line": lambda a, b, w: (1 - w) * a + w * b}
+between = {
+    f"{name} {k + 1}": draw(
+        9,
+        10 if PROFILE == "smoke" else 30,
+        0.0,
+        x=torch.cat([way(ends[:1, k], ends[1:, k], i / 8) for i in range(9)]),
+    )
+    for k in range(3)
+    for name, way in ways.items()
+}
+plot.show(
+    rows_of(
+        between,
+        "From one face to another, in 8 steps, along the sphere and along the straight line",
+    )
+)
+
+# %% [markdown]
+# Along the sphere every stop is a person in full colours: hair, skin and shirt change one after the other.
+# Along the straight line the middle is flatter and less sharp, with less contrast: too little noise to
+# develop a whole face from.
+#
+# ## 9 · Backwards: from a face to its noise
+#
+# A function can be inverted. At $\eta=0$, equation (5) says: in $x_t$ there is a clean picture $\hat x_0$
+# and a noise $\hat\varepsilon$; keep both, and change their shares from those of $t$ to those of $s$.
+# Nothing asks $s$ to be *smaller*. Up the grid, from data to noise:
+#
+# $$\hat x_0=\texttt{denoise}(x_s,s),\qquad\hat\varepsilon=\frac{x_s-\alpha_s\hat x_0}{\sigma_s},\qquad
+# x_t=\alpha_t\hat x_0+\sigma_t\hat\varepsilon\qquad (t>s) \tag{9}$$
+#
+# It starts at a small $s>0$: at 0 there is no noise to speak of, in every sense. And it is not *exactly* the
+# inverse, for on the way back the network is asked at $t$, here at $s$. So going there and back again
+# leaves an error, which must vanish as the steps get smaller.
+
+# %% [markdown] exercise={"id": "encode", "difficulty": 2, "importance": 4, "minutes": 10}
+# ### Exercise · The noise of a given picture
+#
+# The `times` go *up*; `x` is the picture at `times[0]` (greater than 0). Return the code, the state at `times[-1]`.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# It is the loop of `generate` with $\eta=0$, and where there stood $t\to s$ it is now $s\to t$.
+# </details>
+# <details><summary>Hint: my check says that the error does not vanish</summary>
+#
+# Each step must use the network at the time where `x` *is*, and $\alpha,\sigma$ of *that* time to take
+# $\hat\varepsilon$ out.
+# </details>
+
+
+# %% nbgrader={"grade_id": "encode", "solution": true} autograde={"library": ["genmodels.samplers.ddim", "genmodels.samplers.invert", "genmodels.samplers.sample"]}
+def encode(
+    denoise: Callable[[Float[Tensor, "b *d"], float], Float[Tensor, "b *d"]],
+    path: Path,
+    x: Float[Tensor, "b *d"],
+    times: list[float],
+) -> Float[Tensor, "b *d"]:
+    """The code of x: up the times, from data to noise, without a coin [Song et al. 2021, section 5.4; (9) here]."""
+    # TODO      walk up the times and return the last state
+    # APPROACH  guess x0 where x is; the noise that goes with it; both with the shares of the next time
+    # HINT      for s, t in pairwise(times)
+    ### BEGIN SOLUTION
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + sigma_t * eps
+    return x
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "encode_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def climbed(denoise: Callable, path: Path, x: Tensor, times: list[float], slip: str = "") -> Tensor:
+    """The code with one slip, or with none."""
+    first = None
+    for s, t in pairwise(times):
+        (a, b), (c, d) = path(s), path(t)
+        x0 = denoise(x, t if slip == "asks t" else s)
+        eps = (x - (1 if slip == "no alpha" else c if slip == "alpha_t" else a) * x0) / (
+            d if slip == "over sigma_t" else b
+        )
+        first = (x0, eps) if first is None else first
+        if slip == "once":
+            x0, eps = first
+        if slip == "truth":
+            x0 = first[0]
+        x = c * x0 + d * eps
+    return eps if slip == "eps" else x
+
+
+CLIMBS = {
+    "asks t": "the network is asked at the time where x is going to, not where it is",
+    "over sigma_t": "take the noise out with sigma of the time where x is",
+    "alpha_t": "take the picture out with alpha of the time where x is",
+    "no alpha": "the signal must be taken out in full: eps = (x - alpha_s x0) / sigma_s",
+    "once": "the guess is made once; each step needs a new one",
+    "truth": "the first guess is kept as x0; each step needs a new one",
+    "eps": "this is the last eps, not the state at times[-1]",
+}
+
+
+def check_encode(answer: Callable, path: Path, times: list[float], seed: int) -> None:
+    """One climb with the perfect network, against the library's step run up the grid."""
+    x = mixture.sample(6, generator=core.generator(seed))[0]
+    exact = perfect(mixture, path)
+    got = answer(exact, path, x, times)
+    want = x
+    for s, t in pairwise(times):
+        c_x, c_0, _ = samplers.ddim_coefficients(
+            schedule.Point(*path(s), tuple), schedule.Point(*path(t), tuple), 0.0
+        )
+        want = c_x * want + c_0 * exact(want, s)
+    wrong = {
+        why: lambda slip=slip: climbed(exact, path, x, times, slip) for slip, why in CLIMBS.items()
+    }
+    wrong["this is where *generate* goes, down the times; here they go up"] = lambda: (
+        library_generate(exact, path, x, times[::-1], 0.0)[-1]
+    )
+    wrong["this is the picture itself: x must be replaced by the next state in the loop"] = x
+    wrong["only one step was made; the state must be carried on"] = lambda: climbed(
+        exact, path, x, times[-2:]
+    )
+    checks.close(got, want, "the codes of 6 points", atol=1e-7, mistakes=wrong)
+
+
+def gauss_code(x: Tensor, path: Path, start: float, stop: float) -> Tensor:
+    """Where the path in infinitely small steps carries data of N(0.7, 0.3^2): it scales around the mean."""
+    (a, b), (c, d) = path(start), path(stop)
+    return c * 0.7 + math.sqrt((c * 0.3) ** 2 + d**2) / math.sqrt((a * 0.3) ** 2 + b**2) * (
+        x - a * 0.7
+    )
+
+
+# %% nbgrader={"grade_id": "encode_check", "grade": true, "points": 3}
+# First the numbers: the library's own step, run up the grid. Then the meaning: for Gaussian data the
+# code in infinitely small steps is known, and your error must fall like 1 / steps.
+check_encode(encode, circle, [0.02, 0.1, 0.3, 0.45, 0.8, 0.95], SEED)
+one = toy.GaussianMixture(
+    torch.ones(1).double(), torch.tensor([[0.7]]).double(), torch.tensor([0.3]).double()
+)
+x, steps = torch.linspace(-0.5, 1.9, 9).double()[:, None], [20, 40, 80, 160]
+errors = []
+for n in steps:
+    climb = [0.05 + 0.9 * i / n for i in range(n + 1)]
+    code = encode(perfect(one, circle), circle, x, climb)
+    errors.append(float((code - gauss_code(x, circle, 0.05, 0.95)).abs().max()))
+checks.order(errors, steps, 1, "encode", tolerance=0.2)
+print("error of the code with", ", ".join(f"{n} steps: {e:.4f}" for n, e in zip(steps, errors)))
+### BEGIN HIDDEN TESTS
+check_encode(encode, straight, [0.01, 0.25, 0.3, 0.9], SEED + 1)
+check_encode(encode, lambda t: (1.0, 5 * t), [0.01, 0.4, 1.0], SEED + 2)
+pictures = torch.randn(2, 3, 4, 5, generator=core.generator(SEED), dtype=torch.float64)
+twice = [encode(lambda x, t: 0.5 * x, circle, pictures, [0.1, 0.5, 0.9]) for _ in range(2)]
+checks.shape(twice[0], (2, 3, 4, 5), "encode of pictures")
+insist(
+    torch.equal(*twice),
+    "encode gave two codes for one picture.\nLikely mistake: noise is added on the way up; there is no coin at eta = 0",
+)
+### END HIDDEN TESTS
+
+
+# %%
+coder = checks.fallback(
+    encode,
+    climbed,
+    works=lambda f: (
+        abs(f(lambda x, t: 0 * x, straight, torch.ones(1, 1), [0.25, 0.5]).item() - 2) < 1e-5
+    ),
+)
+
+# %% [markdown]
+# ### There and back again, and somewhere else
+#
+# Encode a *test* portrait, then run your sampler down the same grid. In the next cell the error of the way
+# there and back, against the number of steps: it falls, and what is left at 100 steps is invisible.
+#
+# **Editing.** The network may be *told* attributes: `net(x, t, labels)`, eleven of them, -1 where it is told
+# nothing. Encode a portrait with its true attributes, then decode the *same code* with one of them changed.
+# What the code fixes (pose, colours, shirt) stays; what you changed, changes.
+
+# %% tags=["lab"]
+people = data.portraits("test")
+NAMES = list(people.attributes)  # the order of the columns
+LABELS = torch.stack(list(people.attributes.values()), 1)
+bare = (
+    ((people.attributes["glasses"] == 0) & (people.attributes["hat"] == 0)).nonzero().flatten()[:10]
+)
+LOW = 0.02  # the first time of the way up; the noise there is invisible
+
+
+def told(labels: Tensor) -> Callable[[Tensor, float], Tensor]:
+    """The network, told these attributes."""
+    return lambda x, t: net(x, t, labels)
+
+
+def up_and_down(steps: int) -> list[float]:
+    """Times from LOW up to TOP."""
+    return [LOW + (TOP - LOW) * i / steps for i in range(steps + 1)]
+
+
+@torch.no_grad()
+def code_of(x: Tensor, labels: Tensor, steps: int, high: float = TOP) -> tuple[Tensor, list[float]]:
+    """The code of portraits told their own attributes, and the grid that leads there."""
+    times = [LOW + (high - LOW) * i / steps for i in range(steps + 1)]
+    return coder(told(labels), net_path, x, times), times
+
+
+@torch.no_grad()
+def decode(code: Tensor, times: list[float], denoise: Callable) -> Tensor:
+    """Down the same grid, without a coin."""
+    return sampler(denoise, net_path, code, times[::-1], 0.0)[-1]
+
+
+original = people.x[bare] * 2 - 1
+back = {}
+for steps in (5, 10, 20) if PROFILE == "smoke" else (10, 20, 50, 100):
+    code, times = code_of(original, LABELS[bare], steps)
+    back[steps] = decode(code, times, told(LABELS[bare]))
+    error = (back[steps] - original).square().mean().sqrt()
+    print(
+        f"{steps:3d} steps up and down: root mean square error {error:.4f} on a scale from -1 to 1; code length {code.flatten(1).norm(dim=1).mean():.1f}"
+    )
+plot.show(
+    rows_of(
+        {"original": original} | {f"{n} steps": x for n, x in back.items()},
+        "Test portraits, encoded and decoded",
+    )
+)
+
+
+# %% tags=["lab"]
+def changed(labels: Tensor, **attributes: int) -> Tensor:
+    """A copy of the labels with some attributes set, for all portraits."""
+    labels = labels.clone()
+    for name, value in attributes.items():
+        labels[:, NAMES.index(name)] = value
+    return labels
+
+
+EDITS = {
+    "with glasses": {"glasses": people.words["glasses"].index("dark03")},
+    "with a hat": {"hat": people.words["hat"].index("variant05")},
+    "red hair": {"hairColor": people.words["hairColor"].index("#bd1700")},
+}
+code, times = code_of(original, LABELS[bare], 20 if PROFILE == "smoke" else 50)
+edited = {"original": original, "decoded": decode(code, times, told(LABELS[bare]))}
+for name, change in EDITS.items():
+    edited[name] = decode(code, times, told(changed(LABELS[bare], **change)))
+plot.show(rows_of(edited, "One code, other attributes"))
+
+# %% [markdown]
+# The same people! Face, skin and shirt stay, and most of the hair; red hair comes easily, a hat replaces what it
+# covers, and glasses are drawn where the eyes are. Some edits remain faint: the code insists on what it knows, and one word in
+# the network's ear is only a hint. We need a louder voice.
+#
+# (A caution: a perfect code would look like noise, of length $\sqrt{768}=27.7$. Look at the lengths printed above: the code that
+# an imperfect network gives for a picture is shorter. That is why editing real pictures is harder than it looks in papers.)
+#
+# ## 10 · Guidance: "glasses, please", and louder
+#
+# Tell the network "glasses" and many portraits get some, but not all: an honest conditional model is as
+# hesitant as its network. **Classifier-free guidance** turns up the volume. The network was trained with its
+# labels hidden now and then, so it can be asked twice, told and untold, and the difference of the two
+# guesses is the direction "more like glasses". Go further in it:
+#
+# $$\hat x_0^{(w)}=\hat x_0(x_t,t,\varnothing)+w\,\bigl[\hat x_0(x_t,t,c)-\hat x_0(x_t,t,\varnothing)\bigr] \tag{10}$$
+#
+# $w=0$ ignores the label, $w=1$ is the conditional model, $w>1$ exaggerates. (The paper writes $1+w$ for our
+# $w$: half of the world follows it, so look which half you are reading.) **The cost: two evaluations a step.**
+
+# %% [markdown] exercise={"id": "guided", "difficulty": 2, "importance": 5, "minutes": 8}
+# ### Exercise · Turn up the volume
+#
+# `denoise(x, t, labels)` is a network that can be told attributes, `labels` (b, k) whole numbers, -1 where it
+# is told nothing. Return (10), where "told nothing" hides *all* attributes. The caller's labels stay as they are.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# `torch.full_like(labels, -1)` tells nothing. Two calls, one line.
+# </details>
+# <details><summary>Hint: the result does not depend on the scale</summary>
+#
+# If both guesses are equal: did `labels[:] = -1` overwrite the labels before they were used?
+# </details>
+
+
+# %% nbgrader={"grade_id": "guided", "solution": true} autograde={"library": ["genmodels.diffusion.guided"]}
+def guided(
+    denoise: Callable[[Float[Tensor, "b *d"], float, Int[Tensor, "b k"]], Float[Tensor, "b *d"]],
+    x: Float[Tensor, "b *d"],
+    t: float,
+    labels: Int[Tensor, "b k"],
+    scale: float,
+) -> Float[Tensor, "b *d"]:
+    """The guided guess of x_0 [Ho and Salimans 2022, whose w is scale - 1; (10) here]."""
+    # TODO      untold + scale * (told - untold)
+    # APPROACH  ask the network twice, once with every attribute hidden
+    # HINT      torch.full_like(labels, -1)
+    ### BEGIN SOLUTION
+    told = denoise(x, t, labels)
+    untold = denoise(x, t, torch.full_like(labels, -1))
+    return untold + scale * (told - untold)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "guided_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def labelled_network(classes: list[int], d: int, seed: int, asked: list[int]) -> Callable:
+    """A random smooth network that can be told attributes; notes in ``asked`` for how many samples it was called."""
+    g = core.generator(seed)
+    W = torch.randn(d, d, generator=g, dtype=torch.float64)
+    tables = [
+        torch.randn(n + 1, d, generator=g, dtype=torch.float64) for n in classes
+    ]  # the last row is "not told"
+
+    def network(x: Tensor, t: float, labels: Tensor) -> Tensor:
+        insist(
+            tuple(labels.shape) == (len(x), len(classes)),
+            f"labels of shape {tuple(labels.shape)} for {len(x)} samples",
+        )
+        insist(not labels.is_floating_point(), "labels must stay whole numbers")
+        asked.append(len(x))
+        return torch.tanh(x @ W * (1 + t) + sum(table[k] for table, k in zip(tables, labels.T)))
+
+    return network
+
+
+def check_guided(answer: Callable, scale: float, seed: int, b: int = 5) -> None:
+    """One guess at one scale, and what it cost."""
+    asked: list[int] = []
+    classes, g = [4, 3, 6], core.generator(seed)
+    network = labelled_network(classes, 7, seed, asked)
+    x = torch.randn(b, 7, generator=g, dtype=torch.float64)
+    labels = torch.stack([torch.randint(n, (b,), generator=g) for n in classes], 1)
+    labels[0, 1] = -1  # one sample is not told one attribute
+    none = torch.full_like(labels, -1)
+    told, untold = network(x, 0.4, labels), network(x, 0.4, none)
+    first, zeros, out = labels.clone(), torch.zeros_like(labels), lambda c, u: u + scale * (c - u)
+    first[:, 0] = -1
+    asked.clear()
+    got = answer(network, x, 0.4, labels.clone(), scale)
+    within = {
+        "the scale must not be kept within [0, 1], nor above 0": untold
+        + min(max(scale, 0), 1) * (told - untold)
+    }
+    checks.close(
+        got,
+        out(told, untold),
+        f"guided at scale {scale:g}",
+        mistakes=(within if scale < 0 else {})
+        | {
+            "told and untold are exchanged: scale 1 must be the conditional model": out(
+                untold, told
+            ),
+            "this is (1 + scale), the paper's convention; in (10) scale 1 is the conditional model": told
+            + scale * (told - untold),
+            "the labels are ignored, or were overwritten before they were used": untold,
+            "the scale is ignored": told,
+            "only the first attribute is hidden; told nothing means all of them -1": out(
+                told, network(x, 0.4, first)
+            ),
+            "0 is an attribute's first value; -1 hides it": out(told, network(x, 0.4, zeros)),
+            "the two guesses are added, not their difference": untold + scale * told,
+            "the untold guess is missing in front of the difference": scale * (told - untold),
+        },
+    )
+
+
+# %% nbgrader={"grade_id": "guided_check", "grade": true, "points": 3}
+# A random network that can be told three attributes. Scales 1 and 0 must be the told and the untold
+# guess; 3 goes beyond; and the cost must be two evaluations a sample.
+for scale in (3.0, 1.0, 0.0):
+    check_guided(guided, scale, SEED)
+asked: list[int] = []
+network = labelled_network([4, 3], 5, SEED, asked)
+x, labels = torch.randn(6, 5, generator=core.generator(SEED)).double(), torch.tensor([[1, 2]] * 6)
+guided(network, x, 0.3, labels, 2.5)
+insist(
+    sum(asked) == 12,
+    f"the network was asked about {sum(asked)} samples for a batch of 6; guidance costs two evaluations each, 12 in all",
+)
+print("Scale 0 ignores the labels, 1 obeys, 3 exaggerates; each guess cost 2 evaluations.")
+### BEGIN HIDDEN TESTS
+for scale in (-0.7, 7.5, 0.5):
+    check_guided(guided, scale, SEED + 3, b=4)
+pictures, asked = torch.randn(3, 2, 4, 5, generator=core.generator(SEED)).double(), []
+by_picture = lambda x, t, labels: torch.tanh(x * (1 + t) + labels.sum(1).reshape(-1, 1, 1, 1))
+two = torch.tensor([[1, 0], [0, 2], [3, 1]])
+told, untold = by_picture(pictures, 0.6, two), by_picture(pictures, 0.6, 0 * two - 1)
+checks.close(guided(by_picture, pictures, 0.6, two, 2.0), 2 * told - untold, "guided on pictures")
+### END HIDDEN TESTS
+
+# %%
+guide = checks.fallback(
+    guided,
+    lambda denoise, x, t, labels, scale: library_guided(
+        lambda x, t: denoise(x, t, labels),
+        lambda x, t: denoise(x, t, torch.full_like(labels, -1)),
+        scale,
+    )(x, t),
+    works=lambda f: (
+        (
+            f(
+                lambda x, t, y: x + y.sum(1, keepdim=True),
+                torch.zeros(1, 1),
+                0.5,
+                torch.tensor([[2]]),
+                3.0,
+            )
+            - 8
+        )
+        .abs()
+        .max()
+        < 1e-5
+    ),
+)
+
+# %% [markdown]
+# Now ask for glasses, and for a hat, at growing scale. All portraits of a column start from the same noise.
+# How many *got* glasses is judged by a recogniser that has never seen a generated picture; how varied they
+# still are, by the mean distance between two of them.
+
+# %% tags=["lab"]
+recogniser = train.load_pretrained("features")
+GUIDE_STEPS = {"smoke": 4}.get(PROFILE, 20)
+GUIDE_COUNT = {"smoke": 12, "laptop": 64}.get(PROFILE, 500)
+SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
+
+
+def asked_for(count: int, **attributes: int) -> Tensor:
+    """Labels that tell only these attributes."""
+    return changed(torch.full((count, len(NAMES)), -1), **attributes)
+
+
+def with_scale(labels: Tensor, scale: float) -> Callable[[Tensor, float], Tensor]:
+    """The guided network as a denoiser."""
+    return lambda x, t: guide(net, x, t, labels, scale)
+
+
+@torch.no_grad()
+def share(x: Tensor, name: str, value: int) -> float:
+    """Share of portraits in which the recogniser finds this value of the attribute likeliest."""
+    return float(
+        (recogniser(((x + 1) / 2).clamp(0, 1))[NAMES.index(name)].argmax(1) == value).float().mean()
+    )
+
+
+def variety(x: Tensor) -> float:
+    """Mean distance between the features of two portraits."""
+    f = features((x + 1) / 2)
+    return float(torch.cdist(f, f).sum() / (len(f) * (len(f) - 1)))
+
+
+WISHES = {
+    "glasses": people.words["glasses"].index("dark03"),
+    "hat": people.words["hat"].index("variant05"),
+}
+for name, value in WISHES.items():
+    is_there = people.attributes[name] == value
+    print(
+        f"the recogniser on real portraits: finds this {name} in {share(people.x[is_there] * 2 - 1, name, value):.0%} of those that have it, and in {share(people.x[~is_there] * 2 - 1, name, value):.1%} of the others"
+    )
+wished: dict[tuple[str, float], Tensor] = {}
+sweep: dict[str, list[tuple[float, float, float]]] = {}
+for name, value in WISHES.items():
+    sweep[name] = []
+    for scale in SCALES:
+        begin = time.perf_counter()
+        x = draw(
+            GUIDE_COUNT,
+            GUIDE_STEPS,
+            0.0,
+            denoise=with_scale(asked_for(GUIDE_COUNT, **{name: value}), scale),
+        )
+        spent = (time.perf_counter() - begin) / GUIDE_COUNT
+        wished[name, scale] = x
+        sweep[name].append((share(x, name, value), variety(x), spent))
+begin = time.perf_counter()
+draw(GUIDE_COUNT, GUIDE_STEPS, 0.0)
+plain = (time.perf_counter() - begin) / GUIDE_COUNT
+cost = sum(s for _, _, s in sweep["glasses"]) / len(SCALES) / plain
+print(
+    f"{GUIDE_STEPS} steps: {1000 * plain:.1f} ms a portrait without guidance, {cost:.1f} times as much with it"
+)
+for name in WISHES:
+    plot.show(
+        rows_of(
+            {f"scale {s:g}": wished[name, s][:10] for s in SCALES},
+            f"{name}, please",
+            alt=f"Rows of portraits asked for {name} at guidance scales {SCALES}: the higher, the more of them have it, and the more alike they become.",
+        )
+    )
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.7)
+    left, right = fig.subplots(1, 2)
+    for (name, found), c in zip(sweep.items(), (plot.MODEL, plot.DATA)):
+        left.plot(SCALES, [f[0] for f in found], "o-", color=c, label=name)
+        right.plot(SCALES, [f[1] for f in found], "o-", color=c, label=name)
+    right.axhline(variety(people.x[:500] * 2 - 1), color=plot.EXACT, ls="--", lw=1)
+    right.text(
+        0.2, variety(people.x[:500] * 2 - 1), "real portraits, all kinds", fontsize=8, va="bottom"
+    )
+    left.set(xlabel="guidance scale", ylabel="share that got it", ylim=(0, 1.03))
+    right.set(xlabel="guidance scale", ylabel="variety", ylim=(0, None))
+    left.legend()
+fig.alt = "Left: the share of portraits that got what was asked for rises with the guidance scale. Right: their variety falls."
+plot.show(fig)
+
+# %% [markdown]
+# Scale 0 and the noise alone decide; at 1, the honest conditional model, only some get what was asked for; at 4
+# and 8 most do. The bill comes in two currencies: **every step costs two evaluations**, and **variety falls**. At 8 the colours are burnt
+# as well, for the guess (10) leaves the range of pictures. Somewhere between 2 and 4 most people stop.
+#
+# **Edit, with volume.** The same guess inside the decoding of section 9: invert, change an attribute,
+# regenerate with guidance. And the lab: choose attribute and scale yourself.
+
+# %% tags=["lab"]
+louder = {"original": original}
+for name, change in EDITS.items():
+    for scale in (1.0, 3.0):
+        louder[f"{name}, {scale:g}"] = decode(
+            code, times, with_scale(changed(LABELS[bare], **change), scale)
+        )
+plot.show(rows_of(louder, "The same codes, decoded at scales 1 and 3"))
+
+
+# %% tags=["lab"]
+@functools.lru_cache(maxsize=64)
+def wish(ask: str, scale: float, steps: int, seed: int) -> tuple[list[Tensor], list[float], int]:
+    """8 portraits with a wish, after each step; and how often the network was asked."""
+    g, labels = core.generator(seed), asked_for(8, **{ask: WISHES[ask]} if ask in WISHES else {})
+    x, times = torch.randn(8, 3, 16, 16, generator=g), [TOP * k / T for k in grid(T, steps)]
+    with torch.no_grad():
+        return (
+            [x, *sampler(with_scale(labels, scale), net_path, x, times, 0.0, g)],
+            times,
+            2 * steps,
+        )
+
+
+def wishes(scale: float, ask: str, steps: int, seed: int) -> lab.Take:
+    """The wish being granted."""
+    states, times, evaluations = wish(ask, scale, steps, seed)
+    return lab.Take(
+        states, times, caption=f"{ask}, scale {scale:g}: {evaluations} evaluations a portrait"
+    )
+
+
+lab.play(
+    wishes,
+    lab.Pictures(columns=8, zoom=6),
+    alt="Eight portraits develop from noise, asked for glasses or a hat.",
+    fps=10,
+    scale=lab.pick([0.0, 1.0, 2.0, 3.0, 5.0, 8.0], start=3.0),
+    ask=["glasses", "hat", "nothing"],
+    steps=lab.pick([10, 20, 50], start=20),
+    seed=range(8),
+)
+
+# %% [markdown]
+# ## 11 · What guidance is not
+#
+# Everywhere you can read that guidance samples from $\tilde p(x)\propto p(x)^{1-w}\,p(x\mid c)^w$. *With a
+# pencil:* where the noise vanishes, scores are gradients of logarithms, and (10) is linear, so the guided
+# score **is** $\nabla\log\tilde p$. But the sampler works at all noise levels, and there it would need the
+# score of the *noised* $\tilde p$,
+#
+# $$\nabla\log\int \tilde p(x_0)\,\mathcal N(x_t;\alpha_tx_0,\sigma_t^2)\,dx_0\;\ne\;
+# (1-w)\,\nabla\log p_t(x_t)+w\,\nabla\log p_t(x_t\mid c)\qquad\text{in general} \tag{11}$$
+#
+# since a power of an integral is not the integral of a power. On two Gaussian classes in one dimension
+# everything can be computed, so let us *assert* it: equal as $\sigma\to0$, different before.
+
+# %%
+classes = toy.GaussianMixture(
+    torch.tensor([0.5, 0.5]).double(),
+    torch.tensor([[-1.0], [1.0]]).double(),
+    torch.tensor([0.5, 0.5]).double(),
+)
+wanted, W = classes.component(1), 3.0
+line = torch.linspace(-7, 9, 4001, dtype=torch.float64)[:, None]
+log_tilted = (1 - W) * classes.log_prob(line) + W * wanted.log_prob(line)
+tilted = torch.softmax(log_tilted, 0)  # the probabilities of the cells of the line
+
+
+def noised_score(x: Tensor, alpha: float, sigma: float) -> Tensor:
+    """The score of the noised tilted density: Tweedie's formula with the exact posterior mean, by quadrature."""
+    posterior = torch.softmax(tilted.log() - (x - alpha * line.T) ** 2 / (2 * sigma**2), 1)
+    return (alpha * posterior @ line - x) / sigma**2
+
+
+def guided_score(x: Tensor, alpha: float, sigma: float) -> Tensor:
+    """The score that the guided guess stands for."""
+    return (1 - W) * classes.score(x, alpha, sigma) + W * wanted.score(x, alpha, sigma)
+
+
+at = torch.linspace(-1.5, 2.5, 41, dtype=torch.float64)[:, None]
+gap = {}
+for t in (0.005, 0.01, 0.02, 0.05, 0.2, 0.5):
+    alpha, sigma = circle(t)
+    gap[t] = float(
+        (noised_score(alpha * at, alpha, sigma) - guided_score(alpha * at, alpha, sigma))
+        .abs()
+        .max()
+    )
+    print(f"sigma = {sigma:.3f}: largest difference of the two scores {gap[t]:.4f}")
+insist(
+    3.8 < gap[0.01] / gap[0.005] < 4.2,
+    "the difference must vanish like sigma^2: a quarter for half the noise",
+)
+insist(
+    gap[0.5] > 1.0 and gap[0.2] > 5.0,
+    "at larger noise the two scores must differ: that is the lesson",
+)
+
+told_guess = lambda x, t, labels: (wanted if labels[0, 0] == 1 else classes).denoise(x, *circle(t))
+ones = torch.ones(20_000, 1, dtype=torch.long)
+x = sampler(
+    lambda x, t: guide(told_guess, x, t, ones, W),
+    circle,
+    torch.randn(20_000, 1, generator=core.generator(SEED)).double(),
+    equal_steps(200),
+    0.0,
+)[-1]
+mean = float((tilted * line[:, 0]).sum())
+spread = float((tilted * (line[:, 0] - mean) ** 2).sum().sqrt())
+print(
+    f"tilted density: mean {mean:.3f}, std {spread:.3f};   guided sampler: mean {x.mean():.3f}, std {x.std():.3f}"
+)
+insist(abs(float(x.std()) - spread) > 0.05, "the guided sampler must miss the tilted density here")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 2.8)
+    left, right = fig.subplots(1, 2)
+    cell = float(line[1, 0] - line[0, 0])
+    left.fill_between(
+        line[:, 0],
+        wanted.log_prob(line).exp(),
+        color=plot.DATA,
+        alpha=0.18,
+        lw=0,
+        label="class $p(x|c)$",
+    )
+    left.plot(line[:, 0], tilted / cell, color=plot.EXACT, label=r"tilted, $w=3$")
+    left.hist(
+        x[:, 0].numpy(), 80, density=True, color=plot.MODEL, alpha=0.55, label="guided sampler"
+    )
+    left.set(xlim=(-1, 3.5), xlabel="$x$", ylabel="density")
+    left.legend(fontsize=8)
+    alpha, sigma = circle(0.5)
+    right.plot(
+        at,
+        noised_score(alpha * at, alpha, sigma),
+        color=plot.EXACT,
+        label="score of the noised tilted density",
+    )
+    right.plot(at, guided_score(alpha * at, alpha, sigma), color=plot.MODEL, label="guided score")
+    right.set(xlabel=r"$x_t/\alpha_t$ at $t=0.5$", ylabel="score")
+    right.legend(fontsize=8)
+fig.alt = f"Left: the guided samples have standard deviation {float(x.std()):.2f}, the tilted density {spread:.2f}. Right: the two scores at t = 0.5 are different curves."
+plot.show(fig)
+
+# %% [markdown]
+# The two scores part by $\sigma^2$: a quarter of the difference for half of the noise, and much where the noise is large. There
+# the guided score pushes too hard, so the guided samples (vermilion) lie too far from the other class, and too close together; the tilted
+# density (black) is hardly different from the class itself. **Guidance is a useful exaggeration. It is not a sampler of
+# $p(x)^{1-w}p(x\mid c)^w$**, except at $w=0$ and $w=1$. (To sample the tilted density one needs corrections at each noise level,
+# for instance Langevin steps, and more evaluations.)
+#
+# ## 12 · Smaller and smaller steps: an ODE
+#
+# Divide (5) at $\eta=0$ by $\alpha$, and write $\bar x=x/\alpha$ and $u=\sigma/\alpha$ for the noise-to-signal
+# ratio. *With a pencil:* $\bar x_t=\hat x_0+u_t\hat\varepsilon$ and $\bar x_s=\hat x_0+u_s\hat\varepsilon$; subtract:
+#
+# $$\bar x_s=\bar x_t+(u_s-u_t)\,\hat\varepsilon\qquad\text{in code}\qquad\texttt{bar + (u\_s - u\_t) * eps} \tag{12}$$
+#
+# That is a step of **Euler's method** for the ordinary differential equation $d\bar x/du=\hat\varepsilon$. So
+# DDIM is not a trick: it follows a smooth flow from noise to data, the same for every grid, and it *is*
+# a solver of first order. The next cell asserts both, to the last digit and to the slope.
+
+
+# %%
+def euler_run(denoise: Callable, path: Path, x: Tensor, times: list[float]) -> Tensor:
+    """Equation (12) all the way, in the coordinates x / alpha and sigma / alpha."""
+    alpha, sigma = path(times[0])
+    bar = x / alpha
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        u_t, u_s = sigma_t / alpha_t, sigma_s / alpha_s
+        x_t = alpha_t * bar
+        eps = (x_t - alpha_t * denoise(x_t, t)) / sigma_t
+        bar = bar + (u_s - u_t) * eps
+    return path(times[-1])[0] * bar
+
+
+g = core.generator(SEED)
+noise = torch.randn(200, 2, generator=g, dtype=torch.float64)
+flow_end = mixture.flow(
+    noise, schedule.cosine(0.0), 0.95, 0.02
+)  # the ODE itself, by scipy, to ten digits
+counts, euler_errors = [32, 64, 128, 256], []
+for n in counts:
+    times_n = [0.02 + 0.93 * k / n for k in range(n, -1, -1)]
+    ours = sampler(perfect(mixture, circle), circle, noise, times_n, 0.0)[-1]
+    same = (ours - euler_run(perfect(mixture, circle), circle, noise, times_n)).abs().max()
+    insist(same < 1e-9, f"your sampler at eta = 0 and Euler's method differ by {same:.1e}")
+    euler_errors.append(float((ours - flow_end).norm(dim=1).median()))
+    print(
+        f"{n:3d} steps: differs from Euler's method by {same:.0e}, from the exact flow by {euler_errors[-1]:.4f}"
+    )
+checks.order(euler_errors, counts, 1, "DDIM", tolerance=0.25)
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+with style():
+    fig = picture(8, 3.0)
+    left, right = fig.subplots(1, 2)
+    times_n = [0.02 + 0.93 * k / 128 for k in range(128, -1, -1)]
+    pick = mixture.sample(9, generator=core.generator(5))[0]
+    start = climbed(perfect(mixture, circle), circle, pick, times_n[::-1])
+    for n, c, lw in ((128, plot.EXACT, 1.0), (8, plot.MODEL, 1.4)):
+        ts = [0.02 + 0.93 * k / n for k in range(n, -1, -1)]
+        track = torch.stack([start, *sampler(perfect(mixture, circle), circle, start, ts, 0.0)])
+        for k in range(len(pick)):
+            left.plot(
+                track[:, k, 0],
+                track[:, k, 1],
+                "o-" if n == 8 else "-",
+                color=c,
+                lw=lw,
+                ms=2.5,
+                label=f"{n} steps" if k == 0 else None,
+            )
+    left.set(xlabel="$x$", ylabel="$y$", aspect="equal", title="nine particles")
+    left.legend(fontsize=8)
+    right.loglog(counts, euler_errors, "o-", color=plot.MODEL, label="DDIM against the exact flow")
+    right.loglog(
+        counts,
+        [1.3 * euler_errors[-1] * counts[-1] / n for n in counts],
+        color=plot.EXACT,
+        ls="--",
+        lw=1,
+        label="slope -1: order 1",
+    )
+    right.set(xlabel="steps", ylabel="median error")
+    right.legend(fontsize=8)
+fig.alt = "Left: nine trajectories, smooth with 128 steps, and polygons close to them with 8. Right: the error falls with slope -1 on log axes."
+plot.show(fig)
+
+# %% [markdown]
+# First order means: twice the steps, half the error. If it is an ODE, why not solve it with something better
+# than Euler's method of 1768? That is chapter 11.
+#
+# ## 13 · Break it
+#
+# Five bugs that people really make, each in the two legs of the triangle or in the grid. **Predict** for
+# each: will the portraits at 20 steps and $\eta=1$ be too noisy, too smooth, or will you see nothing?
+#
+# 1. $\tau$ without its root: the variance is used as a standard deviation
+# 2. the noise that the *chain* adds, $\sigma_{t|s}$, instead of the posterior's $\tau$
+# 3. $k$ is not reduced: all of the old noise stays, and fresh noise comes on top
+# 4. $\alpha,\sigma$ of the level $t-1$ instead of the next level that is *visited*
+# 5. the guess is clipped to $[-\frac12,\frac12]$ for the clean part, but $\hat\varepsilon$ comes from the guess before
+
+
+# %% tags=["lab"]
+def chain_std(a: float, b: float, c: float, d: float) -> float:
+    """sigma_t|s, the noise that the chain adds from s to t."""
+    return math.sqrt(max(b**2 - (a / c * d) ** 2, 0.0))
+
+
+LEGS: dict[str, Callable] = {
+    "no bug": library_split,
+    "1  tau without its root": lambda a, b, c, d, eta: (
+        library_split(a, b, c, d, eta)[0],
+        (d / b * chain_std(a, b, c, d)) ** 2 * eta,
+    ),
+    "2  noise of the chain": lambda a, b, c, d, eta: (
+        library_split(a, b, c, d, eta)[0],
+        eta * chain_std(a, b, c, d) * (d > 1e-9),
+    ),
+    "3  k not reduced": lambda a, b, c, d, eta: (d, library_split(a, b, c, d, eta)[1]),
+    "4  level t - 1": library_split,
+    "5  clipped, eps is not": library_split,
+}
+
+
+@torch.no_grad()
+def broken(
+    bug: str,
+    denoise: Callable,
+    path: Path,
+    x: Tensor,
+    times: list[float],
+    eta: float,
+    seed: int,
+    bound: float,
+) -> Tensor:
+    """The sample of a sampler with this bug."""
+    g = core.generator(seed)
+    for t, s in pairwise(times):
+        (a, b), (c, d) = path(t), path(max(t - TOP / T, 0.0) if bug.startswith("4") else s)
+        kept, fresh = LEGS[bug](a, b, c, d, eta)
+        x0 = denoise(x, t)
+        eps = (x - a * x0) / b
+        if bug.startswith("5"):
+            x0 = x0.clamp(-bound, bound)
+        x = c * x0 + kept * eps + fresh * torch.randn(x.shape, generator=g, dtype=x.dtype)
+    return x
+
+
+def symptom(bug: str, eta: float = 1.0) -> plot.Picture:
+    """One row: particles of the mixture, portraits."""
+    times_20 = [TOP * k / T for k in range(1000, -1, -50)]
+    start = torch.randn(1500, 2, generator=core.generator(SEED), dtype=torch.float64)
+    x = broken(bug, perfect(mixture, circle), circle, start, times_20, eta, 1, 1.0)
+    begin = torch.randn(8, 3, 16, 16, generator=core.generator(3))
+    faces = broken(bug, net, net_path, begin, times_20, eta, 1, 0.5)
+    with style():
+        fig = picture(8, 2.3, f"{bug}   (eta = {eta:g}, 20 steps)")
+        left, right = fig.subplots(1, 2, width_ratios=[1, 1.75])
+        left.scatter(points[:1500, 0], points[:1500, 1], s=2, color=plot.DATA, alpha=0.35, lw=0)
+        left.scatter(x[:, 0], x[:, 1], s=2, color=plot.MODEL, alpha=0.6, lw=0)
+        left.set(
+            xlim=(-3.2, 3.2),
+            ylim=(-2.6, 2.6),
+            xticks=[],
+            yticks=[],
+            title=f"sliced W2 {w2(x[:1000]):.2f}",
+        )
+        shown = torch.nn.functional.pad((faces + 1) / 2, (1, 1, 1, 1), value=1.0).clamp(0, 1)
+        right.imshow(
+            shown.reshape(2, 4, 3, 18, 18).permute(0, 3, 1, 4, 2).reshape(36, 72, 3).numpy()
+        )
+        right.set(xticks=[], yticks=[])
+        right.spines[:].set_visible(False)
+    fig.alt = f"{bug}: particles of the mixture (vermilion) on exact samples (blue), sliced W2 {w2(x[:1000]):.2f}; eight portraits."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=list(LEGS), eta=[1.0, 0.0])
+
+# %% [markdown]
+# All six side by side, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+for bug in LEGS:
+    plot.show(symptom(bug))
+
+# %% [markdown]
+# The first is treacherous: too *little* fresh noise makes the portraits smooth and tidy, as if they were better, while the
+# particles show what is lost: they huddle in the middle of their hills. Too *much* noise (2, 3) ends as grain, or as hills that are too wide. The fourth never
+# comes down: the sampler believes in a level that the picture has not reached. The fifth guesses one thing and remembers another. At
+# $\eta=0$ the first two vanish without a trace: **a sampler that was only tried at one eta has not been tried.**
+#
+# A picture that looks right is no proof. But (2) and (3) *are* one: a step keeps the marginals, or it does
+# not. Write that down as a test that never tires.
+
+# %% [markdown] exercise={"id": "keeps_marginals", "difficulty": 4, "importance": 5, "minutes": 15}
+# ### Exercise · The test that catches them all
+#
+# `step(x, x0, alpha_t, sigma_t, alpha_s, sigma_s, eta, z)` returns $x_s$, where `x0` is the **true** clean
+# picture and `z` the fresh noise, all of one shape (b, d). Return `True` exactly if it keeps the marginals:
+# whenever $x_t=\alpha_tx_0+\sigma_t\varepsilon$, then $x_s\mid x_0\sim\mathcal N(\alpha_sx_0,\sigma_s^2)$, for
+# **every** $\eta$ in $[0,1]$, every path, every pair of times. All steps you will meet are linear in `x`, `x0` and
+# `z`. Your test is graded by what it says of right and of broken steps.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# A linear function is known by three calls. Give it $x_0=1,\varepsilon=0,z=0$ and read off the factor of
+# $x_0$; likewise for $\varepsilon$ and for $z$. What must the three numbers fulfil?
+# </details>
+# <details><summary>Hint: a right step is rejected</summary>
+#
+# There is more than one right step: the noise may be split in other ways than (4), and $k$ may even be
+# negative. Only the *sum of squares* counts. Differences of 1e-7 are rounding.
+# </details>
+# <details><summary>Hint: a broken step is accepted</summary>
+#
+# Some are right at $\eta=0$ and $1$ and wrong between, some only on paths with $\alpha^2+\sigma^2=1$, some are
+# wrong only in the last step, to $\sigma_s=0$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "keeps_marginals", "solution": true}
+def keeps_marginals(step: Callable[..., Float[Tensor, "b d"]]) -> bool:
+    """Whether x_s ~ N(alpha_s x_0, sigma_s^2) for every eta, path and pair of times."""
+    # TODO      True for a right step, False for a broken one
+    # APPROACH  for a few (path, t, s, eta): the factors of x0, eps and z; then the two conditions
+    # HINT      x = alpha_t * x0 + sigma_t * eps is what goes in
+    ### BEGIN SOLUTION
+    zero, one = torch.zeros(1, 1).double(), torch.ones(1, 1).double()
+    pairs = [
+        (0.3, 0.95, 0.8, 0.6),
+        (0.2, 0.8, 0.7, 0.3),
+        (1.0, 4.0, 1.0, 0.5),
+        (0.6, 0.8, 1.0, 0.0),
+    ]
+    for alpha_t, sigma_t, alpha_s, sigma_s in pairs:
+        for eta in (0.0, 0.4, 1.0):
+
+            def at(x0, eps, z):
+                x = alpha_t * x0 + sigma_t * eps
+                return float(step(x, x0, alpha_t, sigma_t, alpha_s, sigma_s, eta, z))
+
+            signal, old, fresh = at(one, zero, zero), at(zero, one, zero), at(zero, zero, one)
+            if abs(signal - alpha_s) > 1e-4 or abs(old**2 + fresh**2 - sigma_s**2) > 1e-4:
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "keeps_marginals_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def step_with(legs: Callable, signal: Callable = lambda c, *_: c) -> Callable[..., Tensor]:
+    """A step from its two legs and the factor of x_0."""
+
+    def step(x, x0, alpha_t, sigma_t, alpha_s, sigma_s, eta, z):
+        kept, fresh = legs(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        return (
+            signal(alpha_s, alpha_t, sigma_s) * x0 + kept * (x - alpha_t * x0) / sigma_t + fresh * z
+        )
+
+    return step
+
+
+def forward_std(a: float, b: float, c: float, d: float) -> float:
+    """The noise of the chain from s to t."""
+    return math.sqrt(max(b**2 - (a / c * d) ** 2, 0.0))
+
+
+def between(a: float, b: float, c: float, d: float, eta: float) -> tuple[float, float]:
+    """Right at eta = 0 and 1 only: eta stands where its square belongs."""
+    tau = library_split(a, b, c, d, 1.0)[1]
+    return math.sqrt(max(d**2 - eta * tau**2, 0.0)), eta * tau
+
+
+def on_vp(a: float, b: float, c: float, d: float, eta: float) -> tuple[float, float]:
+    """Uses 1 - alpha^2 for sigma^2."""
+    tau = library_split(a, b, c, d, eta)[1]
+    return math.sqrt(max(1 - c**2 - tau**2, 0.0)), tau
+
+
+RIGHT_STEPS = {
+    "the family of (4)": step_with(library_split),
+    "another rule, tau = eta sigma_s": step_with(
+        lambda a, b, c, d, eta: (d * math.sqrt(1 - eta**2), eta * d)
+    ),
+}
+BROKEN_STEPS = {
+    "tau without its root": step_with(
+        lambda a, b, c, d, eta: (
+            library_split(a, b, c, d, eta)[0],
+            eta * (d / b * forward_std(a, b, c, d)) ** 2,
+        )
+    ),
+    "all of the old noise stays": step_with(
+        lambda a, b, c, d, eta: (d, library_split(a, b, c, d, eta)[1])
+    ),
+    "the noise that the chain adds": step_with(
+        lambda a, b, c, d, eta: (library_split(a, b, c, d, eta)[0], eta * forward_std(a, b, c, d))
+    ),
+    "alpha_t where alpha_s belongs": step_with(library_split, lambda c, a, d: a),
+    "no fresh noise, but room for it": step_with(
+        lambda a, b, c, d, eta: (library_split(a, b, c, d, eta)[0], 0.0)
+    ),
+}
+
+
+def judge(answer: Callable, right: dict, broken_ones: dict, why: dict[str, str]) -> None:
+    """Raise with the first wrong verdict."""
+    for name, step in [*right.items(), *broken_ones.items()]:
+        verdict = answer(step)
+        insist(
+            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+            f"keeps_marginals must return True or False, not {type(verdict).__name__}",
+        )
+        hint = f".\nLikely mistake: {why[name]}" if name in why else ""
+        if name in right:
+            insist(bool(verdict), f"your test rejects a right step: {name}{hint}")
+        else:
+            insist(not bool(verdict), f"your test accepts a broken step: {name}{hint}")
+
+
+# %% nbgrader={"grade_id": "keeps_marginals_check", "grade": true, "points": 4}
+# Your test meets right steps, which it must accept, and broken ones, which it must not.
+judge(
+    keeps_marginals,
+    RIGHT_STEPS,
+    BROKEN_STEPS,
+    {
+        "another rule, tau = eta sigma_s": "(4) is only one way to split the noise; test k^2 + tau^2 = sigma_s^2"
+    },
+)
+print(f"{len(RIGHT_STEPS)} right steps accepted, {len(BROKEN_STEPS)} broken ones caught.")
+### BEGIN HIDDEN TESTS
+judge(
+    keeps_marginals,
+    {
+        "old noise with the other sign": step_with(
+            lambda a, b, c, d, eta: (
+                -library_split(a, b, c, d, eta)[0],
+                library_split(a, b, c, d, eta)[1],
+            )
+        ),
+        "a step with rounding errors of 1e-7": step_with(library_split, lambda c, a, d: c + 1e-7),
+    },
+    {
+        "right at eta = 0 and 1, wrong between": step_with(between),
+        "right only where alpha^2 + sigma^2 = 1": step_with(on_vp),
+        "noise of size 0.05 left in the last step, to sigma_s = 0": step_with(
+            lambda a, b, c, d, eta: (
+                library_split(a, b, c, d, eta)[0],
+                max(library_split(a, b, c, d, eta)[1], 0.05 * (d == 0)),
+            )
+        ),
+        "the clean picture 5 % too faint": step_with(library_split, lambda c, a, d: 0.95 * c),
+        "wrong at eta = 0 only: nothing is kept": step_with(
+            lambda a, b, c, d, eta: library_split(a, b, c, d, eta) if eta > 0 else (0.0, 0.0)
+        ),
+    },
+    {
+        "old noise with the other sign": "noise is symmetric: only the squares count",
+        "a step with rounding errors of 1e-7": "rounding is no mistake: allow 1e-4",
+        "right at eta = 0 and 1, wrong between": "test an eta between 0 and 1 too",
+        "right only where alpha^2 + sigma^2 = 1": "test a path with another alpha^2 + sigma^2",
+        "noise of size 0.05 left in the last step, to sigma_s = 0": "test the last step, sigma_s = 0, too",
+        "the clean picture 5 % too faint": "the mean must be tested as well as the variance",
+        "wrong at eta = 0 only: nothing is kept": "test eta = 0 too",
+    },
+)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 14 · Your line in the leaderboard
+#
+# One line for each sampler of the *same* network; chapter 16 collects them all.
+
+# %% tags=["lab"]
+board = {}
+for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
+    for steps in (1000, 100, 20):
+        here, seconds = speed[eta, steps]
+        board[f"{name}, {steps} steps"] = {
+            "distance to data": here.mean,
+            "evaluations": steps,
+            "ms a portrait": 1000 * seconds,
+            "parameters": sum(p.numel() for p in net.parameters()),
+        }
+        report.metric(
+            f"{name} {steps} steps distance to data",
+            here.mean,
+            floor=FLOOR,
+            note=f"± {here.error:.2f} on {here.n} portraits",
+        )
+        report.metric(f"{name} {steps} steps sampling", 1000 * seconds, "ms a portrait")
+plot.show(plot.table(board, best={"distance to data": "min", "ms a portrait": "min"}))
+
+# %% [markdown]
+# **What you can now do.** Say what a diffusion network was trained for, and what not; sample it with any
+# number of steps and any amount of chance; *prove* that a step keeps the marginals; walk between faces; turn
+# a face into its noise and back, with another hat on; turn up a wish, and know what that distorts.
+#
+# **What is still missing.** DDIM is Euler's method, of first order, in coordinates that nobody chose. Which
+# path, which times, which solver, which form of the network are *best*? Chapter 11 lays them out as one
+# design space, and answers each question on its own. And where the paths of this chapter are curved, chapter
+# 12 will make them straight.
