@@ -258,6 +258,35 @@ def test_an_error_is_shown_and_goes_when_the_setting_works_again(quiet):
 
 
 @pytest.mark.browser
+def test_the_mouse_plays_and_a_film_of_one_frame_has_nothing_to_play(quiet):
+    p = player(lambda n: [MOVES[0]] * n, n=lab.pick([1, 3], 3))
+    mount(quiet, p)
+    quiet.evaluate(answer(p, quiet.evaluate("window.asked").pop()))
+    button, canvas = quiet.locator(".gm-transport button"), quiet.locator("canvas")
+    canvas.click()
+    assert button.inner_text() == "❚❚ pause"
+    canvas.click()
+    assert button.inner_text() == "▶ play" and button.is_enabled()
+    press(quiet, "input[type=range]:not(.gm-time)", "Home")
+    quiet.evaluate(answer(p, quiet.evaluate("window.asked").pop()))
+    assert button.is_disabled() and quiet.locator(".gm-time").is_disabled() and ink(quiet, -2, 2)[3] > 100
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("view", [lab.Particles(), lab.Tokens(lambda i: "ab"[int(i[0])])], ids=["dots", "text"])
+def test_without_scripts_the_players_strip_is_there(page, view):
+    states = [torch.zeros(1, 2, dtype=torch.long)] * 2 if isinstance(view, lab.Tokens) else MOVES
+    plain = player(lambda: states, view).html().split("<script>")[0]
+    page.set_content(plain)
+    if isinstance(view, lab.Tokens):
+        assert page.get_by_role("figure").get_attribute("aria-label").startswith("A dot walks. 2 of 2")
+        assert page.locator("pre").first.inner_text() == "aa"
+    else:
+        assert page.locator("img").get_attribute("alt") == "A dot walks. 3 of 3 states."
+        assert page.evaluate("document.querySelector('img').naturalWidth") == 1440
+
+
+@pytest.mark.browser
 def test_a_restarted_kernel_is_said(quiet):
     p = player(seed=range(3))
     mount(quiet, p)

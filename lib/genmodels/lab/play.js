@@ -1,6 +1,7 @@
 // The player. `ask(request)` sends a setting to Python and `receive(answer, bytes)` takes what comes back; on a page
 // without Python `ask` is null and `film` is the one film that the page holds.
 const GM_SHORTEST = 2; // seconds: a film of few frames plays no faster than that
+const GM_KEYS = "Click or space: play and pause. Arrows, Page keys, Home, End: frame by frame.";
 
 function mountPlayer(root, spec, ask, film) {
   gmRoot(root, spec.alt, "gm-play");
@@ -18,7 +19,7 @@ function mountPlayer(root, spec, ask, film) {
   let asked = 0;
   let clock = null;
 
-  const canvas = gmElement("canvas", { tabIndex: 0, role: "img", className: "gm-canvas" });
+  const canvas = gmElement("canvas", { tabIndex: 0, role: "img", className: "gm-canvas", title: GM_KEYS });
   const text = gmElement("pre", { className: "gm-hidden" });
   const button = gmElement("button", { type: "button" });
   const line = gmElement("input", { type: "range", min: 0, max: 0, step: 1, className: "gm-time" });
@@ -127,7 +128,7 @@ function mountPlayer(root, spec, ask, film) {
     ArrowRight: () => at + 1, ArrowUp: () => at + 1, ArrowLeft: () => at - 1, ArrowDown: () => at - 1,
     PageUp: () => at + frames() / 10, PageDown: () => at - frames() / 10, Home: () => 0, End: () => Infinity,
   };
-  button.addEventListener("click", toggle);
+  for (const place of [button, canvas]) place.addEventListener("click", toggle);
   line.addEventListener("input", () => {
     const to = Number(line.value);
     if (playing !== null) stop();
@@ -218,6 +219,7 @@ function mountPlayer(root, spec, ask, film) {
     view.load(head, bytes);
     stage.hidden = false;
     line.max = frames() - 1;
+    line.disabled = button.disabled = frames() < 2;
     at = playing === null ? Math.round(share * (frames() - 1)) : share * (frames() - 1);
     caption.textContent = head.caption;
     spec.charts.forEach((chart, k) => charts[k].show(head.charts[chart.title] || [], String(head.place ?? place)));
