@@ -1,0 +1,2662 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 09 · Denoising diffusion (DDPM)
+#
+# ![Four rows of small pictures. At the left coloured noise; from left to right it clears, and at the right stand four
+# portraits that nobody ever drew.](../assets/09_ddpm.png)
+#
+# To burn a letter is easy, and nobody has to learn it. To put the ashes together again is impossible, if you must do
+# it at once. But if the letter fades a *little*, a careful reader can guess what stood there, and undo that much.
+#
+# **The one idea.** Destroy the data in many small steps of Gaussian noise, and learn to undo each. Nothing about the
+# destroying is learned; undoing a small step is again a Gaussian; and all that it needs is the answer to one question,
+# *what was the clean picture, on average?* That is least squares.
+#
+# | | |
+# |---|---|
+# | **You will build** | the forward chain, its posterior, the bound term by term, one table of prediction targets, the training loss with class labels, the ancestral sampler, and a test that tells right samplers from broken ones |
+# | **Time** | about 2½ hours: 60 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
+# | **You need** | the ELBO and the KL of two Gaussians (chapter 04); log-likelihood, nats, bits a dimension (chapter 00) |
+# | **Computing** | {{budget}} |
+#
+# <details><summary><b>Sources</b></summary>
+#
+# - The chain, its reverse, the bound: J. Sohl-Dickstein et al., 2015, [arXiv 1503.03585](https://arxiv.org/abs/1503.03585)
+# - DDPM: J. Ho, A. Jain, P. Abbeel, 2020, [arXiv 2006.11239](https://arxiv.org/abs/2006.11239)
+# - Cosine schedule, bits a dimension: A. Nichol and P. Dhariwal, 2021, [arXiv 2102.09672](https://arxiv.org/abs/2102.09672)
+# - The bound through the signal-to-noise ratio: D. Kingma et al., 2021, [arXiv 2107.00630](https://arxiv.org/abs/2107.00630)
+# - v-prediction: T. Salimans and J. Ho, 2022, [arXiv 2202.00512](https://arxiv.org/abs/2202.00512)
+# - Denoising score matching: P. Vincent, 2011, *A connection between score matching and denoising autoencoders*
+# - Langevin at many noise levels: Y. Song and S. Ermon, 2019, [arXiv 1907.05600](https://arxiv.org/abs/1907.05600)
+# - Classifier-free guidance: J. Ho and T. Salimans, 2022, [arXiv 2207.12598](https://arxiv.org/abs/2207.12598)
+# </details>
+#
+# **Notation of chapters 09 to 12.** Time runs from $t=0$, data, to $t=1$, noise, and $x_t=\alpha(t)\,x_0+\sigma(t)\,\varepsilon$. In
+# this chapter time has $T$ steps; $k$ counts them.
+#
+# | symbol | meaning | in code | in Ho et al. |
+# |---|---|---|---|
+# | $k=0,\dots,T$; $t=k/T$ | how far the picture has faded | `k`, `k / T` | $t$ |
+# | $j<k$ | a less noisy step, mostly $k-1$ | `j` | $t-1$ |
+# | $\beta_k$ | variance of the noise that step $k$ adds | `betas[k - 1]` | $\beta_t$ |
+# | $\bar\alpha_k=\prod_{i\le k}(1-\beta_i)$, $\bar\alpha_0=1$ | what is left of the data's variance | `abar[k]` | $\bar\alpha_t$ |
+# | $\alpha=\sqrt{\bar\alpha_k}$, $\sigma=\sqrt{1-\bar\alpha_k}$ | size of the signal, size of the noise | `abar[k].sqrt()`, `(1 - abar[k]).sqrt()` | $\sqrt{\bar\alpha_t},\sqrt{1-\bar\alpha_t}$ |
+# | $\mathrm{SNR}_k=\alpha^2/\sigma^2$ | signal-to-noise ratio, of variances | `snr` | |
+# | $\varepsilon$ | the noise, $\mathcal N(0,I)$ | `eps` | $\epsilon$ |
+# | $\hat x_0(x_k,k)$ | the denoiser: a guess at the clean picture | `denoise(x, k)` | from $\epsilon_\theta$ |
+#
+# **What was left open.** Chapter 04 learned to encode *and* to decode, and the two had to be kept from cheating each other.
+# Chapter 05's game can be lost by both. The flows of chapter 08 are exact, but every layer must be invertible. Here the
+# encoder is fixed, there is one player, and the network may be anything.
+
+# %% tags=["parameters"]
+PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (the size of the papers)
+TRAIN = True  # False: skip the training and load the ready weights
+
+# %% nbgrader={"grade_id": "setup", "locked": true}
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from genmodels import checks, core, diffusion, samplers, schedule, toy
+
+SEED = 0
+torch.manual_seed(SEED)
+
+
+def insist(condition: bool, message: str) -> None:
+    """A check of one sentence."""
+    if not condition:
+        raise checks.CheckFailed(message)
+
+
+def noise(*shape: int, seed: int = SEED) -> Tensor:
+    """Standard normal numbers, float64, the same for everybody."""
+    return torch.randn(*shape, generator=core.generator(seed), dtype=torch.float64)
+
+
+# %% tags=["lab"]
+import time
+
+from IPython.display import display
+
+from genmodels import data, lab, metrics, plot, report, train
+from genmodels.nets import UNet
+from genmodels.plot.style import picture, style
+
+# %% [markdown]
+# ## 1 · Pretend you have read no paper
+#
+# A generative model turns noise into pictures. So take a network, give it noise, ask for a portrait, and train it with
+# the loss that always works, the squared error. Which portrait belongs to which noise? We have no idea; pair them at
+# random. What will the network learn? We need not train it to find out. The best answer to a squared error is known,
+# it is the *mean* of all answers that were possible, and for a finite set of portraits we can compute it.
+#
+# Below: the same portrait with more and more noise, and under each the best possible guess, given 4,000 portraits.
+
+# %% tags=["lab"]
+people = data.portraits("train")
+faces = (
+    people.x * 2 - 1
+)  # from here on pixels live on [-1, 1], so that their mean is not far from 0
+circle = schedule.cosine()
+best_guess = toy.EmpiricalDenoiser(faces[:4000]).denoiser(circle)  # the mean, exactly
+one = faces[5:6]
+fading = [(one, one)]
+for t in (0.3, 0.6, 0.8, 0.85, 0.9, 0.95, 1.0):
+    faded, _ = circle.corrupt(one, t, generator=core.generator(3))
+    fading.append((faded, best_guess(faded, t)))
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.images(
+        {
+            "noise: what the network is given": torch.cat([a for a, _ in fading]) / 2 + 0.5,
+            "model: the best guess there is": torch.cat([b for _, b in fading]) / 2 + 0.5,
+        },
+        columns=8,
+        alt="A portrait that fades into noise in eight steps, and under each the best guess at the clean one: sharp at "
+        "first, then a blurred face, and from pure noise the average of all portraits.",
+    )
+)
+
+# %% [markdown]
+# From pure noise the best guess is **the average face**, always the same one. That is the naive generator: one jump, one blur.
+# No bigger network will help, since the blur *is* the right answer to the question that we asked.
+#
+# But look at the left half. When little is lost, little has to be guessed. So do not ask for everything at once. The plan:
+#
+# 1. add noise in $T$ small steps, until nothing but noise is left (sections 2 and 3);
+# 2. understand exactly what it takes to undo *one* step (4);
+# 3. learn that from data, by maximising the likelihood (5 to 7);
+# 4. start from fresh noise and undo all steps (8).
+#
+# ## 2 · The forward chain
+#
+# Adding noise alone would let the numbers grow for ever. So shrink the picture a little first:
+#
+# $$q(x_k\mid x_{k-1})=\mathcal N\bigl(\sqrt{1-\beta_k}\,x_{k-1},\;\beta_k I\bigr)\qquad\text{in code}\qquad
+# \texttt{(1 - beta).sqrt() * x + beta.sqrt() * eps} \tag{1}$$
+#
+# *With a pencil:* if $x_{k-1}$ has variance 1, then $x_k$ has variance $(1-\beta_k)\cdot1+\beta_k=1$. This is a Markov chain: each state
+# depends on the one before it and on nothing else. The numbers $\beta_1,\dots,\beta_T$, between 0 and 1, are the **variance schedule**.
+#
+# To train at step 700 we do not want to walk there. What is $x_2$, seen from $x_0$? Put (1) into itself:
+#
+# $$x_2=\sqrt{(1-\beta_2)(1-\beta_1)}\;x_0+\underbrace{\sqrt{(1-\beta_2)\beta_1}\;\varepsilon_1+\sqrt{\beta_2}\;\varepsilon_2}_{
+# \text{two independent Gaussians: one of variance }(1-\beta_2)\beta_1+\beta_2\;=\;1-(1-\beta_2)(1-\beta_1)} \tag{2}$$
+#
+# Signal $\sqrt{\bar\alpha_2}$, variance $1-\bar\alpha_2$. The step from $k-1$ to $k$ is the same sum again, so by induction
+#
+# $$q(x_k\mid x_0)=\mathcal N\bigl(\sqrt{\bar\alpha_k}\,x_0,\;(1-\bar\alpha_k)I\bigr),\qquad \bar\alpha_k=\prod_{i=1}^{k}(1-\beta_i) \tag{3}$$
+#
+# The whole chain in one jump. You need not believe the induction: the next cell walks $T$ steps with the mean and the
+# variance, by equation (1) alone, and compares with (3) at *every* $k$, for three schedules.
+
+# %%
+SCHEDULES = {
+    "linear": torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),  # Ho et al. 2020
+    "cosine": schedule.cosine_betas(1000),  # Nichol and Dhariwal 2021; section 3
+    "random": torch.rand(37, generator=core.generator(SEED), dtype=torch.float64),
+}
+for name, betas in SCHEDULES.items():
+    signal, variance, walked = 1.0, 0.0, []
+    for beta in betas.tolist():
+        signal, variance = (
+            math.sqrt(1 - beta) * signal,
+            (1 - beta) * variance + beta,
+        )  # equation (1)
+        walked.append([signal, variance])
+    product = (1 - betas).cumprod(0)
+    jumped = torch.stack([product.sqrt(), 1 - product], 1)  # equation (3)
+    checks.close(torch.tensor(walked), jumped, f"(3) against the chain, {name}", atol=1e-12)
+    print(
+        f"{name:7s} {len(betas):5d} steps walked: signal and variance are those of (3) at every k"
+    )
+
+
+# %% [markdown] exercise={"id": "jump", "difficulty": 1, "importance": 5, "minutes": 8}
+# ### Exercise · Fade a picture in one jump
+#
+# Equation (3) with the noise given: $x_k=\sqrt{\bar\alpha_k}\,x_0+\sqrt{1-\bar\alpha_k}\,\varepsilon$. Each picture of the batch has its own $k$, from 0
+# (nothing happened) to $T$. Every training step of this chapter, and of the next three, begins with this line.
+#
+# <details><summary>Hint: the case k = 0</summary>
+#
+# $\bar\alpha_0=1$ is an empty product. Put a 1 in front of the running product: `torch.cat([betas.new_ones(1), ...])`. Then `abar[k]` is right for
+# every $k$ from 0 to $T$, and no index is ever $-1$, which Python would take from the end without a word.
+# </details>
+# <details><summary>Hint: "the size of tensor a must match", or one sample gets another one's noise</summary>
+#
+# `abar[k]` has shape (b,), the pictures (b, c, h, w). PyTorch lines shapes up from the *right*. Make it (b, 1, 1, 1):
+# `core.expand(abar[k], x0)`, or `abar[k].reshape(-1, *[1] * (x0.ndim - 1))`.
+# </details>
+# <details><summary>Hint: my pictures stay too clean</summary>
+#
+# A variance of 0.01 is noise of size 0.1: the noise is multiplied by the *root* of $1-\bar\alpha_k$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "jump", "solution": true} autograde={"library": ["genmodels.schedule.from_betas"]}
+def jump(
+    x0: Float[Tensor, "b *d"],
+    k: Int[Tensor, "b"],
+    betas: Float[Tensor, "T"],
+    eps: Float[Tensor, "b *d"],
+) -> Float[Tensor, "b *d"]:
+    """x_k = sqrt(abar_k) x_0 + sqrt(1 - abar_k) eps, k = 0 .. T [Ho et al. 2020, eq. 4; equation 3].
+
+    ``betas[0]`` is beta_1, the variance of the first step.
+    """
+    # TODO      fade each picture to its own step
+    # APPROACH  the running product of 1 - beta with a 1 in front; pick entry k; mix picture and noise
+    # HINT      cumprod(0); core.expand(v, x) gives a (b,) the shape (b, 1, ..., 1)
+    ### BEGIN SOLUTION
+    abar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    left = core.expand(abar[k], x0)
+    return left.sqrt() * x0 + (1 - left).sqrt() * eps
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "jump_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def mix(x0: Tensor, eps: Tensor, signal: Tensor, size: Tensor) -> Tensor:
+    """signal x_0 + size eps, a number for each sample."""
+    column = lambda v: v.reshape(-1, *[1] * (x0.ndim - 1))
+    return column(signal) * x0 + column(size) * eps
+
+
+def walk(k: int, betas: Tensor) -> tuple[float, float]:
+    """Mean factor and variance after k steps of equation (1), one step after the other."""
+    signal, variance = 1.0, 0.0
+    for beta in betas[:k].tolist():
+        signal, variance = math.sqrt(1 - beta) * signal, (1 - beta) * variance + beta
+    return signal, variance
+
+
+def walked(x0: Tensor, k: Tensor, betas: Tensor, eps: Tensor) -> Tensor:
+    """x_k with the mean and the variance of the walk."""
+    signal, variance = torch.tensor([walk(i, betas) for i in k.tolist()], dtype=x0.dtype).T
+    return mix(x0, eps, signal, variance.sqrt())
+
+
+def jump_mistakes(x0: Tensor, k: Tensor, betas: Tensor, eps: Tensor) -> dict[str, Callable]:
+    """What other formulas give."""
+    abar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    a, wrapped = abar[k], abar[1:][k - 1]
+    last = torch.cat([betas.new_zeros(1), betas])[k]
+    pure = torch.cat([betas.new_ones(1), betas.cumprod(0)])[k]
+    late = torch.cat([abar[1:], abar[-1:]])[k]
+    linear = torch.cat([betas.new_ones(1), 1 - betas.cumsum(0)])[k]
+    return {
+        "1 - abar is a variance; the noise is multiplied by its root": lambda: mix(
+            x0, eps, a.sqrt(), 1 - a
+        ),
+        "abar is a variance too; the picture is multiplied by its root": lambda: mix(
+            x0, eps, a, (1 - a).sqrt()
+        ),
+        "these are sizes 1 - abar and abar; both need a root": lambda: mix(x0, eps, a, 1 - a),
+        "this is the last step only, 1 - beta_k; all steps up to k multiply": lambda: mix(
+            x0, eps, (1 - last).sqrt(), last.sqrt()
+        ),
+        "the product must be of 1 - beta, not of beta": lambda: mix(
+            x0, eps, pure.sqrt(), (1 - pure).sqrt()
+        ),
+        "off by one: with abar_0 = 1 in front, entry k belongs to k steps (this is k + 1)": lambda: (
+            mix(x0, eps, late.sqrt(), (1 - late).sqrt())
+        ),
+        "k = 0 must return the data; index -1 silently takes the last entry": lambda: mix(
+            x0, eps, wrapped.sqrt(), (1 - wrapped).sqrt()
+        ),
+        "the factors multiply; 1 - (beta_1 + ... + beta_k) is only their first order": lambda: mix(
+            x0, eps, linear.clamp_min(0).sqrt(), (1 - linear).sqrt()
+        ),
+        "signal and noise are swapped: at k = 0 all must be data": lambda: mix(
+            x0, eps, (1 - a).sqrt(), a.sqrt()
+        ),
+        "every picture was faded to the first one's k; each has its own": lambda: mix(
+            x0, eps, a[:1].sqrt().expand(len(a)), (1 - a[:1]).sqrt().expand(len(a))
+        ),
+        "abar[k] of shape (b,) was lined up with the last axis of the pictures; make it (b, 1, 1, 1)": lambda: (
+            a.sqrt() * x0 + (1 - a).sqrt() * eps
+        ),
+    }
+
+
+# %% nbgrader={"grade_id": "jump_check", "grade": true, "points": 2}
+# Three tiny "pictures" of 2 x 4 x 3 numbers at steps 5, 2 and 0 of a chain of 6 steps. The truth walks
+# the chain step by step. The last axis is as long as the batch, so shapes cannot save us.
+betas = torch.tensor([0.05, 0.1, 0.02, 0.3, 0.2, 0.4], dtype=torch.float64)
+x0, eps, k = noise(3, 2, 4, 3), noise(3, 2, 4, 3, seed=SEED + 1), torch.tensor([5, 2, 0])
+checks.close(
+    jump(x0, k, betas, eps),
+    walked(x0, k, betas, eps),
+    "jump(x0, k, betas, eps)",
+    mistakes=jump_mistakes(x0, k, betas, eps),
+)
+print("One jump lands where the walk does: after 5, 2 and 0 steps.")
+### BEGIN HIDDEN TESTS
+betas = torch.rand(9, generator=core.generator(SEED + 2), dtype=torch.float64)
+k = torch.tensor([9, 0, 1, 4, 9])
+x0, eps = noise(5, 7, seed=SEED + 3), noise(5, 7, seed=SEED + 4)
+checks.close(
+    jump(x0, k, betas, eps),
+    walked(x0, k, betas, eps),
+    "jump of 5 vectors, k = 9, 0, 1, 4, 9 of T = 9",
+    mistakes=jump_mistakes(x0, k, betas, eps),
+)
+linear = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+k = torch.tensor([1000, 1, 999, 500])
+x0, eps = 3 * noise(4, 1, 2, 5, seed=SEED + 5), noise(4, 1, 2, 5, seed=SEED + 6)
+checks.close(
+    jump(x0, k, linear, eps),
+    walked(x0, k, linear, eps),
+    "jump along the 1000 steps of the linear schedule",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_jump(x0: Tensor, k: Tensor, betas: Tensor, eps: Tensor) -> Tensor:
+    """The library's path of a chain; its time is k / T."""
+    return schedule.from_betas(betas).corrupt(x0, k.to(x0.dtype) / len(betas), eps=eps)[0]
+
+
+def two_steps_right(f) -> bool:
+    """Variances 0.19 and 0.28 leave 0.9^2 0.72 of the data's variance."""
+    x = f(torch.ones(2, 1), torch.tensor([2, 0]), torch.tensor([0.19, 0.28]), torch.zeros(2, 1))
+    return abs(float(x[0, 0]) - 0.9 * 0.72**0.5) < 1e-5 and float(x[1, 0]) == 1
+
+
+jump_to = checks.fallback(jump, library_jump, works=two_steps_right)
+
+
+def abar_of(betas: Tensor) -> Tensor:
+    """abar_0 = 1, abar_1, ..., abar_T."""
+    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+
+
+# %% [markdown]
+# ## 3 · Does it arrive? Schedules
+#
+# We shall start sampling from $\mathcal N(0,I)$, so the chain must have arrived there: $\bar\alpha_T\approx0$. Two classical schedules, both your
+# `jump`:
+#
+# - **linear** [Ho et al.]: $\beta_k$ grows evenly from $10^{-4}$ to $0.02$, for $T=1000$;
+# - **cosine** [Nichol and Dhariwal]: choose the *result*, $\bar\alpha(t)=\cos^2\!\bigl(\tfrac\pi2\tfrac{t+0.008}{1.008}\bigr)/\cos^2\!\bigl(\tfrac\pi2\tfrac{0.008}{1.008}\bigr)$, and
+#   compute $\beta_k=1-\bar\alpha_k/\bar\alpha_{k-1}$ from it, clipped at 0.999, for the last one would be 1.
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+show_at = torch.tensor([0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
+strips = {}
+for name in ("linear", "cosine"):
+    eps = torch.randn(len(show_at), *one.shape[1:], generator=core.generator(3))
+    strips[f"{name} schedule, k = 0, 100, ..., 1000"] = (
+        jump_to(one.expand(len(show_at), -1, -1, -1), show_at, SCHEDULES[name].float(), eps) / 2
+        + 0.5
+    )
+plot.show(
+    plot.images(
+        strips,
+        columns=11,
+        alt="A portrait fading in eleven steps under two schedules. Under the linear one it is gone after half of the way, "
+        "under the cosine one it can be made out until near the end.",
+    )
+)
+curves_of = {name: abar_of(SCHEDULES[name]) for name in ("linear", "cosine")}
+with style():
+    fig = picture(8, 2.7)
+    left, right = fig.subplots(1, 2)
+    for (name, abar), colour, dash in zip(curves_of.items(), (plot.MODEL, plot.DATA), ("--", "-")):
+        t = torch.linspace(0, 1, len(abar))
+        left.plot(t, abar.sqrt(), color=colour, ls=dash, label=rf"{name}: signal $\alpha$")
+        left.plot(t, (1 - abar).sqrt(), color=plot.NOISE, ls=dash, label=rf"{name}: noise $\sigma$")
+        right.plot(t[1:], (abar[1:] / (1 - abar[1:])).log(), color=colour, ls=dash, label=name)
+    left.set(xlabel="t = k / T", ylabel="size", title="signal and noise", ylim=(0, 1.42))
+    right.set(
+        xlabel="t = k / T", ylabel="log SNR", title="log signal-to-noise ratio", ylim=(-14, 12)
+    )
+    for ax in (left, right):
+        ax.grid(True)
+    left.legend(fontsize=8, ncols=2, loc="upper center")
+    right.legend(fontsize=8)
+fig.alt = (
+    "Left, the size of signal and noise against time: the linear schedule loses its signal sooner. Right, the log of the "
+    "signal-to-noise ratio falls from about 10 to below -10 for both, more evenly for the cosine schedule."
+)
+plot.show(fig)
+
+# %% [markdown]
+# The linear schedule spends its last third on pictures that are noise already; the cosine fades evenly. Did they arrive?
+# The distance of $q(x_T\mid x_0)$ from $\mathcal N(0,I)$ is a KL of two Gaussians (chapter 04), here in nats for a whole portrait of 768 numbers:
+#
+# $$L_T=\mathrm{KL}\bigl(q(x_T\mid x_0)\,\|\,\mathcal N(0,I)\bigr)=\tfrac12\sum_i\bigl(\bar\alpha_T\,x_{0,i}^2+(1-\bar\alpha_T)-1-\log(1-\bar\alpha_T)\bigr) \tag{4}$$
+#
+# A trap hides here. Somebody who wants to be quick takes *the same* $10^{-4}\dots0.02$ with $T=50$.
+
+
+# %% tags=["lab"]
+def distance_to_noise(abar_T: Tensor, x0: Tensor) -> float:
+    """Equation (4), the mean over the pictures, in nats."""
+    terms = abar_T * x0**2 + (1 - abar_T) - 1 - (1 - abar_T).log()
+    return float(terms.flatten(1).sum(1).mean() / 2)
+
+
+linear = lambda first, last, T: torch.linspace(first, last, T, dtype=torch.float64)
+candidates = {
+    "linear, T = 1000": linear(1e-4, 0.02, 1000),
+    "linear, T = 50, as if nothing had changed": linear(1e-4, 0.02, 50),
+    "linear, T = 50, rescaled: betas x 1000 / T": linear(2e-3, 0.4, 50),
+    "cosine, T = 1000": schedule.cosine_betas(1000),
+    "cosine, T = 50": schedule.cosine_betas(50),
+}
+plot.show(
+    plot.table(
+        [
+            {
+                "schedule": name,
+                "abar_T": f"{abar_of(betas)[-1]:.1e}",
+                "L_T, nats a portrait": f"{distance_to_noise(abar_of(betas)[-1], faces[:500].double()):.4f}",
+            }
+            for name, betas in candidates.items()
+        ],
+        title="How far from N(0, I) does the chain end?",
+    )
+)
+
+# %% [markdown]
+# 260 nats are not a rounding error: 60 % of the data's variance is still there at the end. To see what that does, take data of which we know
+# everything, a mixture of three Gaussians in the plane with weights 0.30, 0.15 and 0.55. For it the perfect denoiser is a formula
+# (`toy.GaussianMixture`), so whatever goes wrong is the schedule's fault. All three runs start from $\mathcal N(0,I)$ and take 50 steps.
+
+# %%
+mixture = toy.GaussianMixture(
+    torch.tensor([0.3, 0.15, 0.55], dtype=torch.float64),
+    torch.tensor([[-1.6, -0.8], [1.8, -0.9], [0.3, 1.9]], dtype=torch.float64),
+    torch.tensor(
+        [[[0.16, 0.1], [0.1, 0.16]], [[0.09, 0.0], [0.0, 0.2]], [[0.3, 0.0], [0.0, 0.04]]],
+        dtype=torch.float64,
+    ),
+)
+
+
+# %% tags=["lab"]
+def from_noise(betas: Tensor, n: int = 2000) -> Tensor:
+    """Ancestral sampling (section 8) by the library, from N(0, I), with the perfect denoiser of the mixture."""
+    path, random = schedule.from_betas(betas), core.generator(SEED)
+    step = samplers.ddim(mixture.denoiser(path), path, eta=1.0, generator=random)
+    start = torch.randn(n, 2, generator=random, dtype=torch.float64)
+    return samplers.last(samplers.sample(step, start, schedule.uniform_grid(path, len(betas))))
+
+
+truth = mixture.sample(2000, generator=core.generator(SEED + 1))[0]
+plane = {
+    "data": truth,
+    "not rescaled": from_noise(candidates["linear, T = 50, as if nothing had changed"]),
+    "rescaled": from_noise(candidates["linear, T = 50, rescaled: betas x 1000 / T"]),
+    "cosine": from_noise(candidates["cosine, T = 50"]),
+}
+w2 = lambda x: float(metrics.sliced_w2(x, truth, generator=core.generator(0)))
+w2_floor = w2(mixture.sample(2000, generator=core.generator(SEED + 2))[0])
+plot.show(plot.samples2d(plane, limit=3.6, title="The same perfect denoiser, three schedules"))
+for name, x in list(plane.items())[1:]:
+    shares = mixture.responsibilities(x).mean(0)
+    print(
+        f"{name:13s} sliced W2 to the data {w2(x):.3f} (two sets of real samples: {w2_floor:.3f});"
+        f"  shares of the clusters {'  '.join(f'{share:.2f}' for share in shares)}  (truth 0.30  0.15  0.55)"
+    )
+
+# %% [markdown]
+# The shapes look right. The *shares* are not: where a point starts has a say in where it ends, and it was started at a place that the data, after 50 such
+# steps, does not reach. A mistake that no picture shows. **Check $\bar\alpha_T<10^{-3}$ before you train.**
+#
+# ## 4 · Undo one step: the posterior
+#
+# We want to go back, $x_k\to x_j$ with $j<k$. Two questions that look alike, and are not:
+#
+# - *If we knew $x_0$*: $q(x_j\mid x_k,x_0)$. We know where the picture started and where it is now; where was it in between? Bayes'
+#   rule, and everything in it is Gaussian:
+#
+# $$q(x_j\mid x_k,x_0)=\frac{q(x_k\mid x_j)\,q(x_j\mid x_0)}{q(x_k\mid x_0)} \tag{5}$$
+#
+# - *In earnest* we know only $x_k$, and must average (5) over all $x_0$ that are possible. That is not a Gaussian. But the
+#   smaller the step, the nearer it is to one, whatever the data looks like: this is why the steps must be small.
+#
+# First the second question, to see it. Data: two narrow bumps in one dimension, everything computed on a grid. The chain stands at
+# $x_k=0.1$, at time $0.7$. Where was it at the earlier time $s$? Grey: the truth. Orange: a Gaussian with the mean and variance that
+# the best possible denoiser gives, (5) with $x_0$ replaced by $\mathbb E[x_0\mid x_k]$.
+
+
+# %% tags=["lab"]
+bumps = toy.GaussianMixture(
+    torch.tensor([0.6, 0.4], dtype=torch.float64),
+    torch.tensor([[-1.2], [1.0]], dtype=torch.float64),
+    torch.tensor([0.15, 0.2], dtype=torch.float64),
+)
+
+
+def one_step_back(s: float = 0.6) -> plot.Picture:
+    """The true density of x_s given x_t = 0.1 at t = 0.7, and its Gaussian."""
+    p, q, axis = circle.at(0.7), circle.at(s), torch.linspace(-2.4, 2.4, 1201, dtype=torch.float64)
+    here = torch.tensor([[0.1]], dtype=torch.float64)
+    signal = p.alpha / q.alpha
+    spread = p.sigma**2 - (signal * q.sigma) ** 2  # variance that the steps from s to t add
+    log_q = bumps.log_prob(axis[:, None], q.alpha, q.sigma) - (0.1 - signal * axis) ** 2 / (
+        2 * spread
+    )
+    exact = log_q.exp() / torch.trapezoid(log_q.exp(), axis)
+    c_x, c_0, std = samplers.ddim_coefficients(p, q, 1.0)
+    mean = float(c_x * here + c_0 * bumps.denoise(here, p.alpha, p.sigma))
+    bell = torch.exp(-((axis - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
+    overlap = float(torch.trapezoid(torch.minimum(exact, bell), axis))
+    with style():
+        fig = picture(8, 2.4, f"From t = 0.7 back to s = {s:g}")
+        ax = fig.subplots()
+        ax.fill_between(axis, exact, color=plot.NOISE, alpha=0.6, lw=0, label="exact reverse step")
+        ax.plot(axis, bell, color=plot.MODEL, label="Gaussian around the denoiser's guess")
+        ax.axvline(0.1, color=plot.EXACT, lw=0.8, ls=":")
+        ax.set(
+            xlabel="$x_s$",
+            ylabel="density",
+            ylim=(0, None),
+            xlim=(-2.4, 2.4),
+            title=f"overlap {overlap:.1%}",
+        )
+        ax.legend(loc="upper left")
+    fig.alt = f"The exact density of the earlier state at time {s:g} and a Gaussian: they overlap by {overlap:.1%}."
+    return fig
+
+
+lab.scrub(one_step_back, fps=2, s=[0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.65, 0.68, 0.69])
+
+# %% [markdown]
+# One big step back (slide to $s=0$) has two bumps, and the Gaussian lands *between* them, where no data is: the average face of section 1
+# again. A small step is as good as Gaussian. So the plan works, and it needs (5). Write $a=\bar\alpha_k/\bar\alpha_j$, the share of the variance that the steps
+# between keep (for $j=k-1$ it is $1-\beta_k$). As a function of $x_j$, (5) is a product of two Gaussians,
+#
+# $$q(x_k\mid x_j)\propto e^{-\frac{(x_k-\sqrt a\,x_j)^2}{2(1-a)}},\qquad q(x_j\mid x_0)\propto e^{-\frac{(x_j-\sqrt{\bar\alpha_j}\,x_0)^2}{2(1-\bar\alpha_j)}}$$
+#
+# *With a pencil:* in a product of Gaussians the precisions (1/variance) add, and the mean is the precision-weighted mean. The first has precision
+# $a/(1-a)$ and says $x_k/\sqrt a$; the second has $1/(1-\bar\alpha_j)$ and says $\sqrt{\bar\alpha_j}x_0$. With $a\,(1-\bar\alpha_j)+(1-a)=1-\bar\alpha_k$:
+#
+# $$\tilde\beta=\frac{(1-a)(1-\bar\alpha_j)}{1-\bar\alpha_k},\qquad
+# \tilde\mu=\frac{\sqrt{\bar\alpha_j}\,(1-a)\,x_0+\sqrt a\,(1-\bar\alpha_j)\,x_k}{1-\bar\alpha_k} \tag{6}$$
+
+# %% [markdown] exercise={"id": "posterior", "difficulty": 2, "importance": 5, "minutes": 12}
+# ### Exercise · Where was it in between?
+#
+# Mean and **variance** of $q(x_j\mid x_k,x_0)$ for any $0\le j<k$, not only for $j=k-1$: then you can take big steps with it as well as small
+# ones. `abar_k` and `abar_j` are plain numbers. This is the sampler's heart, and the bound's.
+#
+# <details><summary>Hint: what is beta for a step from k to j?</summary>
+#
+# $1-a$ with $a=$ `abar_k / abar_j`. For neighbours it is $\beta_k$.
+# </details>
+# <details><summary>Hint: test it at the end</summary>
+#
+# At $j=0$, `abar_j = 1`: the mean must be exactly $x_0$, and the variance 0. If yours divides by zero there, you have divided by $1-\bar\alpha_j$.
+# </details>
+# <details><summary>Hint: the mean is off by a little</summary>
+#
+# Which factor goes with which? The coefficient of $x_k$ contains $1-\bar\alpha_j$: the noisier $j$ is, the more $x_k$ knows about it.
+# </details>
+
+
+# %% nbgrader={"grade_id": "posterior", "solution": true} autograde={"library": ["genmodels.samplers.ddim_coefficients", "genmodels.samplers.ddim"]}
+def posterior(
+    x0: Float[Tensor, "b *d"], xk: Float[Tensor, "b *d"], abar_k: float, abar_j: float
+) -> tuple[Float[Tensor, "b *d"], float]:
+    """Mean and variance of q(x_j | x_k, x_0), j < k [Ho et al. 2020, eqs. 6 and 7; equation 6]."""
+    # TODO      the pair (mean, variance)
+    # APPROACH  a = abar_k / abar_j, then equation (6) term by term
+    # HINT      the variance is the same for every entry: return one number
+    ### BEGIN SOLUTION
+    a = abar_k / abar_j
+    variance = (1 - a) * (1 - abar_j) / (1 - abar_k)
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    return mean, variance
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "posterior_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def bayes_on_a_grid(x0: Tensor, xk: Tensor, abar_k: float, abar_j: float) -> tuple[Tensor, Tensor]:
+    """Mean and variance of equation (5), for each entry, by brute force: two densities multiplied on 20,001 points."""
+    a = abar_k / abar_j
+    flat0, flatk = x0.reshape(-1, 1), xk.reshape(-1, 1)
+    around = math.sqrt(abar_j) * flat0
+    axis = around + math.sqrt(1 - abar_j) * torch.linspace(-12, 12, 20_001, dtype=torch.float64)
+    log_q = -((flatk - math.sqrt(a) * axis) ** 2) / (2 * (1 - a)) - (axis - around) ** 2 / (
+        2 * (1 - abar_j)
+    )
+    p = (log_q - log_q.max(1, keepdim=True).values).exp()
+    p = p / p.sum(1, keepdim=True)
+    mean = (p * axis).sum(1, keepdim=True)
+    return mean.reshape(x0.shape), (p * (axis - mean) ** 2).sum(1).reshape(x0.shape)
+
+
+def posterior_mistakes(x0: Tensor, xk: Tensor, abar_k: float, abar_j: float) -> tuple[dict, dict]:
+    """What other formulas give: for the mean, and for the variance."""
+    a, bk, bj = abar_k / abar_j, 1 - abar_k, 1 - abar_j
+    root = math.sqrt
+    means = {
+        "the coefficients are swapped: x_0 comes with sqrt(abar_j) (1 - a), x_k with sqrt(a) (1 - abar_j)": (
+            root(abar_j) * (1 - a) * xk + root(a) * bj * x0
+        )
+        / bk,
+        "the root of abar_j is missing": (abar_j * (1 - a) * x0 + root(a) * bj * xk) / bk,
+        "the root of a is missing": (root(abar_j) * (1 - a) * x0 + a * bj * xk) / bk,
+        "abar_k stands where a = abar_k / abar_j belongs: only the steps between j and k count here": (
+            root(abar_j) * bk * x0 + root(abar_k) * bj * xk
+        )
+        / bk,
+        "the roots of abar_k and abar_j are mixed up: x_0 comes with sqrt(abar_j)": (
+            root(abar_k) * (1 - a) * x0 + root(a) * bj * xk
+        )
+        / bk,
+        "the denominator must be 1 - abar_k (this is 1 - abar_j)": (
+            root(abar_j) * (1 - a) * x0 + root(a) * bj * xk
+        )
+        / bj
+        if bj
+        else x0 * math.nan,
+        "this is the mean of q(x_j | x_0): x_k is not used": root(abar_j) * x0,
+        "these are the mean and the variance in the wrong order": torch.full_like(
+            x0, (1 - a) * bj / bk
+        ),
+    }
+    right = (1 - a) * bj / bk
+    variances = {
+        "this is the forward step's variance 1 - a (beta_k); Bayes makes it smaller, by (1 - abar_j) / (1 - abar_k)": 1
+        - a,
+        "this is a standard deviation; the variance is asked": root(right),
+        "the ratio is upside down: (1 - abar_j) / (1 - abar_k) is below 1": (1 - a) * bk / bj
+        if bj
+        else math.inf,
+        "abar_k stands where a = abar_k / abar_j belongs: only the steps between j and k count here": bj,
+        "this is the variance of q(x_j | x_0); knowing x_k makes it smaller": bj,
+        "this is the precision, one over the variance": 1 / right if right else math.inf,
+    }
+    return means, variances
+
+
+def check_posterior(
+    answer: Callable, x0: Tensor, xk: Tensor, abar_k: float, abar_j: float, what: str
+) -> None:
+    """Mean and variance against brute force."""
+    got = answer(x0, xk, abar_k, abar_j)
+    insist(
+        isinstance(got, (tuple, list)) and len(got) == 2,
+        f"{what} must return the pair (mean, variance); it returned {type(got).__name__}",
+    )
+    mean, variance = bayes_on_a_grid(x0, xk, abar_k, abar_j)
+    of_mean, of_variance = posterior_mistakes(x0, xk, abar_k, abar_j)
+    checks.close(got[0], mean, f"the mean of {what}", mistakes=of_mean)
+    spread = torch.as_tensor(got[1], dtype=torch.float64)
+    if spread.numel() == 1:
+        spread = spread.reshape(())
+    many = spread.ndim > 0
+    checks.close(
+        spread.expand(variance.shape) if many else spread,
+        variance if many else variance.mean(),
+        f"the variance of {what}",
+        mistakes={s: torch.full_like(variance, v) if many else v for s, v in of_variance.items()},
+    )
+
+
+# %% nbgrader={"grade_id": "posterior_check", "grade": true, "points": 4}
+# Six numbers at once. The truth multiplies the two densities of (5) on a grid of 20,001 points and takes
+# mean and variance there. First neighbouring steps, then a long jump.
+x0, xk = noise(2, 3), noise(2, 3, seed=SEED + 1)
+check_posterior(posterior, x0, xk, 0.55, 0.6, "posterior(x0, xk, 0.55, 0.6)")
+check_posterior(posterior, x0, xk, 0.1, 0.8, "posterior(x0, xk, 0.1, 0.8)")
+print("Equation (6) agrees with brute force, for a short step and for a long one.")
+### BEGIN HIDDEN TESTS
+x0, xk = 2 * noise(3, 1, 2, seed=SEED + 2), noise(3, 1, 2, seed=SEED + 3)
+check_posterior(posterior, x0, xk, 0.3, 0.31, "posterior(x0, xk, 0.3, 0.31)")
+check_posterior(posterior, x0, xk, 1e-4, 0.97, "posterior from far out, abar_k = 0.0001")
+mean, variance = posterior(x0, xk, 0.9, 1.0)
+checks.close(mean, x0, "the mean of the last step, abar_j = 1, where x_j is x_0 itself")
+checks.close(
+    torch.as_tensor(variance).double().mean(), 0.0, "the variance of the last step, abar_j = 1"
+)
+### END HIDDEN TESTS
+
+
+# %%
+def level(abar: float) -> schedule.Point:
+    """The library's name for alpha and sigma at one time."""
+    return schedule.Point(math.sqrt(abar), math.sqrt(1 - abar), lambda: (math.nan, math.nan))
+
+
+def library_posterior(x0: Tensor, xk: Tensor, abar_k: float, abar_j: float) -> tuple[Tensor, float]:
+    """The library's step with eta = 1 is this posterior."""
+    c_x, c_0, std = samplers.ddim_coefficients(level(abar_k), level(abar_j), 1.0)
+    return c_0 * x0 + c_x * xk, std**2
+
+
+def half_way_right(f) -> bool:
+    """From abar 1/4 to 1/2: a = 1/2, so the variance is 1/3 and the mean ((1/2)^1.5 x_0 + (1/2)^1.5 x_k) / (3/4)."""
+    mean, variance = f(torch.ones(1, 1), torch.ones(1, 1), 0.25, 0.5)
+    return abs(float(variance) - 1 / 3) < 1e-6 and abs(float(mean) - 4 / 3 * 2**-0.5) < 1e-6
+
+
+posterior_of = checks.fallback(posterior, library_posterior, works=half_way_right)
+
+# %% [markdown]
+# ## 5 · The bound: chapter 04 with $T$ latents
+#
+# Now the learning. Let the reverse chain imitate (6) with the one thing put in that we do not have, a guess at $x_0$:
+#
+# $$p(x_T)=\mathcal N(0,I),\qquad p(x_j\mid x_k)=q\bigl(x_j\mid x_k,\;x_0\!=\!\hat x_0(x_k,k)\bigr) \tag{7}$$
+#
+# It is a VAE: the latents are $x_1,\dots,x_T$, the encoder is the forward chain, the decoder is (7). So the ELBO of chapter 04 holds,
+# $-\log p(x_0)\le\mathbb E_q[\log q(x_{1:T}\mid x_0)-\log p(x_{0:T})]$. Turn every forward factor round with (5); the marginals telescope, and what remains is
+#
+# $$-\log p(x_0)\;\le\;\underbrace{\mathrm{KL}\bigl(q(x_T|x_0)\|\mathcal N(0,I)\bigr)}_{L_T:\text{ did it arrive?}}
+# +\sum_{k=2}^{T}\underbrace{\mathbb E\,\mathrm{KL}\bigl(q(x_{k-1}|x_k,x_0)\,\|\,p(x_{k-1}|x_k)\bigr)}_{L_{k-1}:\text{ undo one step}}
+# \;\underbrace{-\,\mathbb E\log p(x_0|x_1)}_{L_0:\text{ the last word}} \tag{8}$$
+#
+# **$L_T$** is equation (4); it has no parameters. **$L_{k-1}$** is a KL of two Gaussians with *the same* variance $\tilde\beta$, so only the means count, and those
+# differ by $\tfrac{\sqrt{\bar\alpha_j}(1-a)}{1-\bar\alpha_k}(x_0-\hat x_0)$. *With a pencil:* square that, divide by $2\tilde\beta$, and use
+# $\mathrm{SNR}=\bar\alpha/(1-\bar\alpha)$; all of it collapses into
+#
+# $$L_{k-1}=\tfrac12\bigl(\mathrm{SNR}_{k-1}-\mathrm{SNR}_{k}\bigr)\,\bigl\|x_0-\hat x_0(x_k,k)\bigr\|^2 \tag{9}$$
+#
+# **This is the surprise of the chapter:** maximum likelihood, through a chain of a thousand latents, is least squares with a weight.
+#
+# **$L_0$** speaks about *pixels*, which are whole numbers: grey level $v$ of `levels` sits at $-1+2v/(\texttt{levels}-1)$. Its probability is the mass that a Gaussian
+# puts into the bin around it, of half-width $1/(\texttt{levels}-1)$. The two **edge bins** reach to infinity, or the masses would not sum to 1:
+#
+# $$p(x_0|x_1)=\prod_i\int_{\text{bin}(x_{0,i})}\mathcal N\bigl(y;\;\hat x_{0,i}(x_1,1),\;s^2\bigr)\,dy,\qquad s^2=\tfrac{1-\bar\alpha_1}{\bar\alpha_1} \tag{10}$$
+#
+# (Equation (6) has no variance to offer for the last step, it is 0; we take the noise left in $x_1$, as good a choice as Ho et al.'s.)
+# The check that (8) is what it says comes right after the exercise, where $\log p(x_0)$ is known.
+
+
+# %%
+def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
+    """log P(lower < N(0, 1) < upper), accurate where both ends lie far out in one tail; the ends may be infinite."""
+    right = lower + upper > 0  # mirror it to the left, where the normal cdf is not rounded to 1
+    lower, upper = torch.where(right, -upper, lower), torch.where(right, -lower, upper)
+    top = torch.special.log_ndtr(upper)
+    return top + torch.log(-torch.expm1(torch.special.log_ndtr(lower) - top))
+
+
+# %% [markdown] exercise={"id": "bound_terms", "difficulty": 4, "importance": 4, "minutes": 20}
+# ### Exercise · The three terms
+#
+# Return $L_T$ with shape (b,), all $L_{k-1}$ for $k=2,\dots,T$ with shape (T-1, b), and $L_0$ with shape (b,), in nats, summed over all numbers of a picture. The noise is
+# given: `eps[k - 1]` makes $x_k$. `log_mass(lower, upper)` above does the integral, in units of the standard deviation.
+#
+# <details><summary>Hint: how do I begin?</summary>
+#
+# `x = abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1]`, then `error = x0 - denoise(x, k)`. Do that for $k=T,\dots,2$ and once more for $k=1$.
+# </details>
+# <details><summary>Hint: the bins</summary>
+#
+# Standardise: the bin runs from $(x_0-h-\hat x_0)/s$ to $(x_0+h-\hat x_0)/s$ with $h=$ `1 / (levels - 1)`. For the edges,
+# `torch.where(x0 > 1 - h, math.inf, upper)`, and the other one likewise.
+# </details>
+# <details><summary>Hint: some L are negative</summary>
+#
+# A KL cannot be. The signal-to-noise ratio *falls* with $k$, so it is $\mathrm{SNR}_{k-1}-\mathrm{SNR}_k$.
+# </details>
+# <details><summary>Hint: the probabilities of all grey levels sum to less than 1</summary>
+#
+# Dark and bright pixels: the first bin begins at $-\infty$, the last one ends at $+\infty$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "bound_terms", "solution": true} autograde={"library": ["genmodels.diffusion.variational_bound"]}
+def bound_terms(
+    x0: Float[Tensor, "b *d"],
+    denoise: Callable[[Float[Tensor, "b *d"], int], Float[Tensor, "b *d"]],
+    abar: Float[Tensor, "T+1"],
+    eps: Float[Tensor, "T b *d"],
+    levels: int,
+) -> tuple[Float[Tensor, "b"], Float[Tensor, "T-1 b"], Float[Tensor, "b"]]:
+    """(L_T, [L_1, ..., L_{T-1}], L_0) of the bound, in nats [Ho et al. 2020, eqs. 5 and 13; equations 4, 9, 10].
+
+    ``denoise(x_k, k)`` guesses x_0; x_0 has ``levels`` grey levels on [-1, 1]; abar[0] is 1.
+    """
+    # TODO      three tensors, each summed over the numbers of a picture
+    # APPROACH  (4); then a loop over k = 2 ... T with (9), stacked; then k = 1 with (10)
+    # HINT      core.sum_except_batch(v) gives (b,); SNR_k is abar[k] / (1 - abar[k])
+    ### BEGIN SOLUTION
+    T = len(abar) - 1
+    snr = abar / (1 - abar)
+
+    def guess(k: int) -> Tensor:
+        return denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch((x0 - guess(k)) ** 2)
+        for k in range(2, T + 1)
+    ]
+    h, s, error = 1 / (levels - 1), (1 / snr[1]).sqrt(), x0 - guess(1)
+    lower = torch.where(x0 < -1 + h, -math.inf, (error - h) / s)
+    upper = torch.where(x0 > 1 - h, math.inf, (error + h) / s)
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "bound_terms_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth. The KLs are torch's own, of the Gaussians of (5) and (7); the bins are
+# integrals by scipy.
+from torch.distributions import Normal, kl_divergence
+
+
+def some_denoiser(d: int) -> Callable[[Tensor, int], Tensor]:
+    """A guess that is not linear in x, and different at every k."""
+    W = noise(d, d, seed=7) / d**0.5
+    return lambda x, k: torch.tanh((x.flatten(1) @ W + 0.1 * k).reshape(x.shape))
+
+
+def true_terms(
+    x0: Tensor, denoise: Callable, abar: Tensor, eps: Tensor, levels: int
+) -> list[Tensor]:
+    """The three parts, from the definition (8)."""
+    from scipy.stats import norm
+
+    T = len(abar) - 1
+    noisy = [x0] + [
+        abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1] for k in range(1, T + 1)
+    ]
+    arrived = kl_divergence(Normal(abar[T].sqrt() * x0, (1 - abar[T]).sqrt()), Normal(0.0, 1.0))
+    steps = []
+    for k in range(2, T + 1):
+        c_x, c_0, std = samplers.ddim_coefficients(
+            schedule.Point(*[float(v) for v in (abar[k].sqrt(), (1 - abar[k]).sqrt())], None),
+            schedule.Point(
+                *[float(v) for v in (abar[k - 1].sqrt(), (1 - abar[k - 1]).sqrt())], None
+            ),
+            1.0,
+        )
+        q, p = (Normal(c_x * noisy[k] + c_0 * clean, std) for clean in (x0, denoise(noisy[k], k)))
+        steps.append(kl_divergence(q, p).flatten(1).sum(1))
+    centre, s = denoise(noisy[1], 1), float(((1 - abar[1]) / abar[1]).sqrt())
+    edges = torch.linspace(-1, 1, levels, dtype=torch.float64)
+    edges = torch.cat(
+        [torch.tensor([-math.inf]), (edges[1:] + edges[:-1]) / 2, torch.tensor([math.inf])]
+    )
+    at = ((x0 + 1) / 2 * (levels - 1)).round().long()
+    # survival function beyond the mean, distribution function before it: no cancellation in either tail
+    low, high = ((edges[i] - centre) / s for i in (at, at + 1))
+    flip = low > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    mass = torch.from_numpy(norm.cdf(high.numpy()) - norm.cdf(low.numpy()))
+    return [arrived.flatten(1).sum(1), torch.stack(steps), -mass.log().flatten(1).sum(1)]
+
+
+def bound_mistakes(
+    x0: Tensor, denoise: Callable, abar: Tensor, eps: Tensor, levels: int
+) -> list[dict]:
+    """What goes wrong in each part."""
+    right, T, d = true_terms(x0, denoise, abar, eps, levels), len(abar) - 1, x0[0].numel()
+    snr, h, s = abar / (1 - abar), 1 / (levels - 1), float(((1 - abar[1]) / abar[1]).sqrt())
+    errors = [
+        (x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k))
+        for k in range(1, T + 1)
+    ]
+    square = torch.stack([e.square().flatten(1).sum(1) for e in errors])
+    drop = (snr[1:-1] - snr[2:])[:, None] / 2
+    z = errors[0]
+    inside = lambda low, high: -log_mass(low, high).flatten(1).sum(1)
+    density = lambda std: -Normal(0.0, std).log_prob(z).flatten(1).sum(1)
+    return [
+        {
+            "L_T is averaged over the numbers of a picture; it must be summed": right[0] / d,
+            "the 1/2 of L_T is missing": 2 * right[0],
+            "L_T lacks the log of the variance": right[0] + d * (1 - abar[T]).log() / 2,
+            "the KL is the wrong way round: q(x_T | x_0) comes first": lambda: (
+                kl_divergence(Normal(0.0, 1.0), Normal(abar[T].sqrt() * x0, (1 - abar[T]).sqrt()))
+                .flatten(1)
+                .sum(1)
+            ),
+            "a signal of size sqrt(abar_T) has the square abar_T x_0^2": (
+                right[0] + ((abar[T] ** 2 - abar[T]) * x0**2).flatten(1).sum(1) / 2
+            ),
+        },
+        {
+            "the signs are turned: SNR falls with k, so it is SNR_{k-1} - SNR_k": -right[1],
+            "the 1/2 of equation (9) is missing": 2 * right[1],
+            "all steps weigh the same here: this is the squared error without the SNR difference": square[
+                1:
+            ],
+            "this is averaged over the numbers of a picture; it must be summed": right[1] / d,
+            "the weight is SNR_k alone; it must be half the fall of the SNR over the step": snr[
+                2:, None
+            ]
+            * square[1:],
+            "the steps are in the order T, ..., 2; L_1 comes first": right[1].flip(0),
+            "one number for each step *and* picture: (T - 1, b); do not sum over the steps": right[
+                1
+            ].sum(0),
+            "the step k = 1 has no KL; it is L_0": lambda: torch.cat(
+                [
+                    torch.full((1, len(x0)), math.inf),
+                    (snr[1:-1] - snr[2:])[:, None] / 2 * square[1:],
+                ]
+            ),
+            "the denoiser was asked about another k than that of its x_k": lambda: torch.stack(
+                [
+                    drop[k - 2]
+                    * (x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k - 1))
+                    .square()
+                    .flatten(1)
+                    .sum(1)
+                    for k in range(2, T + 1)
+                ]
+            ),
+        },
+        {
+            "the two edge bins must reach to infinity, or the probabilities do not sum to 1": lambda: (
+                inside((z - h) / s, (z + h) / s)
+            ),
+            "this is the density at x_0; a pixel has the mass of its bin": lambda: density(s),
+            "s is a variance here; divide by the standard deviation": lambda: inside(
+                torch.where(x0 < -1 + h, -math.inf, (z - h) / s**2),
+                torch.where(x0 > 1 - h, math.inf, (z + h) / s**2),
+            ),
+            "the bins are twice too wide: half a bin is 1 / (levels - 1)": lambda: inside(
+                torch.where(x0 < -1 + h, -math.inf, (z - 2 * h) / s),
+                torch.where(x0 > 1 - h, math.inf, (z + 2 * h) / s),
+            ),
+            "the edges are swapped: the darkest bin begins at minus infinity": lambda: inside(
+                torch.where(x0 > 1 - h, -math.inf, (z - h) / s),
+                torch.where(x0 < -1 + h, math.inf, (z + h) / s),
+            ),
+            "the sign is that of a log-likelihood; L_0 is its negative": -right[2],
+            "L_0 is averaged over the numbers of a picture; it must be summed": right[2] / d,
+        },
+    ]
+
+
+def check_bound(answer: Callable, x0: Tensor, abar: Tensor, levels: int, seed: int) -> None:
+    """All three parts against the definition."""
+    T, d = len(abar) - 1, x0[0].numel()
+    eps, denoise = noise(T, *x0.shape, seed=seed), some_denoiser(d)
+    got = answer(x0, denoise, abar, eps, levels)
+    insist(
+        isinstance(got, (tuple, list)) and len(got) == 3,
+        f"bound_terms must return three tensors (L_T, steps, L_0); it returned {type(got).__name__}",
+    )
+    names = ("L_T", "the terms L_1, ..., L_{T-1}", "L_0")
+    want, wrong = (
+        true_terms(x0, denoise, abar, eps, levels),
+        bound_mistakes(x0, denoise, abar, eps, levels),
+    )
+    for part, name in enumerate(names):
+        checks.close(got[part], want[part], f"{name} of bound_terms", mistakes=wrong[part])
+
+
+# %% nbgrader={"grade_id": "bound_terms_check", "grade": true, "points": 4}
+# Two "pictures" of 1 x 2 x 3 pixels with 5 grey levels, darkest and brightest among them, a chain of 4 steps,
+# and a denoiser that is wrong in an interesting way. The truth takes the KLs from torch and the bins from scipy.
+x0 = torch.tensor(
+    [[-1.0, 0.5, 1.0, 0.0, -0.5, 1.0], [0.0, -1.0, 0.5, 1.0, -0.5, 0.0]], dtype=torch.float64
+)
+abar = torch.tensor([1.0, 0.9, 0.7, 0.4, 0.1], dtype=torch.float64)
+check_bound(bound_terms, x0.reshape(2, 1, 2, 3), abar, 5, SEED)
+print("L_T, the three L_{k-1} and L_0 are right, in nats.")
+### BEGIN HIDDEN TESTS
+pixels = torch.randint(0, 9, (3, 4), generator=core.generator(SEED)).double() / 4 - 1
+pixels[0, 0], pixels[1, 1] = -1, 1
+fine = torch.tensor([1.0, 0.97, 0.8, 0.5, 0.3, 0.05], dtype=torch.float64)
+check_bound(bound_terms, pixels, fine, 9, SEED + 1)
+every = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None]
+_, _, last = bound_terms(
+    every, lambda x, k: torch.full_like(x, 0.8), abar[:3], torch.zeros(2, 7, 1).double(), 7
+)
+checks.close(
+    (-torch.as_tensor(last)).exp().sum(),
+    1.0,
+    "the sum of exp(-L_0) over all 7 grey levels of one pixel",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_bound(
+    x0: Tensor, denoise: Callable, abar: Tensor, eps: Tensor, levels: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The library's bound, which draws its own noise."""
+    path, T = schedule.from_betas(1 - abar[1:] / abar[:-1]), len(abar) - 1
+    at_step = lambda x, t: denoise(x, round(t * T))
+    terms = diffusion.variational_bound(
+        at_step,
+        path,
+        x0,
+        schedule.uniform_grid(path, T),
+        bin_width=2 / (levels - 1),
+        generator=core.generator(SEED),
+    )
+    return terms.prior, terms.diffusion.flip(0), terms.reconstruction
+
+
+def normal_cdf(z: float) -> float:
+    """P(N(0, 1) < z)."""
+    return (1 + math.erf(z / math.sqrt(2))) / 2
+
+
+def tiny_bound_right(f) -> bool:
+    """One pixel of value 0 and a denoiser that always says 1: by hand L_T = (-1/4 - log 3/4) / 2 and L_1 = (1 - 1/3) / 2."""
+    abar = torch.tensor([1.0, 0.5, 0.25])
+    arrived, steps, last = f(
+        torch.zeros(1, 1), lambda x, k: torch.ones_like(x), abar, torch.zeros(2, 1, 1), 3
+    )
+    mass = normal_cdf(-0.5) - normal_cdf(-1.5)
+    right = [
+        (float(arrived), (-0.25 - math.log(0.75)) / 2),
+        (float(steps), 1 / 3),
+        (float(last), -math.log(mass)),
+    ]
+    return all(abs(a - b) < 1e-4 for a, b in right)
+
+
+terms_of = checks.fallback(bound_terms, library_bound, works=tiny_bound_right)
+
+# %% [markdown]
+# ### Exact lab: is it really a bound on $-\log p$?
+#
+# Take data $\mathcal N(0.2, 0.3^2)$, rounded to 4,001 levels. Its perfect denoiser is a straight line and $-\log p(x_0)$ is known, so we see all
+# of the bound and all of its gap. The chains all run from $\mathrm{SNR}=e^{9}$ to $e^{-9}$, in few steps or in many.
+
+# %%
+mean, std, levels = 0.2, 0.3, 4001
+x0 = ((mean + std * noise(20_000, 1)).clamp(-1, 1) * 2000).round() / 2000
+exact = float(
+    ((x0 - mean) ** 2 / (2 * std**2)).mean() + math.log(std * math.sqrt(2 * math.pi) * 2000)
+)
+gaps = {}
+for T in (10, 20, 40, 80, 160, 320):
+    abar = torch.cat(
+        [torch.ones(1), torch.linspace(9, -9, T).sigmoid()]
+    ).double()  # log SNR from 9 to -9
+
+    def line(x: Tensor, k: int, abar: Tensor = abar) -> Tensor:
+        """E[x_0 | x_k] of Gaussian data: the prior mean, corrected by what x_k says."""
+        gain = abar[k].sqrt() * std**2 / (abar[k] * std**2 + 1 - abar[k])
+        return mean + gain * (x - abar[k].sqrt() * mean)
+
+    parts = terms_of(x0, line, abar, noise(T, *x0.shape, seed=T), levels)
+    arrived, steps, last = (
+        float(v) for v in (parts[0].mean(), parts[1].sum(0).mean(), parts[2].mean())
+    )
+    gaps[T] = arrived + steps + last - exact
+    print(
+        f"T = {T:3d}:  L_T {arrived:.5f} + steps {steps:6.3f} + L_0 {last:.3f} = {exact + gaps[T]:6.3f} nats;"
+        f"   -log p = {exact:.3f};  gap {gaps[T]:.3f}"
+    )
+insist(all(gap > 0 for gap in gaps.values()), "a bound on -log p lies above it")
+checks.order(
+    torch.tensor([gaps[T] for T in (80, 160, 320)]), torch.tensor([80, 160, 320]), 1.0, "the gap"
+)
+
+# %% [markdown]
+# Twice the steps, half the gap: it falls like $1/T$. In few steps (7) is a poor imitation of the reverse chain; more steps are a *better model* with
+# the same network. That is why $T$ is 1000. (It is also why nobody likes to sample: chapter 10.)
+#
+# ## 6 · What should the network say?
+#
+# So far the network says $\hat x_0$. But $x_k=\alpha x_0+\sigma\varepsilon$ is known, so whoever knows $x_0$ knows $\varepsilon$, and every mixture of the two:
+#
+# | the network predicts | $a\,x_0+b\,\varepsilon$ with $(a,b)=$ | who |
+# |---|---|---|
+# | the picture, $x_0$ | $(1,0)$ | Sohl-Dickstein et al., EDM |
+# | the noise, $\varepsilon$ | $(0,1)$ | Ho et al.: "predict the noise" |
+# | $v$, the rest of a right angle | $(-\sigma,\alpha)$ | Salimans and Ho |
+#
+# One line of code each, and **one solve for all**: two equations, two unknowns.
+#
+# $$\begin{aligned}x_k&=\alpha\,x_0+\sigma\,\varepsilon\\ F&=a\,x_0+b\,\varepsilon\end{aligned}\qquad\Longrightarrow\qquad
+# x_0=\frac{b\,x_k-\sigma F}{\alpha b-\sigma a},\qquad \varepsilon=\frac{\alpha F-a\,x_k}{\alpha b-\sigma a} \tag{11}$$
+
+# %%
+TARGETS: dict[str, Callable] = {
+    "x0": lambda alpha, sigma: (torch.ones_like(alpha), torch.zeros_like(alpha)),
+    "eps": lambda alpha, sigma: (torch.zeros_like(alpha), torch.ones_like(alpha)),
+    "v": lambda alpha, sigma: (-sigma, alpha),
+}
+
+# %% [markdown] exercise={"id": "solve_target", "difficulty": 2, "importance": 4, "minutes": 8}
+# ### Exercise · From any prediction to $x_0$ and $\varepsilon$
+#
+# Equation (11). All coefficients come in a shape that multiplies `x`, for example (b, 1, 1, 1). These two lines replace all the conversion formulas
+# between parametrisations that you will meet in papers and code bases; chapters 11 and 12 add rows to the table, not code.
+#
+# <details><summary>Hint: nan or inf at the end of the path</summary>
+#
+# At $\alpha=0$ there is no signal. From $\varepsilon$ nobody can tell $x_0$ there, but from $v$ or $x_0$ one can: divide only by the determinant
+# $\alpha b-\sigma a$, never by $\alpha$ or $\sigma$ alone.
+# </details>
+# <details><summary>Hint: the sign of one of them is wrong</summary>
+#
+# Test it with $F=\varepsilon$, $a=0$, $b=1$: then $x_0=(x_k-\sigma\varepsilon)/\alpha$, and the second formula must give back $F$.
+# </details>
+
+
+# %% nbgrader={"grade_id": "solve_target", "solution": true} autograde={"library": ["genmodels.diffusion.solve", "genmodels.diffusion.express"]}
+def solve_target(
+    prediction: Float[Tensor, "b *d"],
+    x: Float[Tensor, "b *d"],
+    a: Float[Tensor, "b *one"],
+    b: Float[Tensor, "b *one"],
+    alpha: Float[Tensor, "b *one"],
+    sigma: Float[Tensor, "b *one"],
+) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
+    """(x_0, eps) with x = alpha x_0 + sigma eps and prediction = a x_0 + b eps [equation 11]."""
+    # TODO      solve two equations with two unknowns
+    # APPROACH  Cramer's rule: the determinant is alpha b - sigma a
+    ### BEGIN SOLUTION
+    determinant = alpha * b - sigma * a
+    return (b * x - sigma * prediction) / determinant, (alpha * prediction - a * x) / determinant
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "solve_target_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth: it starts from x_0 and eps, mixes them, and wants them back.
+def angle(*degrees: float) -> tuple[Tensor, Tensor]:
+    """alpha and sigma of a path with alpha^2 + sigma^2 = 1, one a sample, shaped (b, 1, 1)."""
+    u = torch.tensor(degrees, dtype=torch.float64).deg2rad()[:, None, None]
+    return u.cos(), u.sin()
+
+
+def solve_mistakes(
+    x0: Tensor, eps: Tensor, a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor
+) -> dict[str, tuple]:
+    """What other solutions give."""
+    x, F, det = alpha * x0 + sigma * eps, a * x0 + b * eps, alpha * b - sigma * a
+    return {
+        "the two results are swapped: (x_0, eps)": (eps, x0),
+        "the determinant is alpha b - sigma a (this has a plus)": (
+            x0 * det / (alpha * b + sigma * a),
+            eps * det / (alpha * b + sigma * a),
+        ),
+        "the sign of the determinant is turned": (-x0, -eps),
+        "nothing was divided by the determinant": (x0 * det, eps * det),
+        "the determinant is multiplied; it divides": (x0 * det**2, eps * det**2),
+        "in x_0 the roles of a and b are mixed up: b goes with x, and sigma with the prediction": (
+            (a * x - sigma * F) / det,
+            eps,
+        ),
+        "the sign inside is wrong: b x - sigma F and alpha F - a x": (
+            (b * x + sigma * F) / det,
+            (alpha * F + a * x) / det,
+        ),
+        "this takes the prediction for eps, whatever a and b are": ((x - sigma * F) / alpha, F),
+        "this takes the prediction for x_0, whatever a and b are": (F, (x - alpha * F) / sigma),
+    }
+
+
+def check_solve(
+    answer: Callable, a: Tensor, b: Tensor, alpha: Tensor, sigma: Tensor, what: str, seed: int
+) -> None:
+    """Mix, and ask for the parts."""
+    x0, eps = noise(len(a), 3, 5, seed=seed), noise(len(a), 3, 5, seed=seed + 1)
+    got = answer(a * x0 + b * eps, alpha * x0 + sigma * eps, a, b, alpha, sigma)
+    insist(
+        isinstance(got, (tuple, list)) and len(got) == 2,
+        f"solve_target must return the pair (x_0, eps); it returned {type(got).__name__}",
+    )
+    wrong = solve_mistakes(x0, eps, a, b, alpha, sigma)
+    for part, (name, want) in enumerate({"x_0": x0, "eps": eps}.items()):
+        checks.close(
+            got[part], want, f"{name} {what}", mistakes={s: v[part] for s, v in wrong.items()}
+        )
+
+
+# %% nbgrader={"grade_id": "solve_target_check", "grade": true, "points": 3}
+# Two samples at two different times. First a mixture that is on no list, then the three of the table.
+alpha, sigma = angle(25.0, 70.0)
+check_solve(
+    solve_target, 0.3 + 0 * alpha, 1.7 + 0 * alpha, alpha, sigma, "from 0.3 x_0 + 1.7 eps", SEED
+)
+for name, row in TARGETS.items():
+    check_solve(
+        solve_target, *row(alpha, sigma), alpha, sigma, f"from a prediction of {name}", SEED + 2
+    )
+print("One solve serves every target.")
+### BEGIN HIDDEN TESTS
+alpha, sigma = angle(0.0, 90.0, 33.0)
+alpha, sigma = alpha.clamp_min(0) * (alpha.abs() > 1e-12), sigma  # exactly 0 at the end of the path
+got = solve_target(
+    -sigma * noise(3, 2, 2) + alpha, alpha * noise(3, 2, 2) + sigma, -sigma, alpha, alpha, sigma
+)
+for part, (name, want) in enumerate(
+    {"x_0": noise(3, 2, 2), "eps": torch.ones(3, 2, 2).double()}.items()
+):
+    checks.finite(
+        got[part], f"{name} from v where alpha or sigma is 0: divide by the determinant alone; it"
+    )
+    checks.close(got[part], want, f"{name} from v where alpha or sigma is 0")
+alpha, sigma = 3 * alpha + 0.1, 2 * sigma + 0.1
+check_solve(
+    solve_target,
+    1.5 * sigma,
+    -0.2 * alpha,
+    alpha,
+    sigma,
+    "on a path where alpha^2 + sigma^2 is not 1",
+    SEED + 4,
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_solve(prediction, x, a, b, alpha, sigma) -> tuple[Tensor, Tensor]:
+    """The library's solve takes the path's point and the row of the table; here both are given."""
+    flat = lambda v: v.reshape(-1) if isinstance(v, Tensor) else v
+    point = schedule.Point(flat(alpha), flat(sigma), lambda: (math.nan, math.nan))
+    return diffusion.solve(lambda _: (flat(a), flat(b)), x, prediction, point)
+
+
+def three_four_five(f) -> bool:
+    """x_0 = 2 and eps = 1 at alpha = 0.6, sigma = 0.8: x = 2, v = -1."""
+    one = torch.ones(1, 1)
+    x0, eps = f(-1.0 * one, 2.0 * one, -0.8 * one, 0.6 * one, 0.6 * one, 0.8 * one)
+    return abs(float(x0) - 2) < 1e-5 and abs(float(eps) - 1) < 1e-5
+
+
+solve = checks.fallback(solve_target, library_solve, works=three_four_five)
+
+# %% [markdown]
+# If all are equivalent, why choose? Because a network makes *errors*, and (11) passes them on: an error of size $\delta$ in $F$ becomes one of
+#
+# $$|\hat x_0-x_0|=\frac{\sigma}{|\alpha b-\sigma a|}\,\delta\;=\;\begin{cases}\delta&x_0\\ (\sigma/\alpha)\,\delta&\varepsilon\\ \sigma\,\delta&v\end{cases} \tag{12}$$
+#
+# Near $t=1$ the factor $\sigma/\alpha$ passes 100: a network that is very good at naming the noise may know *nothing* about the picture.
+# Near $t=0$ it is the other way: who predicts $x_0$ hardly gets below the error that $x_k$ has anyway. $v$ never amplifies. We shall see this happen
+# at the end of section 7, to three networks that differ in nothing else.
+#
+# ## 7 · The loss
+#
+# Ho et al. predicted $\varepsilon$ and simply dropped the weights of the bound:
+#
+# $$L_{\text{simple}}=\mathbb E_{k,\varepsilon}\bigl\|\varepsilon-\hat\varepsilon(x_k,k)\bigr\|^2
+# =\mathbb E\;\mathrm{SNR}_k\,\bigl\|x_0-\hat x_0\bigr\|^2,\qquad
+# \mathbb E\bigl\|v-\hat v\bigr\|^2=\mathbb E\,(1+\mathrm{SNR}_k)\bigl\|x_0-\hat x_0\bigr\|^2 \tag{13}$$
+#
+# (both by (12): $1/\mathrm{factor}^2$). So each of them is the bound (9) with *other weights* on the same squared errors. Numbers, before you
+# believe it, and then the picture:
+
+# %%
+alpha, sigma = (
+    v[:, None, None]
+    for v in (
+        torch.tensor([0.9, 0.5, 0.1]).double(),
+        torch.tensor([0.19, 0.75, 0.99]).double().sqrt(),
+    )
+)
+clean, eps, guess = noise(3, 4, 4, seed=1), noise(3, 4, 4, seed=2), noise(3, 4, 4, seed=3)
+eps_guess = (
+    alpha * clean + sigma * eps - alpha * guess
+) / sigma  # the noise that belongs to the guess
+snr = (alpha / sigma).squeeze() ** 2
+square = lambda v: core.sum_except_batch(v**2)
+checks.close(square(eps - eps_guess), snr * square(clean - guess), "L_simple is SNR |x_0 error|^2")
+v, v_guess = alpha * eps - sigma * clean, alpha * eps_guess - sigma * guess
+checks.close(
+    square(v - v_guess),
+    (1 + snr) * square(clean - guess),
+    "the loss of v is (1 + SNR) |x_0 error|^2",
+)
+print("Equation (13) holds: the three losses are one squared error with three weights.")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+snr = (curves_of["cosine"][1:-1] / (1 - curves_of["cosine"][1:-1])).double()
+t = torch.arange(2, 1000) / 1000
+weights = {
+    "the bound": (t, 1000 * (snr[:-1] - snr[1:]) / 2),
+    "eps: L_simple": (t, snr[1:]),
+    "v": (t, 1 + snr[1:]),
+    "x0": (t, torch.ones_like(t)),
+}
+plot.show(
+    plot.curves(
+        weights,
+        "t = k / T",
+        "weight of the squared error in x_0",
+        title="Four losses are four weightings (cosine schedule)",
+        log="y",
+        height=2.8,
+        alt="Weights on a log scale. The bound weighs small t most, L_simple falls from thousands to below a thousandth "
+        "where t is near 1, the loss of v levels off at 1, that of x0 is 1 throughout.",
+    )
+)
+
+# %% [markdown]
+# The bound cares most about the last, invisible bit of noise, since that costs the most nats. $L_{\text{simple}}$ cares less about it, and so spends the network on what
+# people see. But at the noisy end it cares about nothing: weight 0.0002 at $t=0.99$, where it is decided how bright the portrait will be. The loss of $v$ never falls
+# below 1. *How often each $k$ is drawn is one more weight*: twice as often counts twice.
+#
+# ### The same thing under another name: denoising score matching
+#
+# Chapter 11 speaks of the **score**, $\nabla_x\log q(x_k)$, the direction in which data becomes more likely. For a *known* $x_0$ it is simple, since $q(x_k|x_0)$ is a Gaussian:
+# $\nabla\log q(x_k|x_0)=-(x_k-\alpha x_0)/\sigma^2=-\varepsilon/\sigma$. Vincent's theorem: fit that by least squares, and you have fitted the true score, because
+# a least-squares fit finds the mean, and the mean of $-\varepsilon/\sigma$ over all $x_0$ that could be behind $x_k$ is the score of the mixture of them:
+#
+# $$\mathbb E\Bigl\|s(x_k)+\frac{\varepsilon}{\sigma}\Bigr\|^2=\mathbb E\bigl\|s(x_k)-\nabla\log q(x_k)\bigr\|^2+\text{const},\qquad
+# \nabla\log q(x_k)=-\frac{\mathbb E[\varepsilon|x_k]}{\sigma}=\frac{\alpha\hat x_0-x_k}{\sigma^2} \tag{14}$$
+#
+# So **predicting noise is estimating the score**, and $L_{\text{simple}}$ is denoising score matching with the weight $\sigma^2$. Both halves, checked: the second by
+# autograd through the exact density, the first by quadrature for three quite different functions $s$.
+
+# %%
+x, (a, s) = 2 * noise(50, 2), (0.8, 0.6)
+by_autograd = checks.grad(lambda x: mixture.log_prob(x, a, s), x)
+checks.close(
+    (a * mixture.denoise(x, a, s) - x) / s**2,
+    by_autograd,
+    "the score from the denoiser, equation (14)",
+)
+
+axis = torch.linspace(-2.5, 2.5, 1001, dtype=torch.float64)
+pairs = torch.cartesian_prod(axis, 2.4 * axis)  # every pair of x_0 and eps, one dimension each
+two = toy.GaussianMixture(
+    torch.ones(2).double(),
+    torch.tensor([[-1.2], [1.0]]).double(),
+    torch.tensor([0.15, 0.2]).double(),
+)
+mass = (two.log_prob(pairs[:, :1]) - pairs[:, 1] ** 2 / 2).exp()
+mass = mass / mass.sum()
+seen = a * pairs[:, :1] + s * pairs[:, 1:]
+score = two.score(seen, a, s)[:, 0]
+constants = []
+for candidate in (torch.sin, lambda x: -x, lambda x: x**3 - 2):
+    value = candidate(seen[:, 0])
+    denoising = (mass * (value + pairs[:, 1] / s) ** 2).sum()
+    explicit = (mass * (value - score) ** 2).sum()
+    constants.append(float(denoising - explicit))
+checks.close(
+    torch.tensor(constants), torch.full((3,), constants[0]), "the constant of (14)", atol=1e-4
+)
+print(
+    "denoising loss - explicit loss, for three functions s:",
+    "  ".join(f"{c:.5f}" for c in constants),
+)
+
+# %% [markdown]
+# ### Class labels, and where guidance begins
+#
+# Our portraits come with eleven attributes (hair, hat, glasses ...). A network that is told them, $\hat x_0(x_k,k,y)$, is a model of $p(x\mid y)$; nothing in the derivation changes. But
+# one thing is worth doing at once: **hide the labels of some samples**, each sample on its own with probability 0.1 or 0.2, by a value that means "not told", the *null label* $-1$. The same network then
+# knows $p(x\mid y)$ *and* $p(x)$, and sampling can compare the two (section 9). The whole training step:
+#
+# $$L=\bigl\|\,F\bigl(x_k,\tfrac kT,\tilde y\bigr)-(a\,x_0+b\,\varepsilon)\bigr\|^2,\qquad
+# \tilde y=\begin{cases}\varnothing=-1 & u<p_{\text{drop}}\\ y&\text{else}\end{cases} \tag{15}$$
+
+# %% [markdown] exercise={"id": "diffusion_loss", "difficulty": 3, "importance": 5, "minutes": 15}
+# ### Exercise · The loss that trains everything
+#
+# Equation (15), for each picture of the batch, summed over its numbers. All random numbers are given: `k`, `eps`, and `u`, uniform in [0, 1), which decides
+# whose labels are hidden. These lines train the portraits in section 10.
+#
+# <details><summary>Hint: how do I begin?</summary>
+#
+# `alpha = core.expand(abar[k].sqrt(), x0)`, `sigma` likewise; make $x_k$; ask `network(x, k / T, told)` with $T=$ `len(abar) - 1`; compare with $a x_0+b\varepsilon$,
+# where `a, b = TARGETS[target](alpha, sigma)`.
+# </details>
+# <details><summary>Hint: all labels of the batch vanish together, or none</summary>
+#
+# `u < drop` has one entry for each sample: `torch.where((u < drop)[:, None], -1, labels)`. Each sample loses *all* of its labels or none.
+# </details>
+# <details><summary>Hint: about 1/768 of the expected value</summary>
+#
+# `mean` over the numbers of a picture; here they are summed (`core.sum_except_batch`), as in the bound.
+# </details>
+
+
+# %% nbgrader={"grade_id": "diffusion_loss", "solution": true} autograde={"library": ["genmodels.diffusion.loss"]}
+def diffusion_loss(
+    network: Callable[
+        [Float[Tensor, "b *d"], Float[Tensor, "b"], Int[Tensor, "b n"]], Float[Tensor, "b *d"]
+    ],
+    x0: Float[Tensor, "b *d"],
+    labels: Int[Tensor, "b n"],
+    k: Int[Tensor, "b"],
+    eps: Float[Tensor, "b *d"],
+    u: Float[Tensor, "b"],
+    abar: Float[Tensor, "T+1"],
+    target: str = "v",
+    drop: float = 0.1,
+) -> Float[Tensor, "b"]:
+    """|network(x_k, k / T, labels or -1) - (a x_0 + b eps)|^2 of each sample [Ho et al. 2020, eq. 14; equation 15].
+
+    ``target`` names a row of TARGETS; a sample with u < drop is told nothing: all its labels become -1.
+    """
+    # TODO      one number for each sample
+    # APPROACH  fade x0 to k; hide labels where u < drop; ask the network; square, sum over the numbers of a picture
+    # HINT      core.expand, TARGETS[target](alpha, sigma), core.sum_except_batch
+    ### BEGIN SOLUTION
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    told = torch.where((u < drop)[:, None], -1, labels)
+    a, b = TARGETS[target](alpha, sigma)
+    error = network(alpha * x0 + sigma * eps, k / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "diffusion_loss_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth: the library's loss, on the library's path, with labels hidden one by one.
+def hearing_network(d: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Depends on everything that it is given, and not linearly."""
+    W, voice = noise(d, d, seed=11) / d**0.5, noise(8, d, seed=12)
+
+    def network(x: Tensor, t: Tensor, labels: Tensor) -> Tensor:
+        heard = voice[(labels.long() + 1) % 8].sum(1)
+        return (
+            (x.double().flatten(1) @ W + heard + torch.sin(3 * t.double())[:, None])
+            .tanh()
+            .reshape(x.shape)
+        )
+
+    return network
+
+
+def loss_by_library(
+    network: Callable, x0: Tensor, labels: Tensor, k: Tensor, eps: Tensor, abar: Tensor, target: str
+) -> Tensor:
+    """With these labels, whatever they are."""
+    model = diffusion.Denoiser(network, schedule.from_betas(1 - abar[1:] / abar[:-1]), target)
+    return diffusion.loss(model, x0, k.double() / (len(abar) - 1), weight=target, y=labels, eps=eps)
+
+
+def loss_mistakes(network, x0, labels, k, eps, u, abar, target, drop) -> dict[str, Callable]:
+    """What goes wrong."""
+    hidden = torch.stack(
+        [torch.full_like(row, -1) if v < drop else row for row, v in zip(labels, u.tolist())]
+    )
+    zeros = torch.stack(
+        [torch.zeros_like(row) if v < drop else row for row, v in zip(labels, u.tolist())]
+    )
+    others = torch.stack(
+        [row if v < drop else torch.full_like(row, -1) for row, v in zip(labels, u.tolist())]
+    )
+    first = torch.cat([hidden[:, :1], labels[:, 1:]], 1)
+    column = lambda v: v.reshape(-1, *[1] * (x0.ndim - 1))
+    alpha, sigma = column(abar[k].sqrt()), column((1 - abar[k]).sqrt())
+    a, b = TARGETS[target](alpha, sigma)
+    xk, T = alpha * x0 + sigma * eps, len(abar) - 1
+    squared = lambda v: v.square().flatten(1).sum(1)
+    ask = lambda x=xk, t=k / T, y=hidden: network(x, t, y)
+    right = lambda: squared(ask() - (a * x0 + b * eps))
+    return {
+        "averaged over the numbers of a picture; they must be summed": lambda: (
+            right() / x0[0].numel()
+        ),
+        "one number for the batch; give one for each sample": lambda: right().mean(),
+        "no label was hidden: a sample with u < drop is told nothing": lambda: squared(
+            ask(y=labels) - (a * x0 + b * eps)
+        ),
+        "the wrong samples lose their labels: hide them where u < drop": lambda: squared(
+            ask(y=others) - (a * x0 + b * eps)
+        ),
+        "labels are hidden for the whole batch; each sample is decided on its own": lambda: squared(
+            ask(y=torch.full_like(labels, -1) if u[0] < drop else labels) - (a * x0 + b * eps)
+        ),
+        "0 is a class; the null label is -1": lambda: squared(ask(y=zeros) - (a * x0 + b * eps)),
+        "only the first attribute is hidden; a sample loses all of them": lambda: squared(
+            ask(y=first) - (a * x0 + b * eps)
+        ),
+        "the network was told k; it wants the time k / T in [0, 1]": lambda: squared(
+            ask(t=k) - (a * x0 + b * eps)
+        ),
+        "the network saw the clean picture; it must see x_k": lambda: squared(
+            ask(x=x0) - (a * x0 + b * eps)
+        ),
+        "the noise was scaled by its variance; x_k has sqrt(1 - abar) eps": lambda: squared(
+            ask(x=alpha * x0 + sigma**2 * eps) - (a * x0 + b * eps)
+        ),
+        "the network was compared with eps, whatever `target` says": lambda: squared(ask() - eps),
+        "the network was compared with x_0, whatever `target` says": lambda: squared(ask() - x0),
+        "the sign of the target is turned": lambda: squared(ask() + (a * x0 + b * eps)),
+        "the square is missing": lambda: (ask() - (a * x0 + b * eps)).abs().flatten(1).sum(1),
+    }
+
+
+def check_loss(
+    answer: Callable,
+    x0: Tensor,
+    k: Tensor,
+    u: Tensor,
+    abar: Tensor,
+    target: str,
+    drop: float,
+    seed: int,
+) -> None:
+    """The answer against the library, for this target."""
+    labels = torch.randint(1, 7, (len(x0), 3), generator=core.generator(seed))
+    eps, network = noise(*x0.shape, seed=seed), hearing_network(x0[0].numel())
+    hidden = torch.stack(
+        [torch.full_like(row, -1) if v < drop else row for row, v in zip(labels, u.tolist())]
+    )
+    checks.close(
+        answer(network, x0, labels, k, eps, u, abar, target, drop),
+        loss_by_library(network, x0, hidden, k, eps, abar, target),
+        f'diffusion_loss with target "{target}"',
+        mistakes=loss_mistakes(network, x0, labels, k, eps, u, abar, target, drop),
+    )
+
+
+# %% nbgrader={"grade_id": "diffusion_loss_check", "grade": true, "points": 4}
+# Four samples of 2 x 3 numbers with three labels each; u hides those of the second and the fourth. The network
+# reacts to the picture, the time and the labels. All three targets.
+abar = abar_of(torch.tensor([0.02, 0.1, 0.3, 0.25, 0.5], dtype=torch.float64))
+k, u = torch.tensor([3, 1, 5, 2]), torch.tensor([0.9, 0.05, 0.31, 0.29], dtype=torch.float64)
+for target in TARGETS:
+    check_loss(diffusion_loss, noise(4, 2, 3), k, u, abar, target, 0.3, SEED)
+print("The loss is right for x_0, eps and v, labels hidden sample by sample.")
+### BEGIN HIDDEN TESTS
+abar = abar_of(0.9 * torch.rand(7, generator=core.generator(SEED), dtype=torch.float64))
+k, u = torch.tensor([7, 1, 4]), torch.tensor([0.0, 0.49, 0.51], dtype=torch.float64)
+for target in TARGETS:
+    check_loss(diffusion_loss, noise(3, 1, 2, 3, seed=SEED + 1), k, u, abar, target, 0.5, SEED + 1)
+check_loss(diffusion_loss, noise(3, 4, seed=SEED + 2), k, u, abar, "eps", 0.0, SEED + 2)
+### END HIDDEN TESTS
+
+
+# %%
+def library_loss(network, x0, labels, k, eps, u, abar, target="v", drop=0.1) -> Tensor:
+    """The library's loss, with the library's hidden labels."""
+    path = schedule.from_betas(1 - abar[1:].double() / abar[:-1].double())
+    told = labels.masked_fill((u < drop)[:, None], -1)
+    t = k.to(x0.dtype) / (len(abar) - 1)
+    return diffusion.loss(
+        diffusion.Denoiser(network, path, target), x0, t, weight=target, y=told, eps=eps
+    )
+
+
+def silent_network_right(f) -> bool:
+    """A network that says the first label: 2 is told and compared with eps = 1, or hidden and -1 is compared."""
+    say = lambda x, t, y: y[:, :1].to(x.dtype)
+    x0, labels, k = torch.zeros(2, 1), torch.tensor([[2], [2]]), torch.tensor([1, 1])
+    got = f(
+        say,
+        x0,
+        labels,
+        k,
+        torch.ones(2, 1),
+        torch.tensor([0.9, 0.1]),
+        torch.tensor([1.0, 0.5]),
+        "eps",
+        0.5,
+    )
+    return abs(float(got[0]) - 1) < 1e-5 and abs(float(got[1]) - 4) < 1e-5
+
+
+loss_of = checks.fallback(diffusion_loss, library_loss, works=silent_network_right)
+
+# %% [markdown]
+# ### Three networks that differ in nothing else
+#
+# Here is **the training loop**, once and in full, with your loss. Three small networks learn the mixture of section 3, predicting $x_0$, $\varepsilon$ and $v$; same
+# start, same data, same noise, same number of steps. The truth, $\mathbb E[x_0\mid x_k]$, is known, so we can measure how far each one's $\hat x_0$ is from it at every time.
+
+
+# %% tags=["lab"]
+class Plane(nn.Module):
+    """A small network for points of the plane; labels are taken and not listened to."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(10, 96), nn.SiLU(), nn.Linear(96, 96), nn.SiLU(), nn.Linear(96, 2)
+        )
+
+    def forward(
+        self, x: Float[Tensor, "b 2"], t: Float[Tensor, "b"], labels: Tensor | None = None
+    ) -> Tensor:
+        turns = t[:, None] * math.pi * torch.tensor([0.5, 1.0, 2.0, 4.0])
+        return self.layers(torch.cat([x, turns.sin(), turns.cos()], 1))
+
+
+T = 1000
+abar = abar_of(schedule.cosine_betas(T)).float()
+points = mixture.sample(20_000, generator=core.generator(SEED))[0].float()
+nothing = torch.full((256, 1), -1)
+three = {}
+for target in TARGETS:
+    torch.manual_seed(SEED)
+    net = Plane()
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    for step in range(60 if PROFILE == "smoke" else 1500):
+        x0, k = points[torch.randint(len(points), (256,))], torch.randint(1, T + 1, (256,))
+        loss = loss_of(
+            net, x0, nothing, k, torch.randn(256, 2), torch.rand(256), abar, target
+        ).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    three[target] = net
+
+
+@torch.no_grad()
+def error_in_x0(net: nn.Module, target: str, k: int) -> float:
+    """Root mean square of x_0 hat - E[x_0 | x_k] over fresh points."""
+    x0, eps = (
+        mixture.sample(2000, generator=core.generator(k))[0].float(),
+        torch.randn(2000, 2, generator=core.generator(k)),
+    )
+    alpha, sigma = (v.expand(2000, 1) for v in (abar[k].sqrt(), (1 - abar[k]).sqrt()))
+    x = alpha * x0 + sigma * eps
+    guess, _ = solve(
+        net(x, torch.full((2000,), k / T)), x, *TARGETS[target](alpha, sigma), alpha, sigma
+    )
+    return float(
+        (guess - mixture.denoise(x, float(alpha[0]), float(sigma[0]))).square().mean().sqrt()
+    )
+
+
+ks = [2, 5, 10, 20, 50, 100, 200, 300, 400, 500, 600, 700, 800, 900, 950, 980, 990, 995, 998]
+plot.show(
+    plot.curves(
+        {
+            f"predicts {target}": ([k / T for k in ks], [error_in_x0(net, target, k) for k in ks])
+            for target, net in three.items()
+        },
+        "t = k / T",
+        "error of the guess at x_0",
+        title="The same network, asked for three different things",
+        log="y",
+        markers=True,
+        height=2.8,
+        alt="Error of the guess at x_0 on a log scale. The network that predicts eps is excellent near t = 0 and useless near "
+        "t = 1; the one that predicts x_0 has about the same error everywhere, also where x_k is nearly clean; v is good at both ends.",
+    )
+)
+
+# %% [markdown]
+# As (12) said. The $\varepsilon$-network is excellent at the clean end and useless at the noisy one, the $x_0$-network the reverse, and $v$ is good at both. DDPM gets
+# away with $\varepsilon$ by clipping $\hat x_0$ to the range of the data, and by long training. With our minute of training, it shows: a first version of the
+# ready weights predicted $\varepsilon$, its portraits came out too dark, at a distance to real ones of 755, and the same network with $v$ reaches 440. **So we predict $v$.**
+#
+# ## 8 · Ancestral sampling: the way back
+#
+# Everything is ready. Start from noise and walk the chain back, each time asking the denoiser and drawing from (6):
+#
+# $$x_T\sim\mathcal N(0,I),\qquad x_j=\tilde\mu\bigl(\hat x_0(x_k,k),\,x_k\bigr)+\sqrt{\tilde\beta}\;z,\qquad z\sim\mathcal N(0,I)\text{ fresh} \tag{16}$$
+#
+# "Ancestral" as in chapter 01: each state is drawn given its parent, $x_T$, then $x_{T-1}$, down to $x_0$. In the last step $\tilde\beta=0$: the answer is $\hat x_0$ itself, without noise.
+# `steps` names the states to visit, from the first to 0. All of them, `[T, T-1, ..., 0]`, or only some, `[1000, 980, ..., 20, 0]`; your `posterior` does not mind.
+
+# %% [markdown] exercise={"id": "ancestral_sample", "difficulty": 3, "importance": 5, "minutes": 12}
+# ### Exercise · From noise to data
+#
+# Return all states after the start, stacked: (len(steps) - 1, b, ...). The last one is the sample, the others are the film. With this function you will draw everything from here on.
+#
+# <details><summary>Hint: how do I begin?</summary>
+#
+# `for k, j in pairwise(steps):` gives neighbours in the list. Ask `denoise(x, k)`; then `mean, variance = posterior_of(guess, x, float(abar[k]), float(abar[j]))`.
+# </details>
+# <details><summary>Hint: the samples are grainy</summary>
+#
+# Noise in the last step? There `variance` is 0 and must stay so; a step from 1 to 0 adds nothing.
+# </details>
+# <details><summary>Hint: the samples are too narrow, too smooth, or all alike</summary>
+#
+# The noise has size $\sqrt{\tilde\beta}$, not $\tilde\beta$; it is fresh at every step, and different for each sample: `torch.randn(x.shape, generator=generator, dtype=x.dtype)`.
+# </details>
+
+
+# %% nbgrader={"grade_id": "ancestral_sample", "solution": true} autograde={"library": ["genmodels.samplers.sample", "genmodels.samplers.ddim"]}
+def ancestral_sample(
+    denoise: Callable[[Float[Tensor, "b *d"], int], Float[Tensor, "b *d"]],
+    x: Float[Tensor, "b *d"],
+    abar: Float[Tensor, "T+1"],
+    steps: list[int],
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "n b *d"]:
+    """The states at steps[1:], from x at steps[0] [Ho et al. 2020, algorithm 2; equation 16].
+
+    ``denoise(x, k)`` guesses x_0 from x_k = x; all noise comes from ``generator``.
+    """
+    # TODO      one state for each pair of neighbours in `steps`
+    # APPROACH  guess x_0 at k; mean and variance of the posterior at j; draw
+    # HINT      pairwise(steps), posterior_of, torch.stack
+    ### BEGIN SOLUTION
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "ancestral_sample_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth. For Gaussian data the perfect denoiser is a straight line, so every state is
+# a Gaussian whose mean and variance follow by two lines of arithmetic a step.
+CENTRE, WIDTH = (
+    torch.tensor([0.8, -1.5], dtype=torch.float64),
+    torch.tensor([0.5, 1.3], dtype=torch.float64),
+)
+
+
+def gain_at(level: float) -> Tensor:
+    """How much of x_k - alpha m the guess takes over."""
+    return math.sqrt(level) * WIDTH**2 / (level * WIDTH**2 + 1 - level)
+
+
+def straight_denoiser(abar: Tensor, asked: list[int]) -> Callable[[Tensor, int], Tensor]:
+    """E[x_0 | x_k] for data N(CENTRE, WIDTH^2); notes what it was asked."""
+
+    def denoise(x: Tensor, k: int) -> Tensor:
+        asked.append(int(k))
+        level = float(abar[int(k)])
+        return CENTRE + gain_at(level) * (x - math.sqrt(level) * CENTRE)
+
+    return denoise
+
+
+def moments(abar: Tensor, steps: list[int], slip: str = "") -> tuple[Tensor, Tensor]:
+    """Mean and variance at steps[1:], from N(0, 1), by the right sampler or by a wrong one."""
+    mean, variance, found = torch.zeros(2).double(), torch.ones(2).double(), []
+    for k, j in pairwise(steps):
+        ak, aj = float(abar[k]), float(abar[j])
+        c_x, c_0, std = samplers.ddim_coefficients(
+            schedule.Point(math.sqrt(ak), math.sqrt(1 - ak), None),
+            schedule.Point(math.sqrt(aj), math.sqrt(1 - aj), None),
+            1.0,
+        )
+        added, told = std**2, ak
+        if slip == "forward":
+            added = 1 - ak / aj
+        if slip == "last" and j == 0:
+            added = 1 - ak / aj
+        if slip == "variance":
+            added = std**4
+        if slip == "silent":
+            added = 0.0
+        if slip == "fresh":
+            c_x, c_0, added = 0.0, math.sqrt(aj), 1 - aj
+        if slip == "guess":
+            c_x, c_0, added = 0.0, 1.0, std**2
+        if slip == "late":
+            told = aj
+        gain = gain_at(told)
+        slope = c_x + c_0 * gain
+        mean = slope * mean + c_0 * (1 - gain * math.sqrt(told)) * CENTRE
+        variance = slope**2 * variance + added
+        found.append((mean, variance))
+    return torch.stack([m for m, _ in found]), torch.stack([v for _, v in found])
+
+
+SLIPS = {
+    "forward": "the noise has the forward variance beta; the posterior's is smaller, and 0 in the last step",
+    "last": "noise is added in the last step; the posterior's variance is 0 there",
+    "variance": "the noise is multiplied by the variance; it needs its root",
+    "silent": "no noise is added: each step must draw from the posterior, not take its mean",
+    "fresh": "x_k is forgotten: this draws from q(x_j | x_0 hat), not from q(x_j | x_k, x_0 hat)",
+    "guess": "noise is added to the guess x_0 hat itself; it is added to the posterior's mean",
+    "late": "the denoiser was asked about j; the picture that it sees is x_k",
+}
+
+
+def check_sampler(
+    answer: Callable, abar: Tensor, steps: list[int], seed: int, n: int = 6000
+) -> None:
+    """Order of the questions, shape, and mean and variance of every state, within 4.5 standard errors."""
+    asked: list[int] = []
+    start = noise(n, 2, seed=seed)
+    got = torch.as_tensor(
+        answer(straight_denoiser(abar, asked), start, abar, steps, core.generator(seed + 1))
+    )
+    insist(
+        asked == steps[:-1] or asked == steps[1:] or len(asked) != len(steps) - 1,
+        f"the denoiser was asked about k = {asked}; `steps` says {steps[:-1]}, in this order",
+    )
+    if len(asked) != len(steps) - 1:
+        raise checks.CheckFailed(
+            f"the denoiser was asked {len(asked)} times, about k = {asked}; the steps {steps} need one question each, at {steps[:-1]}"
+        )
+    checks.shape(
+        got, (len(steps) - 1, n, 2), "ancestral_sample (all states after the start, stacked)"
+    )
+    alike = answer(
+        straight_denoiser(abar, []),
+        torch.zeros(40, 2).double(),
+        abar,
+        steps[:2],
+        core.generator(seed),
+    )
+    insist(
+        bool((torch.as_tensor(alike)[0].std(0) > 1e-6).all()),
+        "40 samples with one common start stayed alike: each needs noise of its own, torch.randn(x.shape, ...)",
+    )
+    mean, variance = moments(abar, steps)
+    wrong = {sentence: moments(abar, steps, slip) for slip, sentence in SLIPS.items()}
+    what = f"along the steps {steps}"
+    flat = lambda v: v.movedim(1, 0)  # samples first
+    spread = flat((got - mean[:, None]) ** 2)
+    checks.unbiased(
+        spread,
+        variance,
+        f"the variance of the states {what}",
+        mistakes={s: v + (m - mean) ** 2 for s, (m, v) in wrong.items()},
+    )
+    checks.unbiased(
+        flat(got),
+        mean,
+        f"the mean of the states {what}",
+        mistakes={s: m for s, (m, _) in wrong.items()},
+    )
+
+
+# %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
+# 6,000 samples of a 2-D Gaussian through a chain of 7 steps with its perfect denoiser. Mean and variance of every state
+# follow exactly by arithmetic; yours must agree within 4.5 standard errors.
+abar = abar_of(torch.tensor([0.05, 0.1, 0.15, 0.3, 0.4, 0.5, 0.7], dtype=torch.float64))
+check_sampler(ancestral_sample, abar, [7, 6, 5, 4, 3, 2, 1, 0], SEED)
+print("Seven steps back: mean and variance of every state are right, the last one without noise.")
+### BEGIN HIDDEN TESTS
+check_sampler(ancestral_sample, abar, [7, 4, 1, 0], SEED + 2)
+check_sampler(
+    ancestral_sample, abar_of(schedule.cosine_betas(60)), [60, 45, 30, 12, 3, 0], SEED + 4
+)
+asked: list[int] = []
+x = noise(3, 2, seed=SEED)
+end = ancestral_sample(straight_denoiser(abar, asked), x, abar, [5, 0], core.generator(SEED))
+checks.close(
+    end[-1],
+    straight_denoiser(abar, [])(x, 5),
+    "the last step, from k = 5 to 0: the guess itself, without noise",
+)
+two = [
+    ancestral_sample(straight_denoiser(abar, []), x, abar, [7, 3, 0], core.generator(s))[0]
+    for s in (1, 1, 2)
+]
+checks.close(
+    two[0], two[1], "two runs with equal generators (all noise must come from `generator`)"
+)
+insist(
+    not torch.allclose(two[0], two[2]),
+    "two runs with different generators gave the same states: all noise must come from `generator`",
+)
+### END HIDDEN TESTS
+
+
+# %%
+def library_sample(denoise, x, abar, steps, generator=None) -> Tensor:
+    """The library's loop and step; its time is k / T."""
+    path, T = (
+        schedule.from_betas((1 - abar[1:].double() / abar[:-1].double()).clamp(1e-12, 1 - 1e-12)),
+        len(abar) - 1,
+    )
+    step = samplers.ddim(lambda x, t: denoise(x, round(t * T)), path, eta=1.0, generator=generator)
+    return torch.stack(list(samplers.sample(step, x, [k / T for k in steps])))
+
+
+def one_point_right(f) -> bool:
+    """Data that is always 2: the end is 2, and half way there is noise."""
+    abar = torch.tensor([1.0, 0.5, 0.1])
+    states = f(
+        lambda x, k: torch.full_like(x, 2.0), torch.randn(50, 1), abar, [2, 1, 0], core.generator(0)
+    )
+    return (
+        states.shape == (2, 50, 1)
+        and bool((states[1] - 2).abs().max() < 1e-5)
+        and 0.2 < float(states[0].std()) < 1.2
+    )
+
+
+draw = checks.fallback(ancestral_sample, library_sample, works=one_point_right)
+
+# %% [markdown]
+# ### Exact lab: your sampler with a perfect denoiser
+#
+# Before any network is trained, the mixture of section 3. Nothing here can be the network's fault: if the samples are right, the sampler is. And the number of steps can be
+# studied alone: (7) is a Gaussian, and in few steps that is not good enough (section 4).
+
+
+# %% tags=["lab"]
+def perfect(abar: Tensor) -> Callable[[Tensor, int], Tensor]:
+    """The perfect denoiser of the mixture along a chain."""
+    return lambda x, k: mixture.denoise(x, float(abar[k].sqrt()), float((1 - abar[k]).sqrt()))
+
+
+def chain_of(name: str, T: int) -> Tensor:
+    """abar of a schedule with T steps, the linear one rescaled."""
+    return abar_of(
+        schedule.cosine_betas(T) if name == "cosine" else linear(0.1 / T, min(20 / T, 0.999), T)
+    )
+
+
+def from_scratch(name: str, T: int, n: int, seed: int = SEED) -> Tensor:
+    """All states of n points, the start included."""
+    random, abar = core.generator(seed), chain_of(name, T)
+    start = torch.randn(n, 2, generator=random, dtype=torch.float64)
+    return torch.cat(
+        [start[None], draw(perfect(abar), start, abar, list(range(T, -1, -1)), random)]
+    )
+
+
+rows = []
+for T in (2, 5, 10, 20, 50, 100):
+    x = from_scratch("cosine", T, 2000)[-1]
+    shares = mixture.responsibilities(x).mean(0)
+    rows.append(
+        {"steps": T, "sliced W2": f"{w2(x):.3f}", "shares": "  ".join(f"{v:.2f}" for v in shares)}
+    )
+rows.append({"steps": "real samples", "sliced W2": f"{w2_floor:.3f}", "shares": "0.30  0.15  0.55"})
+plot.show(plot.table(rows, title="Your sampler, a perfect denoiser, cosine schedule, 2,000 points"))
+
+# %% [markdown]
+# From about 20 steps on, your samples are as near to the data as other real samples are. Now watch them come. The shade is the data's density, the dots are
+# yours; the chart shows where on the path they are. With few steps, see *when* the points have to decide.
+
+
+# %% tags=["lab"]
+def watch(steps: int = 20, schedule: str = "cosine", seed: int = 0) -> lab.Take:
+    """Your sampler's whole film, 400 points."""
+    states = from_scratch(schedule, steps, 400, seed)
+    abar, t = chain_of(schedule, steps), [k / steps for k in range(steps, -1, -1)]
+    curve = [float(v) for v in abar.flip(0).sqrt()], [float(v) for v in (1 - abar.flip(0)).sqrt()]
+    return lab.Take(
+        states,
+        times=t,
+        caption=f"{steps} evaluations of the denoiser",
+        charts={"signal and noise": {"signal": (t, curve[0]), "noise": (t, curve[1])}},
+    )
+
+
+lab.play(
+    watch,
+    lab.Particles(density=mixture.log_prob, limit=3.6, trails=2),
+    alt="400 points start as a round cloud of noise and gather in three clusters, the data's density in grey behind them.",
+    charts=(lab.Chart("signal and noise", x="t", y="size", log_x=False, log_y=False),),
+    steps=lab.pick([2, 5, 10, 20, 50, 100], start=20),
+    schedule=["cosine", "linear"],
+    seed=range(8),
+)
+
+# %% [markdown]
+# ### Is this not just Langevin dynamics?
+#
+# Both follow a score and add noise, so people mix them up. **Langevin** at one noise level walks
+#
+# $$x\leftarrow x+\delta\,\nabla\log q(x)+\sqrt{2\delta}\,z \tag{17}$$
+#
+# again and again, and *if it walks long enough* its samples come from $q$. It knows no schedule. From one cluster to another it must cross a desert where the density is next to nothing, which
+# takes for ever; so the shares of the clusters are those of the start. **Annealed Langevin** [Song and Ermon] walks at large noise first, where there is no desert, then lowers the noise level by
+# level, walking at each. **Ancestral sampling** makes *one* step a level, and that step is exact (up to section 4's Gaussian): it moves the distribution from level $k$ to level $j$ and need
+# not wait until it has settled. No step size to choose, no waiting. All with the same perfect score, 100 evaluations each:
+
+
+# %% tags=["lab"]
+def langevin_film(levels: list[float], each: int, share: float, n: int, seed: int = SEED) -> Tensor:
+    """Equation (17) at each level of abar in turn; the step is a share of the smallest variance at that level."""
+    random = core.generator(seed)
+    x = torch.randn(n, 2, generator=random, dtype=torch.float64)
+    states = [x]
+    for level in levels:
+        alpha, sigma = math.sqrt(level), math.sqrt(1 - level)
+        delta = share * (0.04 * level + 1 - level)
+        for _ in range(each):
+            z = torch.randn(n, 2, generator=random, dtype=torch.float64)
+            x = (
+                x + delta * mixture.score(x, alpha, sigma) + math.sqrt(2 * delta) * z
+            )  # equation (17)
+            states.append(x)
+    return torch.stack(states)
+
+
+def film_of(method: str, evaluations: int, n: int, seed: int = SEED) -> Tensor:
+    """All states of one of the three methods."""
+    if method == "ancestral":
+        return from_scratch("cosine", evaluations, n, seed)
+    if method == "Langevin":
+        return langevin_film([0.999], evaluations, 0.2, n, seed)
+    count = max(2, evaluations // 10)
+    levels = torch.linspace(-4, 6, count).sigmoid().tolist()
+    return langevin_film(levels, evaluations // count, 0.2, n, seed)
+
+
+rows = []
+for method in ("ancestral", "Langevin", "annealed Langevin"):
+    for evaluations in (100, 1000) if method != "ancestral" else (100,):
+        x = film_of(method, evaluations if PROFILE != "smoke" else 20, 2000)[-1]
+        shares = mixture.responsibilities(x).mean(0)
+        rows.append(
+            {
+                "method": method,
+                "evaluations": evaluations,
+                "sliced W2": f"{w2(x):.3f}",
+                "shares of the clusters": "  ".join(f"{v:.2f}" for v in shares),
+            }
+        )
+rows.append(
+    {
+        "method": "**real samples**",
+        "evaluations": "",
+        "sliced W2": f"{w2_floor:.3f}",
+        "shares of the clusters": "0.30  0.15  0.55",
+    }
+)
+plot.show(plot.table(rows, title="The same perfect score, three ways to use it"))
+
+
+# %% tags=["lab"]
+def compare(method: str = "ancestral", evaluations: int = 100, seed: int = 0) -> lab.Take:
+    """One of the three methods as a film."""
+    states = film_of(method, evaluations, 300, seed)
+    shares = mixture.responsibilities(states[-1]).mean(0)
+    return lab.Take(
+        states,
+        caption=f"{method}, {len(states) - 1} evaluations: shares {'  '.join(f'{v:.2f}' for v in shares)} (truth 0.30  0.15  0.55)",
+    )
+
+
+lab.play(
+    compare,
+    lab.Particles(density=mixture.log_prob, limit=3.6, trails=2),
+    alt="300 points go from noise to three clusters: by ancestral sampling all at once, by Langevin dynamics each into the cluster next to it.",
+    method=["ancestral", "Langevin", "annealed Langevin"],
+    evaluations=lab.pick([20, 50, 100, 200], start=100),
+    seed=range(8),
+)
+
+# %% [markdown]
+# Langevin's shares stay those of its start however long it walks (1,000 evaluations change nothing); annealed Langevin gets there with ten times the evaluations; ancestral sampling is
+# there at once.
+#
+# ## 9 · Train it: portraits
+#
+# Now for real: a UNet, 16 x 16 colour portraits, eleven attributes. The loss is yours. Three choices, each explained above:
+#
+# - it predicts $v$ (section 7), along the cosine schedule (section 3);
+# - each sample loses all its labels with probability 0.2, and before that each attribute is hidden on its own with a probability drawn for the sample: then the network can also be
+#   told "glasses" and nothing else;
+# - $k$ is drawn more often from the middle of the path, $k=\lceil T\,\mathrm{sigmoid}(1.2\,z)\rceil$, $z\sim\mathcal N(0,1)$: one more weighting (chapter 12 returns to it).
+
+# %% tags=["lab"]
+SETTINGS = {  # batch, steps, widths of the UNet, levels with attention, decay of the averaged weights
+    "smoke": (12, 20, (8, 16), (), 0.9),
+    "laptop": (32, 2000, (32, 64, 96), (2,), 0.999),
+    "gpu": (256, 60_000, (128, 256, 256), (1, 2), 0.9999),
+}
+BATCH, STEPS, WIDTHS, ATTENTION, EMA = SETTINGS[PROFILE]
+T = 1000
+abar = abar_of(schedule.cosine_betas(T)).float()
+labels = torch.stack(list(people.attributes.values()), 1)  # (8000, 11)
+names, words = list(people.words), people.words
+classes = tuple(len(w) for w in words.values())
+
+
+def tell_a_few(batch: tuple[Tensor, Tensor], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Each attribute hidden on its own, more often than not."""
+    x, told = batch
+    hide = torch.rand(len(x), 1, generator=generator).sqrt()
+    return x, told.masked_fill(torch.rand(told.shape, generator=generator) < hide, -1)
+
+
+def portrait_loss(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+    """Your loss with fresh random numbers."""
+    x0, told = batch
+    z = torch.randn(len(x0), device=x0.device)
+    k = (T * torch.sigmoid(1.2 * z)).ceil().long().clamp(1, T)
+    return loss_of(
+        net, x0, told, k, torch.randn_like(x0), torch.rand_like(z), abar.to(x0.device), "v", 0.2
+    )
+
+
+def denoiser_of(net: nn.Module, told: Tensor | None = None) -> Callable[[Tensor, int], Tensor]:
+    """The guess at x_0 of a network that predicts v, told these labels or none."""
+
+    @torch.no_grad()
+    def denoise(x: Tensor, k: int) -> Tensor:
+        alpha, sigma = abar[k].sqrt(), (1 - abar[k]).sqrt()
+        alpha, sigma = (v.expand(len(x), 1, 1, 1) for v in (alpha, sigma))
+        v = net(x, torch.full((len(x),), k / T), told)
+        return solve(v, x, *TARGETS["v"](alpha, sigma), alpha, sigma)[0]
+
+    return denoise
+
+
+def every(n: int) -> list[int]:
+    """n + 1 states of the chain from T to 0, evenly spaced."""
+    return [round(T * i / n) for i in range(n, -1, -1)]
+
+
+def portraits_by(
+    net: nn.Module, n: int, steps: int, seed: int = SEED, told: Tensor | None = None
+) -> Tensor:
+    """All states, on [-1, 1], by your sampler; the start included."""
+    random = core.generator(seed)
+    start = torch.randn(n, 3, 16, 16, generator=random)
+    return torch.cat([start[None], draw(denoiser_of(net, told), start, abar, every(steps), random)])
+
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+def gallery(rows: dict[str, Tensor], title: str, alt: str) -> plot.Picture:
+    """Labelled rows of portraits on [-1, 1]."""
+    with style():
+        fig = picture(8, 0.35 + 0.58 * len(rows), title)
+        for ax, (name, x) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
+            sheet = torch.nn.functional.pad(x / 2 + 0.5, (1, 1, 1, 1), value=1.0)
+            ax.imshow(sheet.permute(2, 0, 3, 1).flatten(1, 2).clamp(0, 1).numpy())
+            ax.set(xticks=[], yticks=[])
+            ax.set_ylabel(name, rotation=0, ha="right", va="center")
+            ax.spines[:].set_visible(False)
+    fig.alt = alt
+    return fig
+
+
+# %% tags=["lab", "train"]
+torch.manual_seed(SEED)
+net = UNet(
+    3, widths=WIDTHS, attention=ATTENTION, classes=classes, blocks=2 if PROFILE == "gpu" else 1
+)
+SIZE, growing = core.parameter_count(net), {}
+canvas = display(display_id=True)  # a place on the page for the samples; the loop below fills it
+if TRAIN:
+    batches = train.minibatches((faces, labels), BATCH, seed=SEED, transform=tell_a_few)
+    begin = time.perf_counter()
+    for state in train.train(
+        net,
+        portrait_loss,
+        batches,
+        steps=STEPS,
+        lr=5e-4 if PROFILE == "gpu" else 2e-3,
+        schedule="cosine",
+        warmup=STEPS // 20,
+        clip=1000.0,
+        ema=EMA,
+        precision="bf16-mixed" if PROFILE == "gpu" else "32-true",
+        seed=SEED,
+    ):
+        if state.step in (STEPS // 40, STEPS // 10, STEPS // 4, STEPS):
+            average = state.ema()
+            device = next(average.parameters()).device
+            growing[f"step {state.step}"] = portraits_by(average.cpu(), 12, 20)[-1]
+            average.to(device)
+            alt = "Rows of twelve portraits drawn while the network learns: first coloured fog, then faces, at the end portraits."
+            canvas.update(
+                gallery(
+                    growing,
+                    "Portraits drawn while the network learns, the same noise in each column",
+                    alt,
+                )
+            )
+    net = state.ema().cpu().eval().requires_grad_(False)
+    print(f"{STEPS} steps of {BATCH} portraits in {time.perf_counter() - begin:.0f} s")
+else:
+    net = train.load_pretrained("ddpm").network.requires_grad_(False)
+    canvas.update(
+        gallery(
+            {"ready weights": portraits_by(net, 12, 20)[-1]},
+            "Portraits",
+            "Twelve portraits drawn by the ready weights.",
+        )
+    )
+
+# %% [markdown]
+# **How good are they?** Your eyes say one thing; a number must say it too. The Fréchet distance compares the mean and covariance of *features* of the portraits, taken from a small network of this
+# course that recognises attributes (so this is not the FID, which needs one particular network). Two sets of real portraits do not have distance 0 either: that is the **floor**, printed beside.
+
+# %% tags=["lab"]
+COUNT, USED = (20, 5) if PROFILE == "smoke" else (300, 50)
+begin = time.perf_counter()
+film = portraits_by(net, COUNT, USED)
+per_portrait = (time.perf_counter() - begin) / COUNT * 1000
+features, real = train.load_features(), data.portraits("test").x
+distance = lambda x, y: float(metrics.frechet(x, y, features=features))
+floor = metrics.floor(distance, people.x[: 6 * COUNT], COUNT, 3, generator=core.generator(SEED))
+ours = distance(film[-1] / 2 + 0.5, real[:COUNT])
+average_face = people.x.mean(0) + 0.02 * torch.randn(
+    COUNT, 3, 16, 16, generator=core.generator(SEED)
+)
+board = {
+    "real portraits (the floor)": {"distance": floor.mean, "evaluations": 0, "ms a portrait": 0.0},
+    f"yours, {USED} steps": {"distance": ours, "evaluations": USED, "ms a portrait": per_portrait},
+    "the average face of section 1": {
+        "distance": distance(average_face, real[:COUNT]),
+        "evaluations": 0,
+        "ms a portrait": 0.0,
+    },
+}
+plot.show(plot.table(board, title=f"Distance to {COUNT} real portraits, smaller is better"))
+report.metric(
+    "Fréchet distance in our features",
+    ours,
+    "",
+    floor=floor.mean,
+    note=f"{COUNT} portraits, {USED} steps",
+)
+report.metric("sampling", per_portrait, "ms a portrait", note=f"{USED} steps")
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+plot.show(
+    plot.images(
+        {
+            "data": real[:16],
+            "model": film[-1, :16] / 2 + 0.5,
+            "model: what it guesses at the start, k = T": denoiser_of(net)(film[0, :16], T) / 2
+            + 0.5,
+        },
+        columns=16,
+        alt="Sixteen real portraits; sixteen that your sampler drew; and the network's first guess from pure noise, the average face each time.",
+    )
+)
+
+# %% [markdown]
+# The last row is section 1's average face, with a trace of the noise: the answer to pure noise is still the blur, as it must be. The chain of small steps makes portraits of it.
+#
+# **And the bound?** Your `bound_terms` runs on the trained network just as well. We visit 60 of the 1000 states, spaced evenly in log SNR (any subset of the states is a chain too), and
+# count in bits for each of the 768 numbers: $\text{bits/dim}=\text{nats}/(768\log 2)$.
+
+# %% tags=["lab"]
+log_snr = (abar[1:-1] / (1 - abar[1:-1])).log().double()
+wanted = torch.linspace(float(log_snr[0]), float(log_snr[-1]), 6 if PROFILE == "smoke" else 60)
+kept = sorted({0, T, *[int((log_snr - w).abs().argmin()) + 1 for w in wanted]})
+measured = real[: 4 if PROFILE == "smoke" else 64] * 2 - 1
+guess = denoiser_of(net)
+eps = torch.randn(len(kept) - 1, *measured.shape, generator=core.generator(SEED))
+arrived, steps, last = terms_of(measured, lambda x, i: guess(x, kept[i]), abar[kept], eps, 256)
+bits = lambda nats: float(metrics.bits_per_dim(nats.mean(), 768))
+total = arrived + steps.sum(0) + last
+print(
+    f"L_T {abs(bits(arrived)):.4f} + steps {bits(steps.sum(0)):.3f} + L_0 {bits(last):.3f} = {bits(total):.3f} bits a number"
+)
+report.metric(
+    "bound", bits(total), "bits/dim", note=f"{len(measured)} test portraits, {len(kept) - 1} steps"
+)
+plot.show(
+    plot.curves(
+        {
+            "paid from t = 1 down to here": (
+                [kept[i] / T for i in range(2, len(kept))],
+                [bits(steps[i:].sum(0)) for i in range(len(steps))],
+            )
+        },
+        "t = k / T",
+        "bits a number",
+        title="Where the bits are",
+        markers=True,
+        height=2.4,
+        alt="The bits paid between time t and 1: almost nothing until t falls below 0.3, and then steeply up. Nearly all of the bound is spent on the last, invisible noise.",
+    )
+)
+
+# %% [markdown]
+# Nearly all bits are paid where $t<0.1$, for noise that nobody can see. *What* the portrait shows, glasses, a hat, the colour of the hair, costs next to nothing in comparison. That is why
+# $L_{\text{simple}}$ makes better pictures than the bound, and why a good likelihood does not mean good pictures. (For CIFAR-10, Ho et al. report at most 3.75 bits/dim; a different data set,
+# so no comparison.)
+#
+# ### Tell it what to draw
+#
+# The same network, told one attribute and nothing else. And because it also knows what it would draw *untold*, we can exaggerate the difference, with a **guidance scale** $w$:
+#
+# $$\hat x_0=\hat x_0(x_k,\varnothing)+w\,\bigl(\hat x_0(x_k,y)-\hat x_0(x_k,\varnothing)\bigr) \tag{18}$$
+#
+# $w=0$ forgets the label, $w=1$ is the conditional model, $w>1$ is **classifier-free guidance**. It costs two evaluations a step. What it does, and what it costs in variety, is chapter 10's
+# subject; here is its beginning.
+
+
+# %% tags=["lab"]
+def told_only(attribute: str, word: str, n: int) -> Tensor:
+    """Labels that say one thing: a column of -1 but for one attribute; "any" takes each of its kinds in turn."""
+    told = torch.full((n, len(names)), -1)
+    kinds = len(words[attribute]) - 1
+    told[:, names.index(attribute)] = (
+        torch.arange(n) % kinds + 1 if word == "any" else words[attribute].index(word)
+    )
+    return told
+
+
+def guided(net: nn.Module, told: Tensor, w: float) -> Callable[[Tensor, int], Tensor]:
+    """Equation (18)."""
+    with_labels, without = denoiser_of(net, told), denoiser_of(net)
+    return lambda x, k: without(x, k) + w * (with_labels(x, k) - without(x, k))
+
+
+WISHES = {
+    "nothing": None,
+    "glasses": ("glasses", "any"),
+    "a hat": ("hat", "any"),
+    "green hair": ("hairColor", "#91cb15"),
+    "a beard": ("beard", "any"),
+}
+
+
+def wished(wish: str, w: float, n: int, steps: int, seed: int = SEED) -> Tensor:
+    """All states of n portraits with this wish."""
+    random = core.generator(seed)
+    start = torch.randn(n, 3, 16, 16, generator=random)
+    guess = (
+        denoiser_of(net) if WISHES[wish] is None else guided(net, told_only(*WISHES[wish], n), w)
+    )
+    return torch.cat([start[None], draw(guess, start, abar, every(steps), random)])
+
+
+plot.show(
+    gallery(
+        {
+            f"{wish}, w = {w}": wished(wish, w, 12, 5 if PROFILE == "smoke" else 25)[-1]
+            for wish, w in [
+                ("nothing", 0),
+                ("green hair", 1),
+                ("green hair", 3),
+                ("glasses", 1),
+                ("glasses", 3),
+            ]
+        },
+        "One network, told different things, the same noise in each column",
+        "Rows of twelve portraits: untold, told green hair, and told glasses, with scale 1 and 3. With scale 3 nearly all have what was asked for.",
+    )
+)
+
+# %% [markdown]
+# ## 10 · Live lab: noise becomes portraits
+#
+# Your sampler, your loss, your network. Play the film, or drag it. Then change the number of steps, the wish, the scale, the seed. Things to see: when does it become clear what the portrait will
+# be? What happens with 5 steps? With the same seed and another wish, what stays?
+
+
+# %% tags=["lab"]
+def portrait_film(
+    steps: int = 20, wish: str = "nothing", scale: float = 2.0, seed: int = 0
+) -> lab.Take:
+    """Sixteen portraits from noise, by your sampler."""
+    steps = min(steps, 5) if PROFILE == "smoke" else steps
+    states = wished(wish, scale, 16, steps, seed)
+    cost = steps if WISHES[wish] is None else 2 * steps
+    return lab.Take(
+        states,
+        times=[k / T for k in every(steps)],
+        caption=f"{cost} evaluations of the network for each portrait",
+    )
+
+
+lab.play(
+    portrait_film,
+    lab.Pictures(columns=8, zoom=5),
+    fps=8,
+    alt="Sixteen pictures of noise that clear, step by step, and become portraits.",
+    steps=lab.pick([5, 10, 20, 50, 100], start=20),
+    wish=list(WISHES),
+    scale=lab.pick([0.0, 1.0, 2.0, 3.0, 5.0], start=2.0),
+    seed=range(8),
+)
+
+# %% [markdown]
+# ## 11 · Break it
+#
+# Four bugs in the sampler that people really make. The network is the trained one, and nothing raises an error. Before you move the slider, **predict** what the portraits look like:
+#
+# 1. noise is added in the last step too
+# 2. no noise is added at all: every step takes the posterior's mean
+# 3. the noise is multiplied by the variance instead of its root
+# 4. the schedule is read one state too late, `abar[k]` where `abar[j]` belongs
+
+
+# %% tags=["lab"]
+def sampler_with(
+    bug: str,
+    denoise: Callable,
+    x: Tensor,
+    abar: Tensor,
+    steps: list[int],
+    generator: torch.Generator,
+) -> Tensor:
+    """The library's posterior with one thing wrong."""
+    states = []
+    for k, j in pairwise(steps):
+        ak, aj = float(abar[k]), float(abar[j])
+        seen_j = ak if bug.startswith("4") and j else aj
+        seen_k = (
+            float(abar[min(k + (k - j), len(abar) - 1)])
+            if bug.startswith("4") and k < steps[0]
+            else ak
+        )
+        mean, variance = library_posterior(denoise(x, k), x, min(seen_k, seen_j * 0.9999), seen_j)
+        size = math.sqrt(variance)
+        if bug.startswith("1") and j == 0:
+            size = 0.25
+        if bug.startswith("2"):
+            size = 0.0
+        if bug.startswith("3"):
+            size = variance
+        x = mean + size * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+BUGS = [
+    "no bug",
+    "1  noise in the last step",
+    "2  no noise at all",
+    "3  variance for its root",
+    "4  schedule one state late",
+]
+
+
+def symptom(bug: str) -> plot.Picture:
+    """Left twelve portraits, right the spread of the states when the data is one single point."""
+    random, n = core.generator(SEED), 12
+    start = torch.randn(n, 3, 16, 16, generator=random)
+    x = sampler_with(
+        bug, denoiser_of(net), start, abar, every(5 if PROFILE == "smoke" else 25), random
+    )[-1]
+    point = torch.full((4000, 1), 0.5)
+    states = sampler_with(
+        bug, lambda x, k: point, torch.randn(4000, 1, generator=random), abar, every(25), random
+    )
+    t = [k / T for k in every(25)[1:]]
+    with style():
+        fig = picture(8, 2.1, bug)
+        left, right = fig.subplots(1, 2, width_ratios=[2.1, 1])
+        sheet = torch.nn.functional.pad(x / 2 + 0.5, (1, 1, 1, 1), value=1.0).reshape(
+            2, 6, 3, 18, 18
+        )
+        left.imshow(sheet.permute(0, 3, 1, 4, 2).reshape(36, 108, 3).clamp(0, 1).numpy())
+        left.set(xticks=[], yticks=[])
+        left.spines[:].set_visible(False)
+        right.plot(
+            t,
+            [float((1 - abar[k]).sqrt()) for k in every(25)[1:]],
+            color=plot.EXACT,
+            ls=":",
+            label="forward chain",
+        )
+        right.plot(t, states.std(1).flatten(), color=plot.MODEL, label="this sampler")
+        right.set(
+            xlabel="t = k / T", ylabel="spread", ylim=(0, 1.1), title="data that is one point"
+        )
+        right.legend(loc="lower right")
+    fig.alt = f"{bug}: twelve portraits, and the spread of the states against time beside that of the forward chain."
+    return fig
+
+
+lab.scrub(symptom, fps=1, bug=BUGS)
+
+# %% [markdown]
+# All five side by side, when you have made your predictions:
+
+# %% tags=["lab", "hide-input"]
+# Folded: the code of the picture.
+for bug in BUGS:
+    plot.show(symptom(bug))
+
+# %% [markdown]
+# Number 3 is the treacherous one: its portraits look *cleaner* than the right ones. But hats, beards and braids have become rare: too little noise, and the samples gather where the data is
+# most ordinary. Nice pictures prove nothing about a sampler.
+#
+# The right-hand charts show a test that needs no network and no eyes. Take data that is **one single point** $c$. Its perfect denoiser always says $c$, and for it the posterior (6) is not an
+# approximation: started at $x_T\sim q(x_T\mid x_0=c)$, the way back must retrace the way there, *state by state*,
+#
+# $$x_j\sim\mathcal N\bigl(\sqrt{\bar\alpha_j}\,c,\;1-\bar\alpha_j\bigr)\quad\text{for every }j\text{ visited, and }x_0=c\text{ exactly} \tag{19}$$
+
+# %% [markdown] exercise={"id": "retraces", "difficulty": 4, "importance": 5, "minutes": 18}
+# ### Exercise · The test that catches them all
+#
+# You get a sampler as a function: `reverse(c, x, abar, steps, seed)` runs it with the perfect denoiser of the point $c$, from `x` (n, 1) at `steps[0]`, and returns the states at `steps[1:]`,
+# shape (len(steps) - 1, n, 1). Return `True` exactly if it retraces the forward chain, equation (19). You choose $c$, `abar` and `steps`. Your test is graded by what it says of right and of broken
+# samplers.
+#
+# <details><summary>Hint: a right sampler is rejected</summary>
+#
+# Means fluctuate: with n samples, the mean of a state has standard error $\sigma/\sqrt n$, and its standard deviation about $\sigma/\sqrt{2n}$. Allow five of them. And start where the chain says, at
+# $\sqrt{\bar\alpha_T}c+\sqrt{1-\bar\alpha_T}\,\varepsilon$.
+# </details>
+# <details><summary>Hint: a broken sampler is accepted</summary>
+#
+# Look at *every* state, at its mean *and* its standard deviation; the last one must be $c$ to rounding. With $c=0$ a wrong mean hides. And some samplers are right only as long as no state is skipped:
+# try a list of steps with holes as well.
+# </details>
+# <details><summary>Hint: it is nearly right and still accepted</summary>
+#
+# A spread that is 5 % too small is seen from about 4,000 samples on.
+# </details>
+
+
+# %% nbgrader={"grade_id": "retraces", "solution": true}
+def retraces(
+    reverse: Callable[
+        [float, Float[Tensor, "n 1"], Float[Tensor, "T+1"], list[int], int], Float[Tensor, "k n 1"]
+    ],
+) -> bool:
+    """Whether the sampler's states have the mean and the spread of the forward chain, and end at the data [equation 19]."""
+    # TODO      True for a right sampler, False for a broken one
+    # APPROACH  pick abar and c != 0; n = 8000 starts from q(x_T | c); compare every state; do it for two lists of steps
+    # HINT      abar = torch.cat([torch.ones(1), torch.linspace(3, -6, 10).sigmoid()])
+    ### BEGIN SOLUTION
+    n, c = 8000, 1.5
+    abar = torch.cat([torch.ones(1), torch.linspace(3, -6, 10).sigmoid()]).double()
+    for steps in (list(range(10, -1, -1)), [10, 7, 4, 3, 0]):
+        noise_at_start = torch.randn(
+            n, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
+        start = abar[10].sqrt() * c + (1 - abar[10]).sqrt() * noise_at_start
+        for j, x in zip(steps[1:], reverse(c, start, abar, steps, 2)):
+            spread = float((1 - abar[j]).sqrt())
+            if j == 0 and float((x - c).abs().max()) > 1e-6:
+                return False
+            if abs(float(x.mean() - abar[j].sqrt() * c)) > 5 * spread / n**0.5 + 1e-6:
+                return False
+            if abs(float(x.std()) - spread) > 5 * spread / (2 * n) ** 0.5 + 1e-6:
+                return False
+    return True
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "retraces_oracle", "locked": true} tags=["hide-input"]
+# Folded: how the check below knows the truth.
+def sampler_of(change: Callable[[dict], dict]) -> Callable:
+    """A sampler whose step is x_j = c_x x_k + c_0 c + size z, its numbers changed by ``change``."""
+
+    def reverse(c: float, x: Tensor, abar: Tensor, steps: list[int], seed: int) -> Tensor:
+        random, states = core.generator(int(seed)), []
+        x = torch.as_tensor(x).double()
+        levels = torch.as_tensor(abar).double()
+        for k, j in pairwise([int(v) for v in steps]):
+            ak, aj = float(levels[k]), float(levels[j])
+            at = lambda v: schedule.Point(math.sqrt(v), math.sqrt(max(1 - v, 0.0)), None)
+            c_x, c_0, std = samplers.ddim_coefficients(at(ak), at(aj), 1.0)
+            numbers = change(
+                {
+                    "c_x": c_x,
+                    "c_0": c_0,
+                    "std": std,
+                    "ak": ak,
+                    "aj": aj,
+                    "k": k,
+                    "j": j,
+                    "beta": 1 - ak / float(levels[k - 1]),
+                }
+            )
+            z = torch.randn(x.shape, generator=random, dtype=x.dtype)
+            if numbers.get("shared"):
+                z = z[:1].expand(x.shape)
+            x = numbers["c_x"] * x + numbers["c_0"] * c + numbers["std"] * z
+            states.append(x)
+        return torch.stack(states)
+
+    return reverse
+
+
+def single_steps_only(v: dict) -> dict:
+    """The posterior with beta_k of one step, also where states are skipped."""
+    a = 1 - v["beta"]
+    return v | {
+        "c_x": math.sqrt(a) * (1 - v["aj"]) / (1 - v["ak"]),
+        "c_0": math.sqrt(v["aj"]) * (1 - a) / (1 - v["ak"]),
+        "std": math.sqrt((1 - a) * (1 - v["aj"]) / (1 - v["ak"])),
+    }
+
+
+def judge(
+    answer: Callable, right: dict[str, Callable], broken: dict[str, Callable], why: dict[str, str]
+) -> None:
+    """Raise with the first wrong verdict."""
+    for name, f in [*right.items(), *broken.items()]:
+        verdict = answer(f)
+        insist(
+            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
+            f"retraces must return True or False, not {type(verdict).__name__}",
+        )
+        if name in right:
+            insist(bool(verdict), f"your test rejects a right sampler: {name}{why.get(name, '')}")
+        else:
+            insist(
+                not bool(verdict), f"your test accepts a broken sampler: {name}{why.get(name, '')}"
+            )
+
+
+# %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
+# Your test meets right samplers, which it must accept, and broken ones, which it must not.
+right = {"the posterior": sampler_of(lambda v: v)}
+broken = {
+    "it adds no noise": sampler_of(lambda v: v | {"std": 0.0}),
+    "it adds noise in the last step": sampler_of(lambda v: v | {"std": 0.3} if v["j"] == 0 else v),
+    "it multiplies the noise by the variance": sampler_of(lambda v: v | {"std": v["std"] ** 2}),
+    "it forgets the data: the coefficient of x_0 lacks a root": sampler_of(
+        lambda v: v | {"c_0": v["c_0"] * math.sqrt(v["aj"])}
+    ),
+    "its noise has the forward variance beta": sampler_of(
+        lambda v: v | {"std": math.sqrt(1 - v["ak"] / v["aj"]) if v["j"] else 0.0}
+    ),
+}
+judge(retraces, right, broken, {})
+print(f"{len(right)} right sampler accepted, {len(broken)} broken ones caught.")
+### BEGIN HIDDEN TESTS
+right = {
+    "the posterior, other random numbers": sampler_of(lambda v: v | {"std": -v["std"]}),
+    "the posterior, with rounding errors in the last digit": sampler_of(
+        lambda v: v | {"c_0": v["c_0"] * (1 + 1e-9)}
+    ),
+}
+hint = "\nLikely mistake: "
+broken = {
+    "its spread is 6 % too small in the middle": sampler_of(
+        lambda v: v | {"std": 0.9 * v["std"]} if v["j"] else v
+    ),
+    "it is right only where no state is skipped": sampler_of(single_steps_only),
+    "the same noise for all samples": sampler_of(lambda v: v | {"shared": True}),
+    "it ends a hundredth beside the data": sampler_of(
+        lambda v: v | {"c_0": v["c_0"] * 1.01} if v["j"] == 0 else v
+    ),
+    "it returns x_0 scaled by the signal of the state before": sampler_of(
+        lambda v: v | {"c_0": math.sqrt(v["ak"])} if v["j"] == 0 else v
+    ),
+    "every mean is pulled to 0": sampler_of(
+        lambda v: v | {"c_0": 0.97 * v["c_0"]} if v["j"] else v
+    ),
+}
+why = {
+    "its spread is 6 % too small in the middle": hint
+    + "compare standard deviations, with 4,000 samples or more and five standard errors",
+    "it is right only where no state is skipped": hint
+    + "try a list of steps with holes, such as [10, 7, 4, 3, 0]",
+    "it ends a hundredth beside the data": hint + "the last state is the data itself, to rounding",
+    "every mean is pulled to 0": hint
+    + "compare the mean of every state, with data c that is not 0",
+}
+judge(retraces, right, broken, why)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# ## 12 · Your line in the leaderboard
+#
+# One line a model; chapter 16 collects them all.
+
+# %% tags=["lab"]
+line = {
+    "bits a number, at most": bits(total),
+    f"distance (floor {floor.mean:.0f})": ours,
+    "evaluations": float(USED),
+    "ms a portrait": per_portrait,
+    "parameters": float(SIZE),
+}
+plot.show(plot.table({"DDPM, portraits": line}))
+report.metric("parameters", SIZE, "")
+
+# %% [markdown]
+# **What you can now do.** Fade data in one jump and know why it is exact; turn a chain round by Bayes; take a likelihood bound apart, term by term; move between $x_0$, $\varepsilon$ and $v$ with one solve;
+# train a generative model by least squares; draw from it; and prove that a sampler is right, without a network and without looking.
+#
+# **What is still missing.** Look at the chain again. Training used only the marginals $q(x_k\mid x_0)$; that the forward chain is *Markov* was never used. So why should the way back take a thousand
+# small random steps? Chapter 10 keeps the marginals and drops the chain: the same trained network then draws in twenty steps, without any noise, and can run *backwards*, from a portrait to its own
+# noise. One number changes in your sampler. It is called $\eta$.
