@@ -4,18 +4,15 @@ import math
 from functools import partial
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
+from exact_diffusion import F64, Net, Predicts, estimate, hermite, randn
 from torch.distributions import Normal, kl_divergence
 
 from genmodels import checks
-from genmodels.core import generator
 from genmodels.diffusion import (
     Denoiser,
     divergence,
-    express,
     implicit_score_matching,
     loss,
     variational_bound,
@@ -23,57 +20,11 @@ from genmodels.diffusion import (
 from genmodels.schedule import Schedule, cosine, linear_vp, log_snr_grid, rectified
 from genmodels.toy import GaussianMixture
 
-F64 = torch.float64
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=F64, generator=generator(seed))
-
-
-def hermite(n=60):
-    """Nodes and weights for expectations under N(0, 1)."""
-    z, w = np.polynomial.hermite_e.hermegauss(n)
-    return torch.from_numpy(z), torch.from_numpy(w / w.sum())
-
 
 def line_mixture():
     """A mixture on the line, skewed enough that no symmetry hides a sign."""
     column = lambda *v: torch.tensor(v, dtype=F64)
     return GaussianMixture(column(1.0, 2.5), column(-1.1, 0.7)[:, None], column(0.35, 0.2))
-
-
-def estimate(x, t, seed=7):
-    """Some non-linear function of x and t in place of a trained denoiser."""
-    d = x[0].numel()
-    w = randn(d, d, seed=seed).to(x)
-    t = t[:, None] if isinstance(t, torch.Tensor) else t
-    return (torch.tanh(x.flatten(1) @ w + t) + 0.3 * x.flatten(1) * t).reshape(x.shape)
-
-
-class Predicts(nn.Module):
-    """A network that answers in a target's terms what a denoiser answers in terms of x_0."""
-
-    def __init__(self, target, denoise, path):
-        super().__init__()
-        self.field, self.path = express(target, denoise, path), path
-
-    def forward(self, x, t):
-        return self.field(x, t * self.path.t_max)
-
-
-class Net(nn.Module):
-    """A small network of (x, t) or (x, t, y) with random weights, so that zero initialisation hides nothing."""
-
-    def __init__(self, d=1, seed=0):
-        super().__init__()
-        self.a, self.b = (
-            nn.Parameter(0.7 * randn(d + 1, 8, seed=seed)),
-            nn.Parameter(0.7 * randn(8, d, seed=seed + 50)),
-        )
-
-    def forward(self, x, t, y=None):
-        h = torch.cat([x, t[:, None] + (0 if y is None else y[:, None])], 1)
-        return torch.tanh(h @ self.a) @ self.b
 
 
 def regression_on_samples_is_regression_on_the_truth():

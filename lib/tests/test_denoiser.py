@@ -3,9 +3,9 @@
 import copy
 import math
 
-import numpy as np
 import pytest
 import torch
+from exact_diffusion import F64, Net, Predicts, estimate, hermite, randn
 from torch import nn
 
 from genmodels import checks
@@ -30,53 +30,6 @@ from genmodels.schedule import cosine, edm, from_betas, linear_betas, linear_vp,
 from genmodels.toy import EmpiricalDenoiser
 
 PATHS = {"rectified": rectified, "cosine": cosine, "vp": linear_vp, "edm": lambda: edm(5.0)}
-
-
-F64 = torch.float64
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=F64, generator=generator(seed))
-
-
-def hermite(n=60):
-    """Nodes and weights for expectations under N(0, 1)."""
-    z, w = np.polynomial.hermite_e.hermegauss(n)
-    return torch.from_numpy(z), torch.from_numpy(w / w.sum())
-
-
-def estimate(x, t, seed=7):
-    """Some non-linear function of x and t in place of a trained denoiser."""
-    d = x[0].numel()
-    w = randn(d, d, seed=seed).to(x)
-    t = t[:, None] if isinstance(t, torch.Tensor) else t
-    return (torch.tanh(x.flatten(1) @ w + t) + 0.3 * x.flatten(1) * t).reshape(x.shape)
-
-
-class Predicts(nn.Module):
-    """A network that answers in a target's terms what a denoiser answers in terms of x_0."""
-
-    def __init__(self, target, denoise, path):
-        super().__init__()
-        self.field, self.path = express(target, denoise, path), path
-
-    def forward(self, x, t):
-        return self.field(x, t * self.path.t_max)
-
-
-class Net(nn.Module):
-    """A small network of (x, t) or (x, t, y) with random weights, so that zero initialisation hides nothing."""
-
-    def __init__(self, d=1, seed=0):
-        super().__init__()
-        self.a, self.b = (
-            nn.Parameter(0.7 * randn(d + 1, 8, seed=seed)),
-            nn.Parameter(0.7 * randn(8, d, seed=seed + 50)),
-        )
-
-    def forward(self, x, t, y=None):
-        h = torch.cat([x, t[:, None] + (0 if y is None else y[:, None])], 1)
-        return torch.tanh(h @ self.a) @ self.b
 
 
 def network_sees_unit_variance():

@@ -1,11 +1,10 @@
 """Likelihood, inversion and straightness of the flow against the exact mixture; with sabotage twins."""
 
 import math
-from itertools import pairwise
-from unittest import mock
 
 import pytest
 import torch
+from exact_diffusion import F64, gaussian, plane_mixture, randn
 
 from genmodels import checks
 from genmodels.core import generator
@@ -31,41 +30,6 @@ from genmodels.schedule import (
 )
 from genmodels.schedule import uniform_grid as uniform
 from genmodels.toy import GaussianMixture
-
-F64 = torch.float64
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=F64, generator=generator(seed))
-
-
-def plane_mixture():
-    """Three wide components: every flow map is smooth, so that an order shows at few steps."""
-    means = torch.tensor([[-1.0, 0.3], [0.8, 0.9], [0.5, -1.1]], dtype=F64)
-    return GaussianMixture(torch.tensor([0.5, 1.0, 0.8], dtype=F64), means, torch.tensor([0.6, 0.5, 0.7], dtype=F64))
-
-
-def gaussian(mean, std):
-    one = torch.ones(1, dtype=F64)
-    return GaussianMixture(one, mean * one[:, None], std * one)
-
-
-def affine(step, t, s):
-    """(offset, slope in x, slope in z) of a step that is affine in its state and its noise, on the line."""
-
-    def at(x, z):
-        with mock.patch("genmodels.samplers.continuous.noise_like", lambda x, _: torch.full_like(x, z)):
-            return step(torch.tensor([[x]], dtype=F64), t, s).item()
-
-    return at(0.0, 0.0), at(1.0, 0.0) - at(0.0, 0.0), at(0.0, 1.0) - at(0.0, 0.0)
-
-
-def moments(step, times, mean, var):
-    """Mean and variance after each step of an affine step, exactly."""
-    for t, s in pairwise(times):
-        offset, slope, noise = affine(step, t, s)
-        mean, var = offset + slope * mean, slope**2 * var + noise**2
-        yield s, mean, var
 
 
 def likelihood_is_the_mixtures():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from exact_diffusion import F64, Predicts, estimate, randn
 from torch.distributions import Normal
 
 from genmodels import checks
@@ -28,36 +28,10 @@ from genmodels.toy import GaussianMixture
 PATHS = {"rectified": rectified, "cosine": cosine, "vp": linear_vp, "edm": lambda: edm(5.0)}
 
 
-F64 = torch.float64
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, dtype=F64, generator=generator(seed))
-
-
 def plane_mixture(k=3, d=2):
     return GaussianMixture(
         torch.rand(k, dtype=F64, generator=generator(3)) + 0.3, randn(k, d, seed=4), randn(k).abs() + 0.2
     )
-
-
-def estimate(x, t, seed=7):
-    """Some non-linear function of x and t in place of a trained denoiser."""
-    d = x[0].numel()
-    w = randn(d, d, seed=seed).to(x)
-    t = t[:, None] if isinstance(t, torch.Tensor) else t
-    return (torch.tanh(x.flatten(1) @ w + t) + 0.3 * x.flatten(1) * t).reshape(x.shape)
-
-
-class Predicts(nn.Module):
-    """A network that answers in a target's terms what a denoiser answers in terms of x_0."""
-
-    def __init__(self, target, denoise, path):
-        super().__init__()
-        self.field, self.path = express(target, denoise, path), path
-
-    def forward(self, x, t):
-        return self.field(x, t * self.path.t_max)
 
 
 def solve_undoes_the_table():
