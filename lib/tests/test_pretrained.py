@@ -23,7 +23,23 @@ from genmodels.train.__main__ import _parser
 from genmodels.train.pretrained import FOLDER
 from genmodels.train.recipe import GanRecipe
 
-NAMES = pretrained_names()
+# What chapters load: one that disappears must not take its tests along.
+NAMES = [
+    "block_text",
+    "char_transformer",
+    "ddpm",
+    "digit_features",
+    "edm",
+    "features",
+    "made",
+    "masked_text",
+    "pixelcnn",
+    "rectified_flow",
+    "sedd",
+    "vae",
+    "vae-2d",
+    "vqgan",
+]
 LARGEST, LARGEST_SUM = 3_000_000, 15_000_000
 ROW = re.compile(
     r"\| (?P<name>[\w-]+) \| `python -m genmodels.train (?P<words>[^`|]+)` \| "
@@ -41,7 +57,7 @@ def rows(folder):
 def table_is_true(folder):
     table = rows(folder)
     files = {path.stem: path.read_bytes() for path in folder.glob("*.safetensors")}
-    assert sorted(table) == sorted(files)
+    assert sorted(table) == sorted(files) == sorted(NAMES)
     assert max(map(len, files.values())) <= LARGEST
     assert sum(map(len, files.values())) <= LARGEST_SUM
     for name, content in files.items():
@@ -58,6 +74,7 @@ def table_is_true(folder):
 
 def test_table_is_true():
     table_is_true(FOLDER)
+    assert pretrained_names() == sorted(NAMES)
 
 
 def flip_a_byte(folder):
@@ -75,6 +92,11 @@ def add_a_file(folder):
     (folder / "extra.safetensors").write_bytes(b"x")
 
 
+def drop_a_file_and_its_row(folder):
+    drop_a_file(folder)
+    edit_table(rf"\| {NAMES[0]} \|.*\n", "")(folder)
+
+
 def edit_table(old, new):
     def change(folder):
         path = folder / "README.md"
@@ -90,6 +112,7 @@ def edit_table(old, new):
     [
         flip_a_byte,
         drop_a_file,
+        drop_a_file_and_its_row,
         add_a_file,
         edit_table(r"\| \d+ \|", "| 12 |"),
         edit_table(r": [-\d.e]+ \| (\d+) \|", r": unknown | \1 |"),
@@ -155,7 +178,7 @@ def reproduces_its_row(name, model):
     assert math.isclose(find_recipe(name).metric(model), value, rel_tol=2e-3)
 
 
-CHEAP = [name for name in ("features", "ddpm") if name in NAMES]
+CHEAP = ["features", "ddpm", "vqgan"]
 
 
 @pytest.mark.parametrize("name", CHEAP)
