@@ -40,7 +40,7 @@ def rope_table(positions: Int[Tensor, "l"], dim: int, base: float = 10_000.0) ->
 
 def rotate(x: Float[Tensor, "*b dim"], table: Float[Tensor, "2 *l dim"]) -> Float[Tensor, "*b dim"]:
     """Rotate every pair (x_j, x_{j + dim/2}): rolling by half swaps the members, the table holds the signs."""
-    cos, sin = table
+    cos, sin = table.unbind()
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 

@@ -64,10 +64,10 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "b l d"]:
         """Mix the tokens; ``mask`` is True (or a finite number to add) where a query may look at a key."""
         b, l, d = x.shape
-        qk, v = self.qkv(x).view(b, l, 3, self.heads, self.head_dim).split([2, 1], 2)
+        qk, v = self.qkv(x).view(b, l, 3, self.heads, self.head_dim).split_with_sizes([2, 1], 2)
         if rotation is not None:
             qk = rotate(qk, rotation)
-        q, k = qk.permute(2, 0, 3, 1, 4)  # each (b, heads, l, head_dim)
+        q, k = qk.permute(2, 0, 3, 1, 4).unbind()  # each (b, heads, l, head_dim)
         v = v.squeeze(2).transpose(1, 2)
         if cache is not None:
             k, v = cache.append(layer, k, v)
