@@ -29,7 +29,7 @@ class Loss(NamedTuple):
     fake: Callable[[Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
 
-    def critic(self, real: Float[Tensor, "b"], fake: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+    def critic(self, real: Float[Tensor, "*b"], fake: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """The critic's loss per pair; the fakes that gave these logits must be detached from the generator."""
         return self.real(real) + self.fake(fake)
 

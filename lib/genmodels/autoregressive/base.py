@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ __all__ = ["Autoregressive", "Head", "Model", "conditionals", "sample", "traject
 Head = Bernoulli | Categorical | DiscretizedLogisticMixture
 
 
+@runtime_checkable
 class Model(Protocol):
     """What the sampler asks of a model: ``logits`` and ``order``.
 

@@ -48,7 +48,10 @@ class Denoiser(nn.Module):
         self.target = target if callable(target) else known[target]
 
     def predict(
-        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b *k"] | None = None
+        self,
+        x: Float[Tensor, "b *d"],
+        t: Float[Tensor, "b"] | Float[Tensor, ""] | float,
+        y: Int[Tensor, "b *k"] | None = None,
     ) -> Float[Tensor, "b *d"]:
         """What the network returns: its estimate of a x_0 + b eps."""
         label = t / self.schedule.t_max
@@ -62,7 +65,10 @@ class Denoiser(nn.Module):
         return self.network(seen, time) if y is None else self.network(seen, time, y)
 
     def forward(
-        self, x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float, y: Int[Tensor, "b *k"] | None = None
+        self,
+        x: Float[Tensor, "b *d"],
+        t: Float[Tensor, "b"] | Float[Tensor, ""] | float,
+        y: Int[Tensor, "b *k"] | None = None,
     ) -> Float[Tensor, "b *d"]:
         """Estimate of x_0 from x_t = x.
 
@@ -139,7 +145,7 @@ def rescale(denoise: Denoise, source: Schedule, target: Schedule) -> Denoise:
     """
     matching = cache(lambda t: source.time_at(target.log_snr(t)))  # a bisection for each new float time
 
-    def rescaled(x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float) -> Float[Tensor, "b *d"]:
+    def rescaled(x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | Float[Tensor, ""] | float) -> Float[Tensor, "b *d"]:
         there = source.time_at(target.log_snr(t)) if isinstance(t, Tensor) else matching(t)
         p, q = source.at(there), target.at(t)
         # the ratio of alphas, which is that of sigmas too, written so that neither end divides by 0

@@ -95,7 +95,7 @@ def express(target: str, denoise: Denoise, schedule: Schedule) -> Denoise:
     """
     require(target in TARGETS, f"unknown target {target!r}; known: {', '.join(TARGETS)}")
 
-    def predict(x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | float) -> Float[Tensor, "b *d"]:
+    def predict(x: Float[Tensor, "b *d"], t: Float[Tensor, "b"] | Float[Tensor, ""] | float) -> Float[Tensor, "b *d"]:
         p = schedule.at(t)
         x0 = denoise(x, t)
         a, b = TARGETS[target](p)

@@ -60,7 +60,7 @@ def spline(bins: int = 8, bound: float = 5.0, least: float = 1e-3) -> Elementwis
     # softplus(start) + least = 1: zero parameters give derivative 1, and so the identity.
     start = math.log(math.expm1(1 - least))
 
-    def knots(params: Tensor) -> Float[Tensor, "*s k+1 3"]:
+    def knots(params: Tensor) -> Float[Tensor, "*s _ 3"]:
         """x, y and derivative at every knot, side by side so that a bin's ends are fetched at once."""
         sizes, inner = params.split([2 * bins, bins - 1], -1)
         share = least + (1 - least * bins) * sizes.unflatten(-1, (2, bins)).softmax(-1)

@@ -48,7 +48,7 @@ class FeatureNet(nn.Module):
         )
         return F.silu(self.body(2 * x - 1))
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b k"], ...]:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, "b _"], ...]:
         """Logits of each attribute."""
         return self.head(self.features(x)).split(self.classes, 1)
 

@@ -17,7 +17,7 @@ Step = Callable[[Tensor, float, float], Tensor]
 
 
 @torch.no_grad()
-def sample(step: Step, x: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+def sample(step: Step, x: Tensor, times: Sequence[float] | Tensor) -> Iterator[Tensor]:
     """Yield the state after each step, from ``x`` at times[0] to times[-1]; n + 1 times make n steps.
 
     The times are Python floats: whatever a step computes from them alone costs no device a synchronisation.

@@ -117,7 +117,7 @@ class Schedule:
     def corrupt(
         self,
         x0: Float[Tensor, "b *d"],
-        t: Float[Tensor, "b"] | float,
+        t: Float[Tensor, "b"] | Float[Tensor, ""] | float,
         *,
         eps: Float[Tensor, "b *d"] | None = None,
         generator: torch.Generator | None = None,

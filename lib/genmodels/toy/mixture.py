@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -14,10 +14,11 @@ from genmodels.core import expand, require, sample_categorical
 
 __all__ = ["EmpiricalDenoiser", "GaussianMixture"]
 
-Number = Float[Tensor, "b"] | float
+Number = Float[Tensor, "b"] | Float[Tensor, ""] | float
 Field = Callable[[Tensor, Number], Tensor]
 
 
+@runtime_checkable
 class Path(Protocol):
     """What a schedule must offer here: ``at(t)`` with alpha, sigma and rates."""
 

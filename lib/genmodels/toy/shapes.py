@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class Shape(Protocol):
     """A distribution on the plane that can be sampled and evaluated."""
 
@@ -47,7 +48,9 @@ class Shape(Protocol):
         """The exact log-density in nats."""
 
 
-def grid(limit: float = 4.0, n: int = 200, dtype: torch.dtype = torch.float64) -> tuple[Float[Tensor, "n*n 2"], float]:
+def grid(
+    limit: float = 4.0, n: int = 200, dtype: torch.dtype = torch.float64
+) -> tuple[Float[Tensor, "{n*n} 2"], float]:
     """The centres of n x n equal cells that fill [-limit, limit]^2, and the area of one cell.
 
     Row-major with y growing first: ``f(points).reshape(n, n)`` is indexed [y, x]. Summing exp(log_prob) times the

@@ -60,7 +60,7 @@ def bits_per_character(nats: Float[Tensor, "n"]) -> float:
     return nats.mean().item() / (LENGTH * math.log(2))
 
 
-def _next_loss(model: nn.Module, x: Int[Tensor, "b l+1"]) -> Float[Tensor, "b"]:
+def _next_loss(model: nn.Module, x: Int[Tensor, "b more"]) -> Float[Tensor, "b"]:
     """-log p(x_1 .. x_l | x_0) of each window."""
     logits = model(x[:, :-1])
     return F.cross_entropy(logits.transpose(1, 2), x[:, 1:], reduction="none").sum(1)
