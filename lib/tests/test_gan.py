@@ -174,6 +174,10 @@ def test_spectral_norm_of_torch_gives_a_one_lipschitz_layer():
     for _ in range(5):
         layer(torch.randn(2, 6, dtype=F64))
     assert float(torch.linalg.svdvals(layer.weight.detach())[0]) == pytest.approx(1.0, abs=1e-6)
+    raw = layer.parametrizations.weight.original.detach()
+    assert float(torch.linalg.svdvals(raw)[0]) != pytest.approx(1.0, abs=1e-2), "the layer alone is not 1-Lipschitz"
+    frobenius = raw / raw.norm()
+    assert float(torch.linalg.svdvals(frobenius)[0]) < 0.9, "another norm is another bound"
 
 
 def test_adaptive_weight_is_the_ratio_of_two_explicit_gradients():
