@@ -226,6 +226,9 @@ def fit_mistakes(x: Tensor) -> tuple[dict, dict]:
         "one standard deviation for all coordinates together; each has its own": x.std(
             correction=0
         ),
+        "the squares of all coordinates are averaged together; each has its own spread, dim=0": (
+            (x - mean).square().mean().sqrt()
+        ),
     }
     return means, stds
 
@@ -345,6 +348,10 @@ print("the naive density:", naive.item(), "   its log:", naive.log().item())
 #
 # Somewhere there is an `exp` followed by a `log`. Only `torch.logsumexp` may do both.
 # </details>
+# <details><summary>Hint: I get <code>nan</code> everywhere</summary>
+#
+# `log_weights` are logs already, and negative: a second `log` has no answer.
+# </details>
 
 
 # %% nbgrader={"grade_id": "mixture_log_prob", "solution": true} autograde={"library": ["genmodels.toy.GaussianMixture", "genmodels.likelihoods.gaussian_log_prob"]}
@@ -406,6 +413,12 @@ def mixture_mistakes(x: Tensor, log_weights: Tensor, means: Tensor, stds: Tensor
         "the weights are taken for log-weights, or exponentiated once too often": (
             log_weights.exp() + normal.sum(-1)
         ).logsumexp(1),
+        "the weights multiply the densities, so on the log scale they are added, not multiplied": (
+            log_weights * normal.sum(-1)
+        ).logsumexp(1),
+        "the coordinates are summed too late: add them up inside each component, then mix the components": (
+            (log_weights[:, None] + normal).logsumexp(1).sum(-1)
+        ),
         "a standard deviation was used as a variance": other(stds.sqrt()),
         "the 1/2 of the quadratic is missing": (joint - square.sum(-1) / 2).logsumexp(1),
         "-log std is missing: wide components must be lower": (
@@ -628,6 +641,15 @@ def kl_mistakes(log_p: Tensor, log_q: Tensor) -> dict[str, Tensor]:
         "the absolute value of each term was taken; terms may be negative": (p * (log_p - log_q))
         .abs()
         .sum(-1),
+        "log(p/q) is log p - log q, a difference of the logs, not their ratio": (
+            p * (log_p / log_q)
+        ).sum(-1),
+        "log p and log q are logs already; subtract them, and take no log again": (
+            p * (log_p / log_q).log()
+        ).sum(-1),
+        "F.kl_div averages over everything unless told otherwise, and takes (log q, log p) in this order": (
+            right.sum() / log_p.numel()
+        ),
         "the weights are log-probabilities; exponentiate them": (log_p * (log_p - log_q)).sum(-1),
         "log-probabilities were exponentiated: the difference of the *logs* is asked": (
             p * (p - q)
@@ -751,7 +773,7 @@ def js_mistakes(log_p: Tensor, log_q: Tensor) -> dict[str, Tensor]:
     """Other means of two divergences."""
     p, q = log_p.exp(), log_q.exp()
     right, middle = js_from_scipy(log_p, log_q), (p + q) / 2
-    geometric = ((log_p + log_q) / 2).exp()
+    geometric, middle_root = ((log_p + log_q) / 2).exp(), torch.logaddexp(log_p, log_q) / 2
     return {
         "the mixture is (p + q) / 2; without the half it sums to 2": right - math.log(2),
         "twice too large: JS is the *mean* of the two KLs, not their sum": 2 * right,
@@ -765,6 +787,14 @@ def js_mistakes(log_p: Tensor, log_q: Tensor) -> dict[str, Tensor]:
         / 2,
         "this averages the logs; the mixture averages the probabilities (logaddexp)": (
             divergence_of(p, geometric) + divergence_of(q, geometric)
+        )
+        / 2,
+        "half of p + q is log(p + q) - log 2 on the log scale; half of a log is a root": (
+            (p * (log_p - middle_root)).sum(-1) + (q * (log_q - middle_root)).sum(-1)
+        )
+        / 2,
+        "m is a probability here, and metrics.kl takes logs: log m": (
+            (p * (log_p - middle)).sum(-1) + (q * (log_q - middle)).sum(-1)
         )
         / 2,
         "only p is measured; half of the ruler is KL(q || m)": divergence_of(p, middle),
@@ -1146,6 +1176,8 @@ def bits_mistakes(bits: Tensor, dims: int, levels: int) -> tuple[dict, dict]:
     errors = {
         "the standard deviation of one picture; the mean of n is better by sqrt(n)": error
         * math.sqrt(n),
+        "divided by the root of dims; the error of a mean falls with the root of the number of pictures": error
+        * math.sqrt(n / dims),
         "divided by n; the error of a mean falls with sqrt(n)": error / math.sqrt(n),
         "the error is in nats for a picture; it needs both divisions too": error
         * dims
@@ -1275,6 +1307,7 @@ def cdf_mistakes(u: Tensor, edges: Tensor, mass: Tensor) -> dict:
     j = torch.searchsorted(F, u, right=True).clamp(max=k - 1)
     widths, right = edges.diff(), quantiles(u, edges, mass)
     share = (right - edges[j]) / widths[j]
+    start, wrong = torch.cat([F.new_zeros(1), F]), (j + 1).clamp(max=k - 1)
     equal = (edges[-1] - edges[0]) / k
     here = torch.bucketize(u.clamp(edges[0], edges[-1]), edges, right=True).clamp(1, k) - 1
     return {
@@ -1290,6 +1323,11 @@ def cdf_mistakes(u: Tensor, edges: Tensor, mass: Tensor) -> dict:
         "the share inside the cell runs backwards": edges[j + 1] - share * widths[j],
         "u - F is not yet a share: divide it by the mass of the cell": edges[j]
         + share * mass[j] * widths[j],
+        "multiplied by the mass of the cell; divide: a share is (u - F) / mass": edges[j]
+        + share * mass[j] ** 2 * widths[j],
+        "one cell too far: searchsorted belongs to F[1:], the tops of the cells": (
+            edges[wrong] + (u - start[wrong]) / mass[wrong] * widths[wrong]
+        ),
         "u itself is used as the share inside the cell; it is (u - F) / mass": edges[j]
         + u * widths[j],
         "decreasing in u: this is the inverse of 1 - F": quantiles(1 - u, edges, mass),
@@ -1320,6 +1358,10 @@ def cdf_mistakes(u: Tensor, edges: Tensor, mass: Tensor) -> dict:
 edges = torch.tensor([-1.0, 0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
 mass = torch.tensor([0.1, 0.4, 0.2, 0.3], dtype=torch.float64)
 u = torch.tensor([0.05, 0.35, 0.62, 0.9, 0.17], dtype=torch.float64)
+insist(
+    torch.equal(inverse_cdf(u, edges, mass), inverse_cdf(u, edges, mass)),
+    "inverse_cdf gives another x for the same u: draw nothing, all randomness is in u",
+)
 checks.close(
     inverse_cdf(u, edges, mass),
     quantiles(u, edges, mass),

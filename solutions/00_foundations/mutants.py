@@ -138,6 +138,18 @@ def no_weights(x, log_weights, means, stds):
     return torch.distributions.Normal(means, stds).log_prob(x[:, None]).sum(-1).logsumexp(1)
 
 
+@mutant("mixture_log_prob", says="they are added, not multiplied")
+def weights_times_logs(x, log_weights, means, stds):
+    normal = torch.distributions.Normal(means, stds).log_prob(x[:, None])
+    return (log_weights * normal.sum(-1)).logsumexp(1)
+
+
+@mutant("mixture_log_prob", says="summed too late")
+def components_mixed_for_each_coordinate(x, log_weights, means, stds):
+    normal = torch.distributions.Normal(means, stds).log_prob(x[:, None])
+    return (log_weights[:, None] + normal).logsumexp(1).sum(-1)
+
+
 @mutant("mixture_log_prob", says="a standard deviation was used as a variance")
 def std_for_variance(x, log_weights, means, stds):
     inner = -((x[:, None] - means) ** 2) / stds / 2 - stds.log() / 2 - 0.5 * math.log(2 * math.pi)
@@ -244,6 +256,16 @@ def batch_mean(log_p, log_q):
     return F.kl_div(log_q, log_p, log_target=True, reduction="batchmean")
 
 
+@mutant("kl", says="a difference of the logs, not their ratio")
+def ratio_of_logs(log_p, log_q):
+    return (log_p.exp() * (log_p / log_q)).sum(-1)
+
+
+@mutant("kl", says="F.kl_div averages over everything")
+def default_of_torch(log_p, log_q):
+    return torch.nn.functional.kl_div(log_q, log_p, log_target=True)
+
+
 @mutant("kl", says="0 log 0 became NaN")
 def zero_times_infinity(log_p, log_q):
     return (log_p.exp() * (log_p - log_q)).sum(-1)
@@ -303,6 +325,18 @@ def geometric_mean(log_p, log_q):
 @mutant("jensen_shannon", says="only p is measured")
 def one_side(log_p, log_q):
     return metrics.kl(log_p, torch.logaddexp(log_p, log_q) - math.log(2))
+
+
+@mutant("jensen_shannon", says="half of a log is a root")
+def half_of_the_log(log_p, log_q):
+    log_m = torch.logaddexp(log_p, log_q) / 2
+    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2  # noqa: F821
+
+
+@mutant("jensen_shannon", says="metrics.kl takes logs")
+def mixture_without_its_log(log_p, log_q):
+    m = (log_p.exp() + log_q.exp()) / 2
+    return (metrics.kl(log_p, m) + metrics.kl(log_q, m)) / 2  # noqa: F821
 
 
 @mutant("jensen_shannon", says="this is the root")
@@ -460,6 +494,19 @@ def one_cell_too_far(u, edges, mass):
     share = (u - F[j - 1]) / mass[j - 1]
     j = j.clamp(max=len(mass) - 1)
     return edges[j] + share * (edges[j + 1] - edges[j])
+
+
+@mutant("inverse_cdf", says="all randomness is in u")
+def draws_by_itself(u, edges, mass):
+    j = torch.multinomial(mass, len(u), replacement=True)
+    return edges[j] + torch.rand(len(u)) * (edges[j + 1] - edges[j])
+
+
+@mutant("inverse_cdf", says="multiplied by the mass of the cell")
+def times_the_mass(u, edges, mass):
+    heights = torch.cat([mass.new_zeros(1), mass.cumsum(0)])
+    j = torch.searchsorted(heights[1:].contiguous(), u, right=True).clamp(max=len(mass) - 1)
+    return edges[j] + (u - heights[j]) * mass[j] * (edges[j + 1] - edges[j])
 
 
 @mutant("inverse_cdf", says="divide it by the mass of the cell")
