@@ -96,7 +96,8 @@ def tensor_bytes(tensor: Any) -> memoryview:
     flat = tensor.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
     if not flat.numel():
         return memoryview(b"")
-    return memoryview(flat.view(torch.uint8).numpy()).cast("B")
+    # one number taken from a column counts as contiguous whatever its stride, but only stride 1 can be read as bytes
+    return memoryview(flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy()).cast("B")
 
 
 class Encoder:

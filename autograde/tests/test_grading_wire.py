@@ -65,6 +65,13 @@ def test_tensors_arrive_bit_for_bit(dtype, shape):
     assert back.dtype == source.dtype and back.shape == source.shape and torch.equal(back, source)
 
 
+def test_one_number_out_of_a_column_arrives():
+    one = torch.tensor([[1.5, 2.5, 3.5]]).T[1]
+    column = torch.tensor([[1.5, 2.5, 3.5]]).expand(4, 3)[:1, 1]
+    assert there(one).tolist() == [2.5] and there(column).tolist() == [2.5]
+    assert there(tuple(torch.tensor([[1.5, 2.5, 3.5]]).T)[0]).tolist() == [1.5]
+
+
 def test_other_exact_types():
     assert there(torch.arange(6).reshape(2, 3).T).tolist() == [[0, 3], [1, 4], [2, 5]]
     assert math.isnan(there(float("nan"))) and there(np.float64(0.5)) == 0.5
