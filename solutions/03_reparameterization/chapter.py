@@ -275,6 +275,10 @@ def check_draw(answer: Callable, size: tuple[int, ...], seed: int) -> None:
     draw = lambda mean, log_var: answer(mean, log_var, core.generator(seed + 1))
     z = draw(mean, log_var)
     checks.shape(z, size, "draw_normal(mean, log_var)")
+    insist(
+        torch.equal(z, draw(mean, log_var)),
+        "two generators with one seed gave different draws: take all noise from `generator`; randn_like and rsample cannot",
+    )
     off = z - mean
     eps = off / (log_var / 2).exp()
     insist(
@@ -786,6 +790,8 @@ def check_others(answer: Callable, k: int, b: int, seed: int) -> None:
         * (k - 1)
         / k,
         "the sum of the others; divide by k - 1": want * (k - 1),
+        "only the own value is divided: brackets around the difference": value.sum(0)
+        - value / (k - 1),
         "this compares different inputs: average over dimension 0, the samples of the same input": columns,
         "this is value - baseline; return the baseline alone": value - want,
         "all inputs are mixed: one baseline for each input, over dimension 0": (value.sum() - value)
@@ -913,9 +919,21 @@ def check_max(answer: Callable, logits: Tensor, seed: int, what: str) -> None:
         ).argmax(-1),
         "there is no noise: this is the likeliest category, not a draw": logits.argmax(-1),
         "the argmax is taken over the wrong dimension": (logits + noise).argmax(0),
+        "one category for the whole batch: take the argmax over the last dimension": (
+            logits + noise
+        ).argmax(),
+        "this is one-hot; the number of the category is asked": F.one_hot(
+            (logits + noise).argmax(-1), logits.shape[-1]
+        ),
+        "1 - u makes Gumbel noise as well, but another draw; equation (11) takes u": (
+            logits - (-(1 - u).log()).log()
+        ).argmax(-1),
     }
     got, want = answer(logits, u), (logits + noise).argmax(-1)
-    checks.shape(got, want.shape, what)
+    insist(
+        torch.equal(got, answer(logits, u)),
+        f"{what} gives another draw for the same u: all noise comes in as u",
+    )
     checks.close(got, want, what, mistakes=mistakes)
 
 
@@ -1088,6 +1106,7 @@ def check_soft(answer: Callable, size: tuple[int, ...], tau: float, seed: int) -
             "no gradient comes through: the argmax cuts the graph; add soft - soft.detach()": torch.zeros(
                 size
             ),
+            "the gradient of the logits themselves comes through; equation (14) has soft - soft.detach()": direction,
             "the gradient is that of softmax(logits); that of the noisy soft sample is asked": soft_slope(
                 logits.softmax(-1), direction, 1.0
             ),
@@ -1425,6 +1444,9 @@ def check_f1(answer: Callable, probs: Tensor, labels: Tensor, what: str) -> None
         / (2 * hard[0] + hard[1] + hard[2]),
         "this is the precision, TP / (TP + FP)": tp / (tp + fp),
         "this is the recall, TP / (TP + FN)": tp / (tp + fn),
+        "these are true negatives; FN counts the labels of 1: (1 - p) y": 2
+        * tp
+        / (2 * tp + fp + tn),
         "this is the smooth accuracy: true negatives do not count in F1": (tp + tn) / n,
         "TP counts twice, above and below: 2 TP / (2 TP + FP + FN)": tp / (tp + fp + fn),
         "the factor 2 is missing above: 2 TP / (2 TP + FP + FN)": tp / (2 * tp + fp + fn),

@@ -49,6 +49,11 @@ def detached(mean, log_var, generator=None):
     return (mean + (log_var / 2).exp() * eps).detach()
 
 
+@mutant("draw_normal", says="take all noise from `generator`")
+def noise_from_elsewhere(mean, log_var, generator=None):
+    return mean + (log_var / 2).exp() * torch.randn_like(mean)
+
+
 @mutant("draw_normal", says="one eps for the whole batch")
 def one_eps_for_the_batch(mean, log_var, generator=None):
     eps = torch.randn(mean.shape[1:], generator=generator, dtype=mean.dtype)
@@ -187,6 +192,11 @@ def sum_of_others(value):
     return value.sum(0) - value
 
 
+@mutant("leave_one_out", says="brackets around the difference")
+def brackets_forgotten(value):
+    return value.sum(0) - value / (len(value) - 1)
+
+
 @mutant("leave_one_out", says="this compares different inputs")
 def across_inputs(value):
     return (value.sum(1, keepdim=True) - value) / (value.shape[1] - 1)
@@ -257,6 +267,22 @@ def plain_u(logits, u):
 @mutant("gumbel_max", says="probabilities are not logits")
 def on_probabilities(logits, u):
     return (logits.softmax(-1) - torch.log(-torch.log(u))).argmax(-1)
+
+
+@mutant("gumbel_max", says="all noise comes in as u")
+def draws_by_itself(logits, u):
+    shape, v = logits.shape[:-1], logits.shape[-1]
+    return torch.multinomial(logits.softmax(-1).reshape(-1, v), 1).reshape(shape)
+
+
+@mutant("gumbel_max", says="this is one-hot")
+def one_hot_category(logits, u):
+    return F.one_hot((logits - (-u.log()).log()).argmax(-1), logits.shape[-1])
+
+
+@mutant("gumbel_max", says="one category for the whole batch")
+def argmax_over_everything(logits, u):
+    return (logits - (-u.log()).log()).argmax()
 
 
 @mutant("gumbel_max", says="there is no noise")
@@ -423,6 +449,12 @@ def rounded(probs, labels):
 @mutant("soft_f1", says="this is the precision")
 def precision(probs, labels):
     return (probs * labels).sum() / probs.sum()
+
+
+@mutant("soft_f1", says="these are true negatives")
+def true_negatives_for_false(probs, labels):
+    tp, fp = (probs * labels).sum(), (probs * (1 - labels)).sum()
+    return 2 * tp / (2 * tp + fp + ((1 - probs) * (1 - labels)).sum())
 
 
 @mutant("soft_f1", says="this is the recall")
