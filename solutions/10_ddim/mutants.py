@@ -349,7 +349,7 @@ def starts_below(T, n):
     return [(T - 1) * (n - i) // n for i in range(n + 1)]
 
 
-@mutant("subsequence", says="n steps need n + 1")
+@mutant("subsequence", says="steps need n + 1")
 def n_levels(T, n):
     if n > T:
         raise ValueError
