@@ -95,7 +95,7 @@ def trajectory(
     model: Model,
     n: int,
     *,
-    clamp: Float[Tensor, "*d"] | None = None,
+    clamp: Float[Tensor, "..."] | None = None,
     generator: torch.Generator | None = None,
 ) -> Iterator[Float[Tensor, "n *d"]]:
     """Ancestral sampling, one state after each drawn dimension (the states are copies; undrawn dimensions are 0).
@@ -114,7 +114,7 @@ def sample(
     model: Model,
     n: int,
     *,
-    clamp: Float[Tensor, "*d"] | None = None,
+    clamp: Float[Tensor, "..."] | None = None,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "n *d"]:
     """n samples; ``clamp`` as in ``trajectory``."""

@@ -128,7 +128,7 @@ class MADE(Autoregressive):
             out = out + self.direct(encoded, which)
         return out if self.head.size == 1 else out.unflatten(1, (-1, self.head.size))
 
-    def _above(self, first: Float[Tensor, "b h"], which: int) -> Float[Tensor, "b h"]:
+    def _above(self, first: Float[Tensor, "b h"], which: int) -> Float[Tensor, "b last"]:
         """The last hidden layer, from what goes into the first one's nonlinearity."""
         h = self.dropout(self.activation(first))
         for layer in self.hidden[1:]:
