@@ -581,6 +581,15 @@ def told_the_index(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
     return core.sum_except_batch(error**2)
 
 
+@mutant("diffusion_loss", says="the time was cut to a whole number")
+def integer_division(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    told = torch.where((u < drop)[:, None], -1, labels)
+    a, b = TARGETS[target](alpha, sigma)
+    error = network(alpha * x0 + sigma * eps, k // (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
 @mutant("diffusion_loss", says="the network saw the clean picture")
 def sees_the_answer(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
     alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
@@ -756,6 +765,16 @@ def every_step_whatever(denoise, x, abar, steps, generator=None):
     states = []
     for k in range(steps[0], 0, -1):
         mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[k - 1]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="need one question each")
+def first_state_left_out(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps[1:]):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
         x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
         states.append(x)
     return torch.stack(states)
