@@ -898,6 +898,29 @@ loss_of = checks.fallback(
 )
 
 
+# %% [markdown]
+# The weights that were quoted, and the claim that $F$ is $-v$ on the circle, as numbers from the library's
+# own definitions:
+
+# %% tags=["lab"]
+u = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
+flat, circle = schedule.rectified().at(u / (1 + u)), schedule.cosine(0.0).at(2 / math.pi * u.atan())
+quoted = {
+    "DDPM, 1 / u^2": (diffusion.WEIGHTS["eps"](circle), 1 / u**2),
+    "flow matching, (1 + u)^2 / u^2": (diffusion.WEIGHTS["velocity"](flat), (1 + u) ** 2 / u**2),
+    "EDM, 1 / c_out^2 by your c_out": (
+        diffusion.edm_weight(0.5)(schedule.edm().at(u)),
+        1 / coefficients(u, 0.5)[1] ** 2,
+    ),
+}
+for name, (theirs, ours) in quoted.items():
+    print(f"{name:32s} {theirs.tolist()}   off by {(theirs / ours - 1).abs().max():.0e}")
+a, b = diffusion.edm_target(1.0)(circle)
+print(
+    f"F on the circle, for s = 1: off from -v by {max((a - circle.sigma).abs().max(), (b + circle.alpha).abs().max()):.0e}"
+)
+
+
 # %% tags=["lab"]
 class Preconditioned(nn.Module):
     """Equation (5): a network F, wrapped by your coefficients, is a denoiser D(x; u)."""
