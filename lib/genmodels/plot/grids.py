@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 from torch import Tensor
@@ -67,7 +67,7 @@ def images(
 
 
 def heatmap(
-    values: Float[Tensor, "r c"] | Mapping[str, Float[Tensor, "r c"]],
+    values: Shaped[Tensor, "r c"] | Mapping[str, Shaped[Tensor, "r c"]],
     rows: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     title: str = "",
