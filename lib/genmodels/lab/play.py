@@ -121,9 +121,8 @@ class Player:
 # Of the two outputs of a cell, the saved film and the live player, one is seen: the live one where it lives.
 TWO_OUTPUTS = """
 .jp-OutputArea-child:has(.gm-saved):has(+ .jp-OutputArea-child .gm-live) { display: none; }
-.jp-OutputArea-child:has(.gm-saved) + .jp-OutputArea-child:has(.jupyter-widgets, .jp-RenderedText):not(:has(.gm-live)) {
-  display: none;
-}
+.jp-OutputArea-child:has(.gm-saved)
+  + .jp-OutputArea-child:has(.jupyter-widgets, [data-mime-type*="widget-view"]):not(:has(.gm-live)) { display: none; }
 """
 
 
