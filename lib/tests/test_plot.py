@@ -146,6 +146,16 @@ def test_samples_are_drawn_and_those_outside_are_counted():
     assert len(both.axes) == 1 and [t.get_text() for t in both.axes[0].get_legend().get_texts()] == ["data", "model"]
 
 
+@pytest.mark.parametrize("panels", [1, 2, 4, 6])
+@pytest.mark.parametrize("title", ["", "a title"])
+def test_no_panels_name_is_cut_off(panels, title):
+    fig = plot.samples2d({f"k = {k}, a model": PLANE for k in range(panels)}, 3, title=title)
+    fig.canvas.draw()
+    for ax in fig.axes[:panels]:
+        box = max((t.get_window_extent() for t in (ax.title, ax._left_title)), key=lambda b: b.width)  # noqa: SLF001
+        assert box.y1 <= fig.bbox.y1 + 1, ax.get_title(loc="left")
+
+
 def test_curves_draw_lines_bands_levels_and_scales():
     x = torch.tensor([1.0, 2.0, 4.0])
     fig = plot.curves({"a": (x, x**2, 0 * x + 1), "b": x}, "n", "y", levels={"floor": 2.0}, log="xy")

@@ -23,7 +23,7 @@ def _panels(names: list[str], limit: float, title: str, beside: float = 0.0, mos
     columns = min(most, len(names))
     rows = math.ceil(len(names) / columns)
     side = min(2.9, (WIDTH - beside - 0.2) / columns)
-    fig = picture(side * columns + beside + 0.2, (side + 0.18) * rows + 0.4 * bool(title), title)
+    fig = picture(side * columns + beside + 0.2, (side + 0.34) * rows + 0.4 * bool(title), title)
     axes = fig.subplots(rows, columns, squeeze=False).flatten()
     for ax in axes[len(names) :]:
         ax.axis("off")
