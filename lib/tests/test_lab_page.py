@@ -351,6 +351,7 @@ def test_charts_gather_points_follow_the_frame_and_can_be_cleared(quiet):
     assert said == ["euler: 10, 1", "euler: 100, 0.5", "euler: 1000, 0.25"], "one mark a setting, however often"
     assert error.get_by_role("img").get_attribute("aria-label").endswith("euler at (10, 1).")
     error.get_by_role("button", name="clear the earlier settings from Error").click()
+    assert error.locator(".gm-legend").inner_text() == "euler"
     assert dots.count() == 1 and path.get_by_role("button").count() == 0, "the same curve leaves no trace"
     places = []
     for key in ("Home", "ArrowRight", "ArrowRight"):

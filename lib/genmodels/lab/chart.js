@@ -192,8 +192,10 @@ function gmChart(spec) {
       return `${l.name} ${end > 0 ? `from ${point(0)} to ${point(end)}` : end === 0 ? `at ${point(0)}` : "without points"}`;
     });
     svg.setAttribute("aria-label", `${spec.title}: ${spec.y} against ${spec.x}. ${parts.join("; ")}.`);
+    const named = [...new Map([...behind, ...lines].map((line) => [line.name, line])).values()];
+    named.sort((a, b) => rank(a.name) - rank(b.name));
     legend.replaceChildren(
-      ...[...new Map([...behind, ...lines].map((line) => [line.name, line])).values()].map((line) => {
+      ...named.map((line) => {
         const swatch = gmDraw("svg", { width: 26, height: 12 });
         const k = rank(line.name);
         const colour = `var(--gm-${line.colour})`;
