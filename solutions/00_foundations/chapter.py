@@ -1445,7 +1445,8 @@ def bent(distance: float, seed: int) -> plot.Picture:
         )
         below.plot(grid, (log_mass - cell).exp(), color=plot.EXACT, lw=1.2, label="exact density")
         below.set(xlabel="x", yticks=[])
-        below.legend(loc="upper right")
+        below.set_ylim(top=1.35 * below.get_ylim()[1])  # room for the legend above the humps
+        below.legend(loc="upper right", ncols=2)
     fig.alt = f"Uniform numbers on the left run into the curve of the CDF and fall down to x; their histogram follows the exact density with humps {distance} apart."
     return fig
 

@@ -448,8 +448,9 @@ print(f"p_m . p_n against the sum of cosines of m - n: {gap.abs().max():.0e} awa
 with style():
     fig = picture(8, 2.9)
     left, right = fig.subplots(1, 2, width_ratios=[1.1, 1])
-    left.imshow(p.T, cmap="PuOr", aspect="auto", vmin=-1, vmax=1)
+    waves = left.imshow(p.T, cmap="PuOr", aspect="auto", vmin=-1, vmax=1)
     left.set(xlabel="position", ylabel="feature", title="Each column is one position")
+    fig.colorbar(waves, ax=left)
     shown = right.imshow(products, cmap=HEAT)
     right.set(xlabel="position n", ylabel="position m", title="Their products see the distance")
     fig.colorbar(shown, ax=right)
@@ -848,14 +849,14 @@ with style():
     for start in (0, 4, 8):
         right.plot(
             range(-start, 32 - start),
-            turned[:, start].flip(0).flip(0),
+            turned[:, start],
             lw=3 - start / 4,
             alpha=0.7,
             label=f"key at {start}",
             color=plot.SERIES[start // 4],
         )
-    right.set(xlabel="distance m - n", title="All keys give one curve")
-    right.margins(y=0.25)
+    right.set(xlabel="distance m - n", ylabel="product", title="All keys give one curve")
+    right.margins(y=0.45)
     right.legend(loc="upper right")
 fig.alt = "Left, a vector turned by 0 to 6 radians. Middle, the product of a turned query and key for all pairs of positions: constant along each diagonal. Right, the curves of three key positions against the distance lie on each other."
 plot.show(fig)
@@ -1931,16 +1932,17 @@ for bug, (scheme, mix, loss_of) in BUGS.items():
 
 # %% tags=["lab", "hide-input"]
 # Folded: the code of the picture.
-plot.show(
-    plot.curves(
-        broken,
-        "step",
-        "training loss in nats",
-        "Which of these curves would worry you?",
-        levels={"entropy rate": chain.entropy_rate()},
-        height=3.0,
-    )
+fig = plot.curves(
+    broken,
+    "step",
+    "training loss in nats",
+    "Which of these curves would worry you?",
+    levels={"entropy rate": chain.entropy_rate()},
+    height=3.0,
 )
+fig.axes[0].set_ylim(top=3.0)  # room for the names above the curves
+fig.axes[0].legend(loc="upper right", ncols=3, handlelength=2.8, frameon=False)
+plot.show(fig)
 plot.show(
     plot.table(
         table, title=f"A right model pays {chain.entropy_rate():.2f} in both columns", first="bug"

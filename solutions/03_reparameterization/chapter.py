@@ -668,8 +668,8 @@ with style():
     ax = fig.subplots()
     ax.plot(b, parabola, color=plot.GRADIENT)
     for name, value, dx in (
-        ("none", 0.0, -70),
-        ("mean cost", float(p @ f), -80),
+        ("none", 0.0, 20),
+        ("mean cost", float(p @ f), -30),
         ("optimal", BEST_BASELINE, 30),
     ):
         ax.scatter(value, at(value), color=plot.EXACT, zorder=3)
