@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 export PYTHONNOUSERSITE := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help lab test course run check grade-demo bench lock coverage clean
+.PHONY: help lab test test-types course run check grade-demo bench lock coverage clean
 help:
 	@echo "make lab         open the course in JupyterLab"
 	@echo "make test        run every check"
@@ -56,6 +56,9 @@ test: $(VENV)/.stamp-course-grade-test system
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/autograde build --check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+# Every annotation of the library is checked at every call of its tests (not those of the labs). Slow.
+test-types: $(VENV)/.stamp-course-grade-test
+	GENMODELS_TYPES=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --ignore-glob='*test_lab*' lib/tests $(PYTEST_ARGS)
 coverage: $(VENV)/.stamp-course-grade-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 lib/tests --cov --cov-report=term-missing:skip-covered
 

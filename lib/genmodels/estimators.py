@@ -50,8 +50,8 @@ def expectation(dist: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def normal(
-    mean: Float[Tensor, "*s"], std: Float[Tensor, "*s"], *, generator: torch.Generator | None = None
-) -> Float[Tensor, "*s"]:
+    mean: Float[Tensor, "*#s"], std: Float[Tensor, "*#s"], *, generator: torch.Generator | None = None
+) -> Float[Tensor, "..."]:
     """A draw z = mean + std * eps, eps ~ N(0, I): differentiable in both parameters [Kingma & Welling 2014]."""
     shape = torch.broadcast_shapes(mean.shape, std.shape)
     return mean + std * torch.randn(shape, generator=generator, dtype=mean.dtype, device=mean.device)
