@@ -1123,7 +1123,7 @@ def decode_step(
 ) -> tuple[Float[Tensor, "b d"], tuple[Tensor, Tensor]]:
     """Attention at one new position, given the keys and values before it [equation 10].
 
-    ``turn(q, positions)`` is RoPE. ``past`` is None at the first token.
+    ``turn(q, positions)`` is RoPE; positions is a tensor, here of one place. ``past`` is None at the first token.
     """
     # TODO      the output (b, d) at the new position, and the keys and values including it
     # APPROACH  q, k, v of the new token; turn q and k by t; append k and v; shares of one query; mix
@@ -1411,6 +1411,12 @@ def knob_mistakes(
         "top_p is not used": lambda: right(p=None),
         "these are log-probabilities; the probabilities are asked": lambda: right().log(),
         "what is kept must be divided by its sum": lambda: p * (right() > 0),
+        "these are sorted: put each probability back into its symbol's place (scatter)": lambda: (
+            right().sort(-1, descending=True).values
+        ),
+        "gather takes from the places in `order`; scatter puts back into them": lambda: (
+            right().sort(-1, descending=True).values.gather(-1, p.argsort(-1, descending=True))
+        ),
         "what is kept was divided by the sum of all rows; each row has its own": lambda: (
             p * (right() > 0) / (p * (right() > 0)).sum()
         ),

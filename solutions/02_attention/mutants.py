@@ -644,6 +644,17 @@ def not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
+@mutant("next_probs", says="put each probability back")
+def left_sorted(logits, temperature=1.0, top_k=None, top_p=None):
+    p = (logits / temperature).softmax(-1).sort(-1, descending=True).values
+    if top_k is not None:
+        p = p * (torch.arange(p.shape[-1]) < top_k)
+        p = p / p.sum(-1, keepdim=True)
+    if top_p is not None:
+        p = p * (p.cumsum(-1) - p < top_p)
+    return p / p.sum(-1, keepdim=True)
+
+
 @mutant("next_probs", says="it must be -inf")
 def cut_logits_are_zero(logits, temperature=1.0, top_k=None, top_p=None):
     l, order = (logits / temperature).sort(-1, descending=True)
