@@ -16,7 +16,7 @@ from genmodels import samplers, schedule, train
 from genmodels.core import generator
 from genmodels.diffusion import Denoiser
 
-ROWS, STEPS, ZOOM = (2, 7, 9, 10), 100, 4
+ROWS, STEPS, ZOOM = (14, 5, 1, 0), 100, 4
 SHOWN = (0, 25, 45, 58, 68, 76, 83, 90, 95, 100)  # steps done
 DRAWN = 16
 
