@@ -1655,8 +1655,9 @@ plot.show(
 #
 # $$x_T\sim\mathcal N(0,I),\qquad x_j=\tilde\mu\bigl(\hat x_0(x_k,k),\,x_k\bigr)+\sqrt{\tilde\beta}\;z,\qquad z\sim\mathcal N(0,I)\text{ fresh} \tag{16}$$
 #
-# (Ho et al. also tried the forward $\beta_k$ as the variance; in 1000 steps it makes little difference, in 20 a great one.) "Ancestral" as in chapter 01: each state is drawn given its parent, $x_T$, then $x_{T-1}$, down to $x_0$. In the last step $\tilde\beta=0$: the answer is $\hat x_0$ itself, without noise.
+# "Ancestral" as in chapter 01: each state is drawn given its parent, $x_T$, then $x_{T-1}$, down to $x_0$. In the last step $\tilde\beta=0$: the answer is $\hat x_0$ itself, without noise.
 # `steps` names the states to visit, from the first to 0. All of them, `[T, T-1, ..., 0]`, or only some, `[1000, 980, ..., 20, 0]`; your `posterior` does not mind.
+# (Ho et al. also tried the forward $\beta_k$ as the variance. In 1000 steps it makes little difference, in 20 a great one.)
 
 # %% [markdown] exercise={"id": "ancestral_sample", "difficulty": 3, "importance": 5, "minutes": 12}
 # ### Exercise · From noise to data
@@ -1959,7 +1960,8 @@ lab.play(
 # again and again, and *if it walks long enough* its samples come from $q$. It knows no schedule. From one cluster to another it must cross a desert where the density is next to nothing, which
 # takes for ever; so the shares of the clusters are those of the start. **Annealed Langevin** [Song and Ermon] walks at large noise first, where there is no desert, then lowers the noise level by
 # level, walking at each. **Ancestral sampling** makes *one* step a level, and that step is exact (up to section 4's Gaussian): it moves the distribution from level $k$ to level $j$ and need
-# not wait until it has settled. No step size to choose, no waiting. All with the same perfect score, 100 evaluations each:
+# not wait until it has settled. No step size to choose (Langevin's leaves a bias of its own), no waiting. All
+# with the same perfect score:
 
 
 # %% tags=["lab"]
