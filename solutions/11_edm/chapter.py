@@ -1752,6 +1752,7 @@ lab.play(
 
 
 # %% tags=["lab"]
+@torch.no_grad()
 def ode_log_prob(
     denoise: Callable[[Tensor, float], Tensor],
     x: Tensor,
