@@ -15,6 +15,7 @@ from autograde.authoring import validate
 from autograde.chapters import NAME, Chapter, select
 from autograde.errors import AuthoringError
 
+NEEDS = re.compile(r"^\| \*\*You need\*\* \| (.*?) \|$", re.MULTILINE)
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)[^)]*\)")
 DIFF_LINES = 12
 IGNORED = {".ipynb_checkpoints", "__pycache__"}
@@ -56,25 +57,36 @@ def index(every: list[Chapter]) -> str:
         "Open a chapter, run its cells from the top, write the answers where it says so, and run the check below each.",
         "Made from `solutions/` by `autograde build`; edits here are overwritten.",
         "",
-        "| chapter | exercises | minutes of work | points | to run |",
-        "|---|--:|--:|--:|---|",
+        "| chapter | exercises | minutes of work | points | to run | you need |",
+        "|---|--:|--:|--:|---|---|",
     ]
     for chapter in every:
         front = notebooks.front(chapter)
         link = f"[{chapter.title}]({chapter.id}/{chapter.name}.ipynb)"
-        lines.append(f"| {link} | {front['exercises']} | {front['minutes']} | {front['points']} | {front['budget']} |")
+        cells = [link, *(str(front[key]) for key in ("exercises", "minutes", "points", "budget")), needs(chapter)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
+def needs(chapter: Chapter) -> str:
+    """What the chapter's front table says that a student must know already."""
+    found = NEEDS.search(chapter.cells[0].source)
+    return found.group(1) if found else ""
+
+
 def expected(course: Path, names: list[str] | None = None) -> dict[str, bytes]:
-    """Every file the build answers for, relative to course/. The index always covers all chapters."""
+    """Every file the build answers for, relative to course/. The index covers all chapters, or waits for them."""
     files = _assets(course / "solutions", "")
-    for chapter in chapters(course, names):
+    wanted = chapters(course, names)
+    for chapter in wanted:
         files |= released(chapter)
-    every = chapters(course)
+    try:
+        every = chapters(course) if names else wanted
+    except AuthoringError:
+        every = []  # another author's chapter is malformed: no reason to hold this one up
     if every:
         files["README.md"] = index(every).encode()
-    if lost := [line for chapter in every for line in lost_pictures(chapter, files)]:
+    if lost := [line for chapter in wanted for line in lost_pictures(chapter, files)]:
         raise AuthoringError(lost)
     return files
 

@@ -1,6 +1,7 @@
 """The build: what students get, what they must not get, and every mistake an author can make."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -264,3 +265,25 @@ def test_the_edition_overwrites_nothing(course, tmp_path):
 def test_a_folder_without_chapters_builds_to_nothing(tmp_path, monkeypatch):
     (tmp_path / "solutions").mkdir()
     assert build.expected(tmp_path) == {} and build.drift(tmp_path) == [] and build.write(tmp_path) == []
+
+
+def test_a_malformed_chapter_holds_up_only_itself(course):
+    """Two authors work side by side; the index waits until every chapter is well formed."""
+    build.write(course)
+    index = (course / "course" / "README.md").read_bytes()
+    other = course / "solutions" / "02_other"
+    shutil.copytree(course / "solutions" / "01_tiny", other)
+    script = other / "chapter.py"
+    script.write_text(script.read_text().replace('"points": 2', '"points": 0'))
+    (course / "course" / "01_tiny" / "tiny.ipynb").unlink()
+    build.write(course, ["01"])
+    assert (course / "course" / "01_tiny" / "tiny.ipynb").exists()
+    assert (course / "course" / "README.md").read_bytes() == index
+    with pytest.raises(AuthoringError, match="02_other.*needs points"):
+        build.write(course)
+
+
+def test_the_index_says_what_a_chapter_needs(course, edit):
+    edit("# {{exercises}} exercises", "# | **You need** | a pencil \\| paper |\n#\n# {{exercises}} exercises")
+    (row,) = [line for line in build.index(build.chapters(course)).splitlines() if "tiny.ipynb" in line]
+    assert row.endswith(" | a pencil \\| paper |")
