@@ -1047,7 +1047,7 @@ def draw(
     return sampler(denoise, net_path, x, [TOP * k / T for k in grid(T, steps)], eta, g)[-1]
 
 
-MANY, SLOW = {"smoke": (6, 4), "laptop": (200, 100) if TRAIN else (50, 8)}.get(PROFILE, (1000, 500))
+MANY, SLOW = {"smoke": (6, 4), "laptop": (200, 100) if TRAIN else (36, 6)}.get(PROFILE, (1000, 500))
 LADDER = (5, 10, 20, 50, 100, 1000)
 held_out = data.portraits("valid").x * 2 - 1
 floors = torch.tensor([distance(part).mean for part in held_out.split(100)])
@@ -1851,7 +1851,7 @@ guide = checks.fallback(
 
 # %% tags=["lab"]
 GUIDE_STEPS = {"smoke": 4}.get(PROFILE, 20)
-GUIDE_COUNT = {"smoke": 12, "laptop": 64 if TRAIN else 32}.get(PROFILE, 500)
+GUIDE_COUNT = {"smoke": 12, "laptop": 64 if TRAIN else 24}.get(PROFILE, 500)
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
