@@ -37,6 +37,10 @@ def _refuse_constant(name: str) -> None:
     raise Malformed(f"{name} in JSON")
 
 
+_TO_JSON = json.JSONEncoder(separators=(",", ":")).encode  # made once: json.dumps would make one for each message
+_FROM_JSON = json.JSONDecoder(parse_constant=_refuse_constant).decode
+
+
 class Wire:
     """Messages over a connected stream socket."""
 
@@ -46,7 +50,7 @@ class Wire:
     def send(self, message: Any, buffers: list = ()) -> None:
         """One message: a JSON value and its byte buffers."""
         sizes = [len(b) for b in buffers]
-        head = json.dumps([message, sizes], separators=(",", ":")).encode()
+        head = _TO_JSON([message, sizes]).encode()
         if len(head) > HEADER_MAX or sum(sizes) > TENSORS_MAX or len(sizes) > BUFFERS_MAX:
             raise Unsendable(f"a value of {(len(head) + sum(sizes)) >> 20} MB is too large to pass")
         try:
@@ -62,7 +66,7 @@ class Wire:
         if size > HEADER_MAX:
             raise Malformed(f"a header of {size} bytes")
         try:
-            message, sizes = json.loads(bytes(self._exactly(size)), parse_constant=_refuse_constant)
+            message, sizes = _FROM_JSON(self._exactly(size).decode())
         except (ValueError, TypeError, RecursionError) as error:
             raise Malformed(f"not a message: {type(error).__name__}") from None
         if type(sizes) is not list or len(sizes) > BUFFERS_MAX or not all(type(n) is int and n >= 0 for n in sizes):

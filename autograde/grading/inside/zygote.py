@@ -84,6 +84,8 @@ def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable
     def run() -> None:
         control, peer, raw = descriptors
         os.setsid()
+        if config.get("cpu") is not None:
+            os.sched_setaffinity(0, {config["cpu"]})
         null = os.open(os.devnull, os.O_RDWR)
         control, peer = os.dup(control) + 0, os.dup(peer)
         kept = [os.dup2(fd, slot, inheritable=False) for fd, slot in ((control, 100), (peer, 101))]

@@ -25,11 +25,13 @@ class Rounds:
         self.student: Body | None = None
         self.judge: Body | None = None
         self.report: dict | None = None
+        self.cpu: int | None = None
         self.count, self.started = 0, time.monotonic()
 
     def open(self, files: dict[str, bytes]) -> None:
         """Fork a fresh pair and lay out the submission's files."""
-        self.student, self.judge = self.pool.pair()
+        self.cpu = self.pool.take()
+        self.student, self.judge = self.pool.pair(self.cpu)
         self.report = None
         if files:
             names = list(files)
@@ -43,6 +45,8 @@ class Rounds:
         if self.judge:
             self.judge.end()
         self.student = self.judge = None
+        self.pool.give(self.cpu)
+        self.cpu = None
 
     def next(self) -> int:
         """A number for the next order."""
