@@ -1149,7 +1149,7 @@ plot.show(
 # %% [markdown]
 # **Read it with care.** With 5 or 10 steps DDIM is about twice as close to the data as DDPM. From about 50 on, our
 # ruler cannot tell it from a thousand steps of DDPM: some 20 times faster, for time goes strictly with the
-# evaluations. The paper's own table reads the same way: 50 steps of DDIM (4.67) equal 1000 of DDPM (4.73), and
+# evaluations. The paper's own table reads the same way: 50 steps of DDIM (about 4.67) equal 1000 of DDPM (about 4.73), and
 # the famous 50 times means 20 steps, with some loss. So **10 to 50 times** holds here too, as far as our error
 # bars reach. (A coarse ruler flatters the quick sampler: all looks alike to it. Hence one standard error, and
 # not two, in the lines printed above.)
