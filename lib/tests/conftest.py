@@ -11,6 +11,10 @@ import types
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: workers with all threads each fight for the cores
+
 import torch
 
 TYPED = os.environ.get("GENMODELS_TYPES", "0") == "1"  # make test-types
