@@ -45,7 +45,7 @@
 
 # %% tags=["parameters"]
 PROFILE = "laptop"  # or "smoke" (seconds, to see that all runs), or "gpu" (the size of the papers)
-TRAIN = True  # False: skip the training on portraits, shorten that on the plane, load the ready weights
+TRAIN = True  # False: portraits from the ready weights, a shorter training on the plane
 
 # %% nbgrader={"grade_id": "setup", "locked": true}
 import itertools
