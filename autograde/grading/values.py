@@ -141,17 +141,19 @@ class Decoder:
         return shape
 
     def _tensor(self, code: dict, _: int) -> Any:
+        import numpy
         import torch
 
-        if code["d"] not in DTYPES:
+        name, shape, data = code["d"], self._shape(code["s"]), self._buffer(code["i"])
+        if name not in DTYPES:
             raise Malformed("bad dtype")
-        dtype, shape, data = getattr(torch, code["d"]), self._shape(code["s"]), self._buffer(code["i"])
-        count = math.prod(shape)
-        if count * dtype.itemsize != len(data):
+        dtype = numpy.dtype("int16" if name == "bfloat16" else name)
+        if math.prod(shape) * dtype.itemsize != len(data):
             raise Malformed("a tensor's size and shape differ")
-        if dtype is torch.bool and count and max(data) > 1:
+        if name == "bool" and data and max(data) > 1:
             raise Malformed("a bool that is neither 0 nor 1")
-        return (torch.frombuffer(data, dtype=dtype) if count else torch.empty(0, dtype=dtype)).reshape(shape)
+        tensor = torch.from_numpy(numpy.ndarray(shape, dtype, data))
+        return tensor.view(torch.bfloat16) if name == "bfloat16" else tensor
 
 
 _TAGS = {

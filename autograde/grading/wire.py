@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 HEADER_MAX = 16 << 20  # bytes of JSON in one message
@@ -93,15 +94,17 @@ class Wire:
 # ------------------------------------------------------------------------------------------------ values to JSON
 
 
-def tensor_bytes(tensor: Any) -> memoryview:
+def tensor_bytes(tensor: Any) -> bytes:
     """The raw bytes of a dense CPU copy."""
     import torch
 
-    flat = tensor.detach().as_subclass(torch.Tensor).cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
-    if not flat.numel():
-        return memoryview(b"")
-    # one number taken from a column counts as contiguous whatever its stride, but only stride 1 can be read as bytes
-    return memoryview(flat.as_strided(flat.shape, (1,)).view(torch.uint8).numpy()).cast("B")
+    dense = tensor.detach()
+    if type(dense) is not torch.Tensor:
+        dense = dense.as_subclass(torch.Tensor)
+    dense = dense.cpu().resolve_conj().resolve_neg()
+    if dense.dtype is torch.bfloat16:  # which numpy does not know
+        dense = dense.view(torch.int16)
+    return dense.numpy().tobytes()
 
 
 class Encoder:
@@ -122,14 +125,16 @@ class Encoder:
             return value if abs(value) < 1 << 53 else {"t": "int", "v": f"{value:x}"}
         if kind is float:
             return {"t": "f", "v": value.hex()}
+        if isinstance(value, torch.Tensor):
+            return self.tensor(value)
         if depth > DEPTH_MAX:
             raise Unsendable("the value is nested too deeply to pass")
 
         def inner(v: Any) -> Any:
             return self(v, depth + 1)
 
-        if isinstance(value, torch.Tensor):
-            return self.tensor(value)
+        if kind in _SIMPLE:
+            return _SIMPLE[kind](value, inner)
         if isinstance(value, (numpy.ndarray, numpy.generic)) and value.dtype.kind in "biufc":
             tag = "N" if isinstance(value, numpy.ndarray) else "n"
             return {"t": tag, "v": self.plain(torch.from_numpy(numpy.array(value)))}
@@ -137,14 +142,9 @@ class Encoder:
             return {"t": "size", "v": list(value)}
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return {"t": "nt", "f": [str(f) for f in value._fields], "v": [inner(v) for v in value]}
-        if isinstance(value, (list, tuple)):
-            return {"t": "l" if isinstance(value, list) else "t", "v": [inner(v) for v in value]}
-        if isinstance(value, (set, frozenset)):
-            return {"t": "set", "v": [inner(v) for v in value]}
-        if isinstance(value, dict):
-            return {"t": "d", "v": [[inner(k), inner(v)] for k, v in value.items()]}
-        if kind in _SIMPLE:
-            return _SIMPLE[kind](value, inner)
+        for base in (list, tuple, set, frozenset, dict):
+            if isinstance(value, base):
+                return _SIMPLE[base](value, inner)
         if kind in (torch.dtype, torch.device):
             return {"t": kind.__name__, "v": str(value).removeprefix("torch.")}
         if kind in (bytes, bytearray):
@@ -176,7 +176,16 @@ class Encoder:
         raise Unsendable(f"a {type(value).__name__} cannot pass")
 
 
+def _items(tag: str) -> Callable:
+    return lambda values, inner: {"t": tag, "v": [inner(v) for v in values]}
+
+
 _SIMPLE = {
+    list: _items("l"),
+    tuple: _items("t"),
+    set: _items("set"),
+    frozenset: _items("set"),
+    dict: lambda v, inner: {"t": "d", "v": [[inner(k), inner(x)] for k, x in v.items()]},
     complex: lambda v, inner: {"t": "c", "v": [inner(v.real), inner(v.imag)]},
     slice: lambda v, inner: {"t": "slice", "v": [inner(x) for x in (v.start, v.stop, v.step)]},
     range: lambda v, inner: {"t": "range", "v": [inner(x) for x in (v.start, v.stop, v.step)]},
