@@ -263,6 +263,20 @@ def test_a_test_that_fails_on_the_reference_gives_no_grade(tmp_path):
     assert "The test itself is broken" in page.read_text()
 
 
+def test_who_was_graded_beside_a_slow_reference_gets_its_time_too(tmp_path, monkeypatch):
+    """The first student begins before it is known what is fair: where more time is, that result does not count."""
+    slow = "import time\ndef facts():\n    time.sleep({})\n    return {{'squares': 328350, 'two': [1, 1]}}"
+    marked = slow.format(1).replace("\n    time", "\n    ### BEGIN SOLUTION\n    time") + "\n    ### END SOLUTION"
+    monkeypatch.setitem(bait.EXERCISES, "facts", (marked, bait.EXERCISES["facts"][1]))
+    bait.write_course(tmp_path)
+    for name in ("first", "second", "third"):
+        bait.write_submission(tmp_path, name, RIGHT | {"facts": slow.format(4)})
+    report = session.run(tmp_path, "07", session.Options(jobs=2, timeout=2.0), quiet=True)
+    assert not report.problems and {row.student: row.score for row in report.rows} == dict.fromkeys(
+        ("first", "second", "third"), FULL
+    ), [row.result.tests for row in report.rows]
+
+
 def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path):
     bait.write_course(tmp_path)
     names = [f"s{i:02d}" for i in range(8)]
