@@ -231,9 +231,9 @@ import os, sys
 sys.path.insert(0, {str(HOME)!r})
 from autograde.grading.inside import keeper
 open("/tmp/outside", "w").close()
-keeper.unshare()
-if os.fork() == 0:
-    keeper.become_init(1 << 24)
+ids = os.getuid(), os.getgid()
+if keeper.fork() == 0:
+    keeper.furnish(1 << 24, ids)
     print(open({place!r} + "/here.txt").read())
     print("private" if not os.path.exists("/tmp/outside") else "shared")
     try:

@@ -155,8 +155,9 @@ def main() -> None:
     files, folders = library_files(config["library"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
-    from autograde.grading.inside.keeper import keep
+    from autograde.grading.inside import keeper
 
+    ids = os.getuid(), os.getgid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     while True:
         data, descriptors, *_ = socket.recv_fds(requests, REQUEST_MAX, 4)
@@ -172,16 +173,22 @@ def main() -> None:
         if "import" in request:
             acquire(request["import"])
             continue
-        if os.fork() == 0:
+        *passed, owner = descriptors
+        try:
+            child = keeper.fork() if request["namespaces"] else os.fork()
+        except OSError as error:
+            keeper.tell(socket.socket(fileno=os.dup(owner)), {"code": None, "why": f"sandbox: {error}"})
+            child = -1
+        if child == 0:
             requests.close()
-            *passed, owner = descriptors
             os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-            request["fds"] = passed
+            request["fds"], request["ids"] = passed, ids
             student = request["role"] == "student"
             request["withheld"] = config["withheld"] if student else []
             request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
             request["rules"]["list_only"] += folders
-            keep(socket.socket(fileno=owner), request, body(request, passed, roles[request["role"]].enter))
+            run = body(request, passed, roles[request["role"]].enter)
+            keeper.keep(socket.socket(fileno=owner), request, run)
         for descriptor in descriptors:
             os.close(descriptor)
 

@@ -76,8 +76,8 @@ def _namespaces_work() -> bool:
         return False
     code = (
         "from autograde.grading.inside import keeper as k; import os\n"
-        "k.unshare(); p = os.fork()\n"
-        "if p == 0: k.become_init(1 << 20); os._exit(0)\n"
+        "ids = os.getuid(), os.getgid(); p = k.fork()\n"
+        "if p == 0: k.furnish(1 << 20, ids); os._exit(0)\n"
         "raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]))"
     )
     command = [*bubblewrap(["inside"]), "--", sys.executable, "-P", "-c", code]
