@@ -84,6 +84,16 @@ def test_a_hole_in_the_jail_would_be_seen(monkeypatch):
     assert {f"read {bait.SECRET}", f"read {attack.PEER}"} <= set(outcome.damage)
 
 
+@pytest.mark.parametrize(("owner", "seen"), [(os.getpid(), True), (os.getpid() + 1, False)])
+def test_a_process_left_behind_would_be_seen_and_anothers_is_not_ours(owner, seen):
+    other = subprocess.Popen(["sleep", "60"], env={sandbox.RUN: str(owner), "PATH": os.environ["PATH"]})
+    try:
+        assert any(f"process {other.pid}:" in line for line in attack.left_behind()) is seen
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_a_leak_in_an_output_would_be_seen():
     leaked = [{"output_type": "stream", "name": "stdout", "text": f"READ {bait.SECRET}"}]
     assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", leaked)])) == [f"read {bait.SECRET}"]

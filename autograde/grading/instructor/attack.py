@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from autograde.grading.attacks import Attack, bait, escapes, lies, papers, protocol
-from autograde.grading.instructor import feedback, plan, reports
+from autograde.grading.instructor import feedback, plan, reports, sandbox
 from autograde.grading.instructor.classrun import ClassRun, Report
 from autograde.grading.instructor.clean import TAGS
 from autograde.grading.instructor.result import Result
@@ -110,11 +110,11 @@ def digest(paths: Iterable[Path]) -> str:
 
 
 def left_behind() -> list[str]:
-    """Processes that still carry the sandbox's environment, and files with the attacks' names outside it."""
-    found = []
+    """Processes that still carry our sandboxes' environment, and files with the attacks' names outside it."""
+    found, ours = [], f"{sandbox.RUN}={os.getpid()}\0".encode()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
-            if b"LOGNAME=student\0" in Path(f"/proc/{name}/environ").read_bytes():
+            if ours in Path(f"/proc/{name}/environ").read_bytes():
                 found.append(f"process {name}: {Path(f'/proc/{name}/cmdline').read_bytes()[:80]!r}")
         except OSError:
             continue

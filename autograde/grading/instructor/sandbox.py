@@ -15,6 +15,7 @@ from autograde.errors import Refusal
 SYSTEM = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts"]
 DEVICES = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/full"]
 NAMESPACED, JAILED, NONE = 1, 2, 3
+RUN = "AUTOGRADE_RUN"
 ADVICE = {
     NAMESPACED: "bubblewrap, Landlock and seccomp: own processes, mounts and network for each submission",
     JAILED: "Landlock and seccomp without bubblewrap: for private namespaces as well install the bubblewrap package, "
@@ -135,6 +136,7 @@ def environment() -> dict[str, str]:
     return one | {
         "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
         "LANG": "C.UTF-8",
+        RUN: str(os.getpid()),  # whose sandbox it is, where several people grade on one machine
         "USER": "student",
         "LOGNAME": "student",
         "HOME": "/tmp",
