@@ -263,6 +263,31 @@ def test_a_test_that_fails_on_the_reference_gives_no_grade(tmp_path):
     assert "The test itself is broken" in page.read_text()
 
 
+def test_a_crash_while_recording_leaves_no_half_of_a_submission(tmp_path, monkeypatch):
+    """nbgrader commits a student, then an empty submission, then grades: a crash in between left a row of zeros."""
+    from autograde.grading.instructor import gradebook, plan
+    from autograde.grading.instructor.classrun import read_one
+    from autograde.grading.instructor.result import CellResult, Result
+
+    bait.write_course(tmp_path)
+    made, url = plan.load("07", tmp_path), f"sqlite:///{tmp_path / 'gradebook.db'}"
+    writer = gradebook.Writer(made, tmp_path, url)
+    cells = [CellResult(step.index, step.source, "code", []) for step in made.steps]
+    for name in ("ada", "bob"):
+        bait.write_submission(tmp_path, name, RIGHT)
+    with monkeypatch.context() as crash, pytest.raises(ZeroDivisionError):
+        crash.setattr(gradebook, "determine_grade", lambda _: 1 / 0)
+        writer.write(read_one(made, tmp_path, "ada"), Result("ada", cells=cells))
+    writer.write(read_one(made, tmp_path, "bob"), Result("bob", cells=cells))
+    writer.close()
+    with gradebook.session(url) as book:
+        assert (
+            [s.id for s in book.students]
+            == [s.student.id for s in book.assignment_submissions(bait.CHAPTER)]
+            == ["bob"]
+        )
+
+
 def test_who_was_graded_beside_a_slow_reference_gets_its_time_too(tmp_path, monkeypatch):
     """The first student begins before it is known what is fair: where more time is, that result does not count."""
     slow = "import time\ndef facts():\n    time.sleep({})\n    return {{'squares': 328350, 'two': [1, 1]}}"

@@ -93,6 +93,20 @@ def session(db: str) -> Iterator[Gradebook]:
         book.close()
 
 
+@contextmanager
+def one_commit(book: Gradebook) -> Iterator[None]:
+    """All or nothing: nbgrader's calls, which commit as they go, only flush in here; the commit comes at the end."""
+    book.db.commit = book.db.flush
+    try:
+        yield
+    except BaseException:
+        book.db.rollback()
+        raise
+    finally:
+        del book.db.commit
+    book.db.commit()
+
+
 def assemble(template: NotebookNode, result: Result) -> NotebookNode:
     """The autograded notebook: the instructor's cells and metadata, the student's sources, our outputs."""
     notebook = copy.copy(template)
@@ -147,11 +161,22 @@ class Writer:
                 write_atomically(target, data, 0o444)
 
     def _rows(self, submission: Submission, result: Result, notebook: NotebookNode) -> tuple[float, float]:
+        with one_commit(self.book):
+            self._grades(submission, result, notebook)
+        rows = self._find(submission)
+        if rows.assignment.total_seconds_late > 0:
+            self._penalty(submission, notebook)
+        return rows.score, rows.max_score
+
+    def _find(self, submission: Submission) -> Any:
+        return self.book.find_submission_notebook(self.plan.notebook_name, self.plan.chapter, submission.student)
+
+    def _grades(self, submission: Submission, result: Result, notebook: NotebookNode) -> None:
         book, plan = self.book, self.plan
         book.update_or_create_student(submission.student)
         stamp = {"timestamp": submission.timestamp} if submission.timestamp else {}
         book.update_or_create_submission(plan.chapter, submission.student, **stamp)
-        rows = book.find_submission_notebook(plan.notebook_name, plan.chapter, submission.student)
+        rows = self._find(submission)
         grades = {grade.name: grade for grade in rows.grades}
         comments = {comment.name: comment for comment in rows.comments}
         broken = {test.grade_id for test in result.tests if test.status == NO_GRADE}
@@ -164,10 +189,6 @@ class Writer:
             if is_solution(cell) or is_task(cell):
                 same = cell.metadata.nbgrader.get("checksum") == compute_checksum(cell) and not is_task(cell)
                 comments[name].auto_comment = "No response." if same else None
-        book.db.commit()
-        if rows.assignment.total_seconds_late > 0:
-            self._penalty(submission, notebook)
-        return rows.score, rows.max_score
 
     def _penalty(self, submission: Submission, notebook: NotebookNode) -> None:
         """What nbgrader's plugin says about a late submission; the course's own configuration names the plugin."""
