@@ -106,6 +106,39 @@ def one_k_for_all(x0, k, betas, eps):
     return left.sqrt() * x0 + (1 - left).sqrt() * eps
 
 
+@mutant("jump", says="this is the root of 1 - sqrt(abar)")
+def one_minus_the_signal(x0, k, betas, eps):
+    abar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    signal = core.expand(abar[k].sqrt(), x0)
+    return signal * x0 + (1 - signal).sqrt() * eps
+
+
+@mutant("jump", says="the picture is not shrunk")
+def picture_not_shrunk(x0, k, betas, eps):
+    abar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    return x0 + core.expand(1 - abar[k], x0).sqrt() * eps
+
+
+@mutant("jump", says="one root too many")
+def roots_multiplied_and_rooted(x0, k, betas, eps):
+    abar = torch.cat([betas.new_ones(1), (1 - betas).sqrt().cumprod(0)])
+    left = core.expand(abar[k], x0)
+    return left.sqrt() * x0 + (1 - left).sqrt() * eps
+
+
+@mutant("jump", says="k = 0 was treated as k = 1")
+def zero_clamped_to_one(x0, k, betas, eps):
+    left = core.expand((1 - betas).cumprod(0)[(k - 1).clamp_min(0)], x0)
+    return left.sqrt() * x0 + (1 - left).sqrt() * eps
+
+
+@mutant("jump", says="use the noise that is given")
+def noise_of_its_own(x0, k, betas, eps):
+    abar = torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+    left = core.expand(abar[k], x0)
+    return left.sqrt() * x0 + (1 - left).sqrt() * torch.randn_like(x0)
+
+
 # ---------------------------------------------------------------- posterior
 
 
@@ -201,6 +234,49 @@ def nan_at_the_end(x0, xk, abar_k, abar_j):
         a**0.5 / (1 - a) * xk + abar_j**0.5 / torch.tensor(1 - abar_j).double() * x0
     ) / precision
     return mean, 1 / precision
+
+
+@mutant("posterior", says="a is upside down")
+def ratio_of_levels_inverted(x0, xk, abar_k, abar_j):
+    a = abar_j / abar_k
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    return mean, (1 - a) * (1 - abar_j) / (1 - abar_k)
+
+
+@mutant("posterior", says="a is what the steps between keep")
+def beta_for_a(x0, xk, abar_k, abar_j):
+    a = 1 - abar_k / abar_j
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    return mean, (1 - a) * (1 - abar_j) / (1 - abar_k)
+
+
+@mutant("posterior", says="parentheses are missing")
+def parentheses_missing(x0, xk, abar_k, abar_j):
+    a = abar_k / abar_j
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    return mean, (1 - a) * (1 - abar_j) / 1 - abar_k
+
+
+@mutant("posterior", says="has no root: this is a variance")
+def root_of_the_ratio(x0, xk, abar_k, abar_j):
+    a = abar_k / abar_j
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    return mean, (1 - a) * ((1 - abar_j) / (1 - abar_k)) ** 0.5
+
+
+@mutant("posterior", says="nothing was divided by 1 - abar_k")
+def mean_not_divided(x0, xk, abar_k, abar_j):
+    a = abar_k / abar_j
+    mean = abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk
+    return mean, (1 - a) * (1 - abar_j) / (1 - abar_k)
+
+
+@mutant("posterior", says="the sampler draws later")
+def drawn_already(x0, xk, abar_k, abar_j):
+    a = abar_k / abar_j
+    mean = (abar_j**0.5 * (1 - a) * x0 + a**0.5 * (1 - abar_j) * xk) / (1 - abar_k)
+    variance = (1 - a) * (1 - abar_j) / (1 - abar_k)
+    return mean + variance**0.5 * torch.randn_like(mean), variance
 
 
 # ---------------------------------------------------------------- bound_terms
@@ -420,6 +496,155 @@ def five_levels_always(x0, denoise, abar, eps, levels):
     return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
 
 
+@mutant("bound_terms", says="a noise of its own")
+def one_noise_for_all_steps(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[0], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="half the fall of the SNR")
+def fall_of_abar(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (abar[k - 1] - abar[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="seen on the scale of x_0")
+def noise_of_x1_unscaled(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 - abar[1]).sqrt(), error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="divide both ends of the bin by s")
+def bins_not_standardised(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = 1.0, error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="not 1 / levels")
+def half_a_bin_by_levels(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / levels
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="but the darkest does not")
+def dark_edge_forgotten(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), error(1)
+    lower, upper = (z - h) / s, torch.where(x0 > 1 - h, math.inf, (z + h) / s)
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="the bins are mirrored")
+def error_turned(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), -error(1)
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
+@mutant("bound_terms", says="not around x_1")
+def bin_around_x1(x0, denoise, abar, eps, levels):
+    T, snr, h = len(abar) - 1, abar / (1 - abar), 1 / (levels - 1)
+
+    def error(k):
+        return x0 - denoise(abar[k].sqrt() * x0 + (1 - abar[k]).sqrt() * eps[k - 1], k)
+
+    arrived = core.sum_except_batch(abar[T] * x0**2 - abar[T] - (1 - abar[T]).log()) / 2
+    steps = [
+        (snr[k - 1] - snr[k]) / 2 * core.sum_except_batch(error(k) ** 2) for k in range(2, T + 1)
+    ]
+    s, z = (1 / snr[1]).sqrt(), x0 - abar[1].sqrt() * x0 - (1 - abar[1]).sqrt() * eps[0]
+    lower, upper = (
+        torch.where(x0 < -1 + h, -math.inf, (z - h) / s),
+        torch.where(x0 > 1 - h, math.inf, (z + h) / s),
+    )
+    return arrived, torch.stack(steps), -core.sum_except_batch(log_mass(lower, upper))
+
+
 # ---------------------------------------------------------------- solve_target
 
 
@@ -489,6 +714,35 @@ def unit_circle_only(prediction, x, a, b, alpha, sigma):
     """Right on variance-preserving paths."""
     scale = (alpha**2 + sigma**2) / (alpha * b - sigma * a)
     return (b * x - sigma * prediction) * scale, (alpha * prediction - a * x) * scale
+
+
+@mutant("solve_target", says="takes the prediction for v")
+def v_whatever_it_is(prediction, x, a, b, alpha, sigma):
+    return alpha * x - sigma * prediction, sigma * x + alpha * prediction
+
+
+@mutant("solve_target", says="the sign of eps is turned")
+def sign_of_eps(prediction, x, a, b, alpha, sigma):
+    det = alpha * b - sigma * a
+    return (b * x - sigma * prediction) / det, (a * x - alpha * prediction) / det
+
+
+@mutant("solve_target", says="do not clamp it")
+def determinant_clamped(prediction, x, a, b, alpha, sigma):
+    det = (alpha * b - sigma * a).clamp_min(1e-6)
+    return (b * x - sigma * prediction) / det, (alpha * prediction - a * x) / det
+
+
+@mutant("solve_target", says="a solve does not clip")
+def guess_clipped(prediction, x, a, b, alpha, sigma):
+    det = alpha * b - sigma * a
+    return ((b * x - sigma * prediction) / det).clamp(-1, 1), (alpha * prediction - a * x) / det
+
+
+@mutant("solve_target", says="alpha and sigma are exchanged")
+def alpha_and_sigma_exchanged(prediction, x, a, b, alpha, sigma):
+    det = alpha * b - sigma * a
+    return (b * x - alpha * prediction) / det, (sigma * prediction - a * x) / det
 
 
 # ---------------------------------------------------------------- diffusion_loss
@@ -623,6 +877,76 @@ def three_tenths_always(network, x0, labels, k, eps, u, abar, target="v", drop=0
     told = torch.where((u < 0.3)[:, None], -1, labels)
     a, b = TARGETS[target](alpha, sigma)
     error = network(alpha * x0 + sigma * eps, k / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="this is (k - 1) / T")
+def time_of_the_step_before(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u < drop)[:, None], -1, labels)
+    error = network(x, (k - 1) / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="this is k / (T + 1)")
+def time_over_all_entries(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u < drop)[:, None], -1, labels)
+    error = network(x, k / len(abar), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="this is abar[k - 1]")
+def level_of_the_step_before(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k - 1].sqrt(), x0), core.expand((1 - abar[k - 1]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u < drop)[:, None], -1, labels)
+    error = network(x, k / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="this is a x_k + b eps")
+def target_from_the_noisy_picture(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u < drop)[:, None], -1, labels)
+    error = network(x, k / (len(abar) - 1), told) - (a * x + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="multiplied by the SNR")
+def weighted_once_more(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u < drop)[:, None], -1, labels)
+    error = network(x, k / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2) * abar[k] / (1 - abar[k])
+
+
+@mutant("diffusion_loss", says="strictly below")
+def hides_at_equality(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((u <= drop)[:, None], -1, labels)
+    error = network(x, k / (len(abar) - 1), told) - (a * x0 + b * eps)
+    return core.sum_except_batch(error**2)
+
+
+@mutant("diffusion_loss", says="all random numbers are given")
+def coins_of_its_own(network, x0, labels, k, eps, u, abar, target="v", drop=0.1):
+    alpha, sigma = core.expand(abar[k].sqrt(), x0), core.expand((1 - abar[k]).sqrt(), x0)
+    a, b = TARGETS[target](alpha, sigma)
+    x = alpha * x0 + sigma * eps
+    told = torch.where((torch.rand(len(u)) < drop)[:, None], -1, labels)
+    error = network(x, k / (len(abar) - 1), told) - (a * x0 + b * eps)
     return core.sum_except_batch(error**2)
 
 
@@ -788,6 +1112,112 @@ def another_generator(denoise, x, abar, steps, generator=None):
         x = mean + math.sqrt(variance) * torch.randn(x.shape, dtype=x.dtype)
         states.append(x)
     return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="the walk must begin at the x that is given")
+def begins_at_its_own_noise(denoise, x, abar, steps, generator=None):
+    states = []
+    x = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="carry the new state on")
+def always_from_the_first(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        states.append(
+            mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        )
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="that of one step, from k to k - 1")
+def posterior_of_one_step(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[k - 1]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="the step to j = 1 adds noise as well")
+def quiet_one_step_early(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        x = mean + (math.sqrt(variance) * z if j > 1 else 0)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="x_0 hat and x_k are exchanged")
+def guess_and_state_exchanged(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(x, denoise(x, k), float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="draw anew in each")
+def one_noise_for_all_steps_back(denoise, x, abar, steps, generator=None):
+    states = []
+    z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * z
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="the guess was clipped")
+def guess_clipped_on_the_way(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        guess = denoise(x, k).clamp(-1, 1)
+        mean, variance = posterior_of(guess, x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="keep x after the step")
+def kept_before_the_step(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        states.append(x)
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="return the states x_j")
+def guesses_for_states(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        guess = denoise(x, k)
+        mean, variance = posterior_of(guess, x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(guess)
+    return torch.stack(states)
+
+
+@mutant("ancestral_sample", says="it returned list")
+def a_list_of_states(denoise, x, abar, steps, generator=None):
+    states = []
+    for k, j in pairwise(steps):
+        mean, variance = posterior_of(denoise(x, k), x, float(abar[k]), float(abar[j]))
+        x = mean + math.sqrt(variance) * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
 
 
 # ---------------------------------------------------------------- retraces
@@ -969,4 +1399,33 @@ def starts_at_the_wrong_place(reverse):
 
 @mutant("retraces", says="accepts a broken sampler")
 def trusting(reverse):
+    return True
+
+
+@mutant("retraces", says="try a list of steps with holes")
+def returns_after_the_first_list(reverse):
+    abar = torch.cat([torch.ones(1), torch.linspace(3, -6, 10).sigmoid()]).double()
+    n, c = 8000, 1.5
+    for steps in (list(range(10, -1, -1)), [10, 7, 4, 3, 0]):
+        start = abar[10].sqrt() * c + (1 - abar[10]).sqrt() * torch.randn(n, 1).double()
+        for j, x in zip(steps[1:], reverse(c, start, abar, steps, 2)):
+            spread = float((1 - abar[j]).sqrt())
+            if j == 0:
+                return bool((x - c).abs().max() < 1e-6)
+            if abs(float(x.mean() - abar[j].sqrt() * c)) > 5 * spread / n**0.5:
+                return False
+            if abs(float(x.std()) - spread) > 5 * spread / (2 * n) ** 0.5:
+                return False
+
+
+@mutant("retraces", says="rejects a right sampler")
+def states_of_the_step_before(reverse):
+    abar = torch.cat([torch.ones(1), torch.linspace(3, -6, 10).sigmoid()]).double()
+    n, c = 8000, 1.5
+    for steps in (list(range(10, -1, -1)), [10, 7, 4, 3, 0]):
+        start = abar[10].sqrt() * c + (1 - abar[10]).sqrt() * torch.randn(n, 1).double()
+        for k, x in zip(steps, reverse(c, start, abar, steps, 2)):
+            spread = float((1 - abar[k]).sqrt())
+            if abs(float(x.mean() - abar[k].sqrt() * c)) > 5 * spread / n**0.5:
+                return False
     return True

@@ -102,6 +102,82 @@ def no_guard_against_rounding(alpha_t, sigma_t, alpha_s, sigma_s, eta):
     return math.sqrt(sigma_s**2 - tau**2), tau
 
 
+@mutant("split_noise", says="this is eta^2")
+def eta_squared(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta**2
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(max(sigma_s**2 - tau**2, 0.0)), tau
+
+
+@mutant("split_noise", says="upside down, or t and s exchanged")
+def alphas_upside_down(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_s / max(alpha_t, 1e-9) * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(max(sigma_s**2 - tau**2, 0.0)), tau
+
+
+@mutant("split_noise", says="under it, it would have to be squared")
+def ratio_under_the_root(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * math.sqrt(sigma_s / sigma_t)
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(max(sigma_s**2 - tau**2, 0.0)), tau
+
+
+@mutant("split_noise", says="this k is made from sigma_t")
+def k_from_sigma_t(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(max(sigma_t**2 - tau**2, 0.0)), tau
+
+
+@mutant("split_noise", says="k lacks its root")
+def k_not_rooted(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return sigma_s**2 - tau**2, tau
+
+
+@mutant("split_noise", says="k holds only where")
+def k_of_another_path(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(max(1 - alpha_s**2 - tau**2, 0.0)), tau
+
+
+@mutant("split_noise", says="with a minus")
+def legs_longer(alpha_t, sigma_t, alpha_s, sigma_s, eta):
+    tau = (
+        eta
+        * sigma_s
+        / sigma_t
+        * math.sqrt(max(sigma_t**2 - (alpha_t / alpha_s * sigma_s) ** 2, 0.0))
+    )
+    return math.sqrt(sigma_s**2 + tau**2), tau
+
+
 # ---------------------------------------------------------------- generate
 
 
@@ -131,6 +207,19 @@ def by_coefficients(denoise, path, x, times, eta, generator=None):
             mean + math.sqrt(variance) * torch.empty_like(mean).normal_(generator=generator)
         )
     return states[1:]
+
+
+@alternative("generate")
+def stacked(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        x = alpha_s * x0 + k * (x - alpha_t * x0) / sigma_t + tau * z
+        states.append(x)
+    return torch.stack(states)
 
 
 @mutant("generate", says="ask denoise(x, t)")
@@ -307,6 +396,115 @@ def ignores_the_generator(denoise, path, x, times, eta, generator=None):
     return states
 
 
+@mutant("generate", says="not by its square")
+def sigma_squared(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t**2
+        x = alpha_s * x0 + k * eps + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="draw anew in each")
+def one_z_for_all_steps(denoise, path, x, times, eta, generator=None):
+    states = []
+    z = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * z
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="do not square it")
+def tau_squared(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = (
+            alpha_s * x0
+            + k * eps
+            + tau**2 * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        )
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="normal is torch.randn")
+def uniform_noise(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * torch.rand(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="the guess was clipped")
+def guess_clipped(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t).clamp(-1, 1)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="denoise returns the guess x_0 itself")
+def guess_read_as_noise(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = (x - sigma_t * denoise(x, t)) / alpha_t
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+
+
+@mutant("generate", says="keep the states x")
+def guesses_kept(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x0)
+    return states
+
+
+@mutant("generate", says="it returned a list of 3")
+def last_step_left_out(denoise, path, x, times, eta, generator=None):
+    states = []
+    for t, s in pairwise(times[:-1]):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
+        k, tau = split(alpha_t, sigma_t, alpha_s, sigma_s, eta)
+        x0 = denoise(x, t)
+        eps = (x - alpha_t * x0) / sigma_t
+        x = alpha_s * x0 + k * eps + tau * torch.randn(x.shape, generator=generator, dtype=x.dtype)
+        states.append(x)
+    return states
+
+
 # ---------------------------------------------------------------- subsequence
 
 
@@ -389,6 +587,19 @@ def quadratic(T, n):
     levels = sorted({round(T * (i / n) ** 2) for i in range(n + 1)}, reverse=True)
     spare = [k for k in range(1, T) if k not in levels]
     return sorted(levels + spare[: n + 1 - len(levels)], reverse=True)
+
+
+@mutant("subsequence", says="only n > T is too many")
+def refuses_all_levels(T, n):
+    if n >= T:
+        raise ValueError("too many steps")
+    return [T * (n - i) // n for i in range(n + 1)]
+
+
+@mutant("subsequence", says="raised the wrong error")
+def asserts(T, n):
+    assert n <= T, "too many steps"
+    return [T * (n - i) // n for i in range(n + 1)]
 
 
 # ---------------------------------------------------------------- slerp
@@ -490,6 +701,98 @@ def normalised_first(a, b, w):
     return torch.where(near, (1 - w) * a + w * b, torch.where(same, length(a) * out, out))
 
 
+@mutant("slerp", says="one angle, the mean")
+def mean_angle(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.clamp(-1, 1).acos().mean().expand(len(a))
+    near = theta.sin().abs() < 1e-6
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="not by their squares")
+def squares_of_the_lengths(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.square().sum(1) * v.square().sum(1))
+    theta = cosine.clamp(-1, 1).acos()
+    near = theta.sin().abs() < 1e-6
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="the arc *cosine*")
+def arc_sine(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.clamp(-1, 1).asin()
+    near = theta.sin().abs() < 1e-6
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="both are made of w")
+def both_weights_of_w(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.clamp(-1, 1).acos()
+    near = theta.sin().abs() < 1e-6
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, (w * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="the cosine keeps its sign")
+def angle_never_obtuse(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.abs().clamp(-1, 1).acos()
+    near = theta.sin().abs() < 1e-6
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="the straight line is wrong already")
+def straight_too_early(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    cosine = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
+    theta = cosine.clamp(-1, 1).acos()
+    near = theta.sin() < 0.1
+    sine = torch.where(near, 1.0, theta.sin())
+    of_a = torch.where(near, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(near, w, (w * theta).sin() / sine)
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
+@mutant("slerp", says="dimension 1 only")
+def angle_over_channels(a, b, w):
+    theta = torch.nn.functional.cosine_similarity(a, b).clamp(-1, 1).acos().unsqueeze(1)
+    return ((1 - w) * theta).sin() / theta.sin() * a + (w * theta).sin() / theta.sin() * b
+
+
+@mutant("slerp", says="takes every pair for orthogonal")
+def right_angle(a, b, w):
+    return math.cos(w * math.pi / 2) * a + math.sin(w * math.pi / 2) * b
+
+
+@mutant("slerp", says="the straight line is right there")
+def small_number_below(a, b, w):
+    u, v = a.flatten(1), b.flatten(1)
+    theta = ((u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))).clamp(-1, 1).acos()
+    sine = theta.sin() + 1e-8
+    of_a, of_b = ((1 - w) * theta).sin() / sine, (w * theta).sin() / sine
+    return core.expand(of_a, a) * a + core.expand(of_b, b) * b
+
+
 # ---------------------------------------------------------------- encode
 
 
@@ -584,6 +887,90 @@ def adds_noise(denoise, path, x, times):
     return x
 
 
+@mutant("encode", says="not by its square")
+def sigma_squared_up(denoise, path, x, times):
+
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s**2
+        x = alpha_t * x0 + sigma_t * eps
+
+    return x
+
+
+@mutant("encode", says="the given picture was taken for x_0")
+def picture_for_guess(denoise, path, x, times):
+    picture = x
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = picture
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + sigma_t * eps
+
+    return x
+
+
+@mutant("encode", says="comes back with alpha_t in front")
+def clean_picture_unfaded(denoise, path, x, times):
+
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (_, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = x0 + sigma_t * eps
+
+    return x
+
+
+@mutant("encode", says="s and t are exchanged")
+def times_exchanged(denoise, path, x, times):
+
+    for s, t in ((t, s) for s, t in pairwise(times)):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + sigma_t * eps
+
+    return x
+
+
+@mutant("encode", says="the last step is missing")
+def last_step_missing(denoise, path, x, times):
+
+    for s, t in pairwise(times[:-1]):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + sigma_t * eps
+
+    return x
+
+
+@mutant("encode", says="use sigma_t")
+def sigma_from_alpha(denoise, path, x, times):
+
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (alpha_t, _) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + math.sqrt(1 - alpha_t**2) * eps
+
+    return x
+
+
+@mutant("encode", says="must return the last state alone")
+def list_of_codes(denoise, path, x, times):
+    states = []
+    for s, t in pairwise(times):
+        (alpha_s, sigma_s), (alpha_t, sigma_t) = path(s), path(t)
+        x0 = denoise(x, s)
+        eps = (x - alpha_s * x0) / sigma_s
+        x = alpha_t * x0 + sigma_t * eps
+        states.append(x)
+    return states
+
+
 # ---------------------------------------------------------------- guided
 
 
@@ -660,6 +1047,32 @@ def scale_at_least_zero(denoise, x, t, labels, scale):
 def three_calls(denoise, x, t, labels, scale):
     nothing = torch.full_like(labels, -1)
     return denoise(x, t, nothing) + scale * (denoise(x, t, labels) - denoise(x, t, nothing))
+
+
+@mutant("guided", says="goes away from what was asked for")
+def difference_turned(denoise, x, t, labels, scale):
+    told = denoise(x, t, labels)
+    untold = denoise(x, t, torch.full_like(labels, -1))
+    return told + (scale - 1) * (untold - told)
+
+
+@mutant("guided", says="the guess was clipped")
+def clipped(denoise, x, t, labels, scale):
+    told = denoise(x, t, labels)
+    untold = denoise(x, t, torch.full_like(labels, -1))
+    return (untold + scale * (told - untold)).clamp(-1, 1)
+
+
+@mutant("guided", says="the sign of the labels was turned")
+def labels_negated(denoise, x, t, labels, scale):
+    told, untold = denoise(x, t, labels), denoise(x, t, -labels)
+    return untold + scale * (told - untold)
+
+
+@mutant("guided", says="labels must stay whole numbers")
+def labels_of_floats(denoise, x, t, labels, scale):
+    told, untold = denoise(x, t, labels), denoise(x, t, -torch.ones(labels.shape))
+    return untold + scale * (told - untold)
 
 
 # ---------------------------------------------------------------- keeps_marginals
@@ -831,3 +1244,29 @@ def never_eta_zero(step):
 def looks_only_at_the_last_step(step):
     one = torch.ones(1, 1).double()
     return abs(float(step(0.6 * one + 0.8 * one, one, 0.6, 0.8, 1.0, 0.0, 1.0, one)) - 1) < 1e-4
+
+
+@mutant("keeps_marginals", says="add up")
+def sum_of_factors(step):
+    zero, one = torch.zeros(1, 1).double(), torch.ones(1, 1).double()
+    for alpha_t, sigma_t, alpha_s, sigma_s in [(0.3, 0.95, 0.8, 0.6), (1.0, 4.0, 1.0, 0.5)]:
+        for eta in (0.0, 0.4, 1.0):
+            numbers = alpha_t, sigma_t, alpha_s, sigma_s, eta
+            signal = float(step(alpha_t * one, one, *numbers, zero))
+            old = float(step(sigma_t * one, zero, *numbers, zero))
+            fresh = float(step(zero, zero, *numbers, one))
+            if abs(signal - alpha_s) > 1e-4 or abs(old + fresh - sigma_s) > 1e-4:
+                return False
+    return True
+
+
+@mutant("keeps_marginals", says="accepts a broken step")
+def judges_after_one_case(step):
+    zero, one = torch.zeros(1, 1).double(), torch.ones(1, 1).double()
+    for alpha_t, sigma_t, alpha_s, sigma_s in [(0.3, 0.95, 0.8, 0.6), (1.0, 4.0, 1.0, 0.5)]:
+        for eta in (0.0, 0.4, 1.0):
+            numbers = alpha_t, sigma_t, alpha_s, sigma_s, eta
+            signal = float(step(alpha_t * one, one, *numbers, zero))
+            old = float(step(sigma_t * one, zero, *numbers, zero))
+            fresh = float(step(zero, zero, *numbers, one))
+            return abs(signal - alpha_s) < 1e-4 and abs(old**2 + fresh**2 - sigma_s**2) < 1e-4
