@@ -39,7 +39,7 @@ def expand(v: Float[Tensor, "b"] | Float[Tensor, ""] | float, x: Float[Tensor, "
 
 def sum_except_batch(x: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
     """Sum over everything but the batch: log-densities of dimensions become the log-density of a sample."""
-    return x.reshape(len(x), -1).sum(1)
+    return x.reshape(len(x), x.shape[1:].numel()).sum(1)  # not -1, which an empty batch leaves open
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:

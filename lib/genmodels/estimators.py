@@ -76,6 +76,11 @@ def score_function(
     its own sample, or the estimate is biased.
     """
     weight = (value - baseline).detach()
+    require(  # (n, 1) against (n,) would broadcast to n x n without a word
+        log_prob.shape == value.shape == weight.shape,
+        f"log_prob {tuple(log_prob.shape)}, value {tuple(value.shape)} and value - baseline {tuple(weight.shape)} must "
+        "have one shape",
+    )
     return value + weight * (log_prob - log_prob.detach())
 
 
@@ -99,6 +104,7 @@ def gumbel_softmax(
     the uniform one. ``hard=True`` returns the one-hot argmax with the soft gradient.
     """
     require(tau > 0, f"the temperature tau must be positive, got {tau}")
+    require(logits.is_floating_point(), f"logits must be floating point, got {logits.dtype}")
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device).to(logits.dtype)
     soft = ((logits + noise) / tau).softmax(-1)
     if not hard:
@@ -107,7 +113,9 @@ def gumbel_softmax(
 
 
 def one_hot_sample(logits: Float[Tensor, "*b v"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*b v"]:
-    """A one-hot draw from softmax(logits) with the gradient of the probabilities: plain straight-through."""
+    """A one-hot draw from softmax(logits) with the gradient of the probabilities: plain straight-through
+    [Bengio et al. 2013].
+    """
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
     hard = F.one_hot((logits.detach().double() + noise).argmax(-1), logits.shape[-1]).to(logits.dtype)
     return straight_through(hard, logits.softmax(-1))
@@ -151,6 +159,7 @@ def expected_argmax(logits: Float[Tensor, "*b v"], tau: float = 1.0) -> Float[Te
 
 def soft_accuracy(logits: Float[Tensor, "b v"], labels: Int[Tensor, "b"]) -> Float[Tensor, ""]:
     """The accuracy that *sampled* predictions would have on average: mean probability of the right class, in [0, 1]."""
+    require(len(logits) == len(labels) > 0, f"expected one label for each row; got {len(labels)} for {len(logits)}")
     return logits.softmax(-1).gather(-1, labels[:, None]).mean()
 
 
@@ -160,6 +169,7 @@ def soft_f1(probs: Float[Tensor, "b"], labels: Float[Tensor, "b"]) -> Float[Tens
     It is a ratio of means, not the mean of a ratio, so the mean over batches is not the value over all data.
     Raises ValueError when neither a positive label nor a positive prediction exists (0 / 0).
     """
+    require(probs.shape == labels.shape, f"probs {tuple(probs.shape)} and labels {tuple(labels.shape)} differ in shape")
     hit = (probs * labels).sum()
     total = probs.sum() + labels.sum()
     require(bool(total > 0), "F1 is 0/0: there is no positive label and no positive prediction")

@@ -31,6 +31,9 @@ class Loss(NamedTuple):
 
     def critic(self, real: Float[Tensor, "*b"], fake: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """The critic's loss per pair; the fakes that gave these logits must be detached from the generator."""
+        require(  # (b, 1) against (b,) would broadcast to b x b without a word
+            real.shape == fake.shape, f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have one shape"
+        )
         return self.real(real) + self.fake(fake)
 
 
@@ -83,7 +86,8 @@ def gradient_penalty(
     u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
     x = torch.lerp(fake.detach(), real.detach(), expand(u, real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-    return (sum_except_batch(slope.square()).sqrt() - 1).square()
+    # The norm of a slope of exactly 0 has gradient 0 here; the root of the sum of squares has NaN.
+    return (torch.linalg.vector_norm(slope.reshape(len(slope), slope.shape[1:].numel()), dim=1) - 1).square()
 
 
 @torch.no_grad()
@@ -121,6 +125,7 @@ def f_bound(divergence: Divergence, real: Float[Tensor, "n"], fake: Float[Tensor
 
     Equality at T = f'(p/q). ``real`` and ``fake`` are T at samples of p and q; T must lie in the domain of f*.
     """
+    require(len(real) > 0 and len(fake) > 0, f"a mean needs values; got {len(real)} real and {len(fake)} fake")
     return real.mean() - divergence.conjugate(fake).mean()
 
 
@@ -131,6 +136,10 @@ def adaptive_weight(
 
     Multiplying the generator's adversarial loss by it makes both terms pull equally hard. Clamped to [0, 1e4].
     """
+    require(
+        reconstruction.ndim == adversarial.ndim == 0,
+        f"give the mean losses, two numbers; got {tuple(reconstruction.shape)} and {tuple(adversarial.shape)}",
+    )
     pull = [
         torch.autograd.grad(loss, last_layer, retain_graph=True)[0].norm() for loss in (reconstruction, adversarial)
     ]

@@ -49,6 +49,10 @@ def discretized_logistic_log_prob(
 
     The bins at both ends reach to infinity, so the masses sum to one [Kingma et al. 2016; Salimans et al. 2017, eq. 2].
     """
+    require(mean.shape == x.shape, f"mean {tuple(mean.shape)} and x {tuple(x.shape)} must have the same shape")
+    require(
+        x.is_floating_point(), f"x lies on a grid from -1 to 1, got {x.dtype}: for 0..bins-1, 2 * x / (bins - 1) - 1"
+    )
     return sum_except_batch(logistic_bin_log_mass(mean, log_scale, x, bins))
 
 

@@ -63,7 +63,8 @@ def bits_per_dim(nats_per_sample: float | Tensor, dims: int, levels: int = 1) ->
     """Nats per sample to bits per dimension: nats / (dims log 2) + log2(levels).
 
     levels  1 for a probability of discrete data. For the density of data with that many levels which were dequantised
-            and scaled to an interval of length 1: ``levels``, so that the result bounds the bits of the discrete data.
+            and scaled to an interval of length 1: ``levels``, so that the result bounds the bits of the discrete data
+            [Theis et al. 2016].
     """
     require(dims > 0 and levels > 0, f"dims and levels must be positive; got {dims} and {levels}")
     return nats_per_sample / (dims * math.log(2)) + math.log2(levels)

@@ -32,7 +32,9 @@ class Dual(NamedTuple):
 def cost_matrix(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: float = 1.0) -> Float[Tensor, "n m"]:
     """Euclidean distances to the power p: p = 1 for W1 and its duality, p = 2 for the squared cost of flow matching."""
     require(p > 0, f"the power p must be positive, got {p}")
-    distance = torch.cdist(x.reshape(len(x), -1), y.reshape(len(y), -1), compute_mode="donot_use_mm_for_euclid_dist")
+    x, y = (v.reshape(len(v), v.shape[1:].numel()) for v in (x, y))
+    require(x.shape[1] == y.shape[1], f"points of different size: {x.shape[1]} and {y.shape[1]} numbers each")
+    distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     return distance**p
 
 
@@ -69,7 +71,9 @@ def plan(a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"
 
 
 def dual(a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"]) -> Dual:
-    """The dual programme: max <f, a> + <g, b> subject to f_i + g_j <= cost_ij. Its value equals the primal's cost."""
+    """The dual programme: max <f, a> + <g, b> subject to f_i + g_j <= cost_ij. Its value equals the primal's cost
+    [Peyre & Cuturi 2019, sec. 2.5].
+    """
     from scipy.optimize import linprog
 
     _check(a, b, cost)
@@ -85,13 +89,16 @@ def dual(a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"
 def kantorovich_rubinstein(
     x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], a: Float[Tensor, "n"] | None = None, b: Tensor | None = None
 ) -> tuple[Float[Tensor, "n+m"], float]:
-    """W1 as one critic: max of E_a f(x) - E_b f(y) over 1-Lipschitz f; the values of f at x then y, and W1.
+    """W1 as one critic: max of E_a f(x) - E_b f(y) over 1-Lipschitz f; the values of f at x then y, and W1
+    [Kantorovich & Rubinstein 1958].
 
     With the distance itself as cost the two prices of the dual are one function, g = -f, and the constraint is
-    |f(u) - f(v)| <= |u - v| for every pair of points. That step fails for other powers of the distance.
+    |f(u) - f(v)| <= |u - v| for every pair of points. That step fails for other powers of the distance. Only
+    differences of f count, so it is 0 at the first point.
     """
     from scipy.optimize import linprog
 
+    require(len(x) > 0 and len(y) > 0, f"both sets need at least one point; got {len(x)} and {len(y)}")
     a = x.new_full((len(x),), 1 / len(x)) if a is None else a
     b = y.new_full((len(y),), 1 / len(y)) if b is None else b
     points = torch.cat([x.reshape(len(x), -1), y.reshape(len(y), -1)])
@@ -113,12 +120,16 @@ def kantorovich_rubinstein(
     return torch.as_tensor(solved.x, dtype=x.dtype), -float(solved.fun)
 
 
-def wasserstein_1d(x: Float[Tensor, "n"], y: Float[Tensor, "m"], p: float = 1.0) -> Float[Tensor, ""]:
+def wasserstein_1d(
+    x: Float[Tensor, "n"] | Int[Tensor, "n"], y: Float[Tensor, "m"] | Int[Tensor, "m"], p: float = 1.0
+) -> Float[Tensor, ""]:
     """W_p of two samples on the line, (integral of |F^-1 - G^-1|^p)^(1/p): sort both and pair them in order.
 
-    The sample sizes may differ; differentiable in both.
+    The sample sizes may differ; differentiable in both [Peyre & Cuturi 2019, sec. 2.6].
     """
     require(x.ndim == 1 and y.ndim == 1 and len(x) > 0 and len(y) > 0, "expected two non-empty vectors of points")
+    require(p > 0, f"the power p must be positive, got {p}")
+    x, y = (v if v.is_floating_point() else v.double() for v in (x, y))
     x, y = x.sort().values, y.sort().values
     if len(x) == len(y):
         return (x - y).abs().pow(p).mean() ** (1 / p)
@@ -141,6 +152,7 @@ def sinkhorn(
 
     _check(a, b, cost)
     require(entropy > 0, f"the entropy weight must be positive, got {entropy}; for 0 use plan")
+    require(steps >= 1, f"at least 1 step is needed, got {steps}")
     coupling = pot.bregman.sinkhorn_log(a, b, cost, reg=entropy, numItermax=steps, stopThr=1e-10, warn=True)
     return Plan(coupling, float((coupling * cost).sum()))
 

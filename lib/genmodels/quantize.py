@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,10 @@ def nearest(z: Float[Tensor, "*s d"], codebook: Float[Tensor, "k d"]) -> Int[Ten
 
 def perplexity(indices: Int[Tensor, "*s"], codes: int) -> Float[Tensor, ""]:
     """exp of the entropy of code usage: 1 when one code does everything, ``codes`` when all are used alike."""
+    require(indices.numel() > 0, "the perplexity of no indices is 0 / 0: give at least one")
+    require(not indices.is_floating_point(), f"indices must be whole numbers, got {indices.dtype}")
     usage = indices.flatten().bincount(minlength=codes).double()
+    require(len(usage) == codes, f"indices must lie in 0..{codes - 1}; got {len(usage) - 1}")
     return torch.special.entr(usage / usage.sum()).sum().exp()
 
 
@@ -53,6 +57,7 @@ class VectorQuantizer(nn.Module):
         super().__init__()
         require(codes >= 1 and dim >= 1, f"need at least 1 code of 1 dimension, got {codes} codes of {dim}")
         require(decay is None or 0 <= decay < 1, f"decay must lie in [0, 1), got {decay}")
+        require(smoothing >= 0, f"smoothing must not be negative, got {smoothing}")
         self.decay, self.smoothing = decay, smoothing
         start = torch.randn(codes, dim) / dim**0.5
         self.codebook = nn.Parameter(start, requires_grad=decay is None)
@@ -72,7 +77,7 @@ class VectorQuantizer(nn.Module):
         return Quantized(straight_through(code.detach(), z), indices, learn, commit)
 
     def decode(self, indices: Int[Tensor, "b *s"]) -> Float[Tensor, "b *s d"]:
-        """The code vectors of ``indices``."""
+        """The code vectors of ``indices``; IndexError for one that is no code."""
         return F.embedding(indices, self.codebook)
 
     @torch.no_grad()
@@ -100,6 +105,11 @@ class VectorQuantizer(nn.Module):
         moved.
         """
         require(self.decay is not None, "reviving needs running counts: construct with decay=0.99, say")
+        require(threshold > 0, f"threshold must be positive, got {threshold}")
+        require(
+            z.numel() > 0 and z.shape[-1] == self.codebook.shape[1],
+            f"expected vectors of {self.codebook.shape[1]} entries to move codes onto; got shape {tuple(z.shape)}",
+        )
         dead = self.counts < threshold
         n = int(dead.sum())
         if n:
@@ -127,7 +137,10 @@ class FSQ(nn.Module):
 
     def __init__(self, levels: tuple[int, ...]):
         super().__init__()
-        require(len(levels) > 0 and min(levels) >= 2, f"every dimension needs at least 2 levels, got {levels}")
+        whole = all(int(n) == n for n in levels)
+        require(
+            len(levels) > 0 and whole and min(levels) >= 2, f"every dimension needs at least 2 levels, got {levels}"
+        )
         self.levels = tuple(levels)
         size = torch.tensor(levels)
         self.register_buffer("size", size, persistent=False)
@@ -153,6 +166,11 @@ class FSQ(nn.Module):
         return (digits * self.stride).sum(-1)
 
     def decode(self, indices: Int[Tensor, "*s"]) -> Float[Tensor, "*s d"]:
-        """The grid point of each index: mixed-radix digits, the first dimension varying fastest."""
+        """The grid point of each index: mixed-radix digits, the first dimension varying fastest.
+
+        ValueError for an index that is no code.
+        """
+        inside = bool(((indices >= 0) & (indices < math.prod(self.levels))).all())
+        require(inside, f"indices must lie in 0..{math.prod(self.levels) - 1}")
         digits = indices[..., None] // self.stride % self.size
         return 2 * digits / (self.size - 1) - 1

@@ -99,7 +99,8 @@ def elbo(
     floor: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Bound:
-    """One-sample estimate of E_q log p(x|z) - beta KL(q(z|x) || p(z)), the KL in closed form.
+    """One-sample estimate of E_q log p(x|z) - beta KL(q(z|x) || p(z)), the KL in closed form [Kingma & Welling 2014,
+    eq. 3; beta: Higgins et al. 2017].
 
     beta = 1 and floor = 0 give the evidence lower bound; other values are training objectives, not likelihoods.
     """
@@ -149,7 +150,11 @@ class CategoricalVAE(nn.Module):
 
     def posterior(self, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b g v"]:
         """Normalised log-probabilities of every latent."""
-        return self.encoder(x).reshape(len(x), self.groups, self.classes).log_softmax(-1)
+        out, size = self.encoder(x), self.groups * self.classes
+        require(
+            out.shape == (len(x), size), f"the encoder must return logits ({len(x)}, {size}); got {tuple(out.shape)}"
+        )
+        return out.reshape(len(x), self.groups, self.classes).log_softmax(-1)
 
     def elbo(
         self, x: Float[Tensor, "b *d"], tau: float, *, hard: bool = False, generator: torch.Generator | None = None
@@ -187,6 +192,8 @@ class LinearGaussian(nn.Module):
     def __init__(self, weight: Float[Tensor, "d k"], bias: Float[Tensor, "d"], std: float):
         super().__init__()
         require(std > 0, f"the noise must be positive, got {std}")
+        fits = weight.ndim == 2 and bias.shape == weight.shape[:1]
+        require(fits, f"expected weight (d, k) and bias (d,); got {tuple(weight.shape)} and {tuple(bias.shape)}")
         self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
         self.log_std = nn.Parameter(torch.tensor(math.log(std), dtype=weight.dtype))
 

@@ -295,6 +295,13 @@ def test_bad_input_is_refused_before_any_work():
         sample(model, 0)
     with pytest.raises(ValueError, match="order must be a permutation of 0..3"):
         NADE(4, 3, order=torch.tensor([0, 1, 1, 2]))
+    with pytest.raises(ValueError, match="at least 1 unit, got 0"):
+        NADE(4, 0)
+    with pytest.raises(ValueError, match=r"at least 1 unit; got \(3, 0\)"):
+        MADE(4, (3, 0))
+    with pytest.raises(ValueError, match=r"shape is \(colours, height, width\); got \(4, 4\)"):
+        PixelCNN((4, 4), 8)
+    assert model.log_prob(torch.zeros(0, 4)).shape == (0,)
     with pytest.raises(ValueError, match="multiple of twice the 3 colours; got 8"):
         PixelCNN((3, 4, 4), 8)
     with pytest.raises(NotImplementedError, match="must define logits"):

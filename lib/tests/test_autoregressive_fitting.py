@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from genmodels.autoregressive import FVSBN, MADE, NADE
-from genmodels.checks import close
+from genmodels.checks import CheckFailed, close
 from genmodels.core import generator
 
 F64 = torch.float64
@@ -26,11 +26,26 @@ def randomised(model, std=0.8):
 # FVSBN
 
 
-def test_fvsbn_is_made_without_a_hidden_layer():
-    order = torch.tensor([3, 1, 0, 5, 4, 2])
-    fvsbn, made = randomised(FVSBN(6, order=order)), MADE(6, (), order=order).double()
-    made.output.load_state_dict(fvsbn.linear.state_dict())
+ORDER = torch.tensor([3, 1, 0, 5, 4, 2])
+
+
+def equal_with_the_same_weights(made):
+    """The weights are copied, not the masks: each model has made its own."""
+    fvsbn, made = randomised(FVSBN(6, order=ORDER)), made.double()
+    with torch.no_grad():
+        made.output.weight.copy_(fvsbn.linear.weight)
+        made.output.bias.copy_(fvsbn.linear.bias)
     close(fvsbn.logits(STATES), made.logits(STATES), "FVSBN", atol=1e-12)
+
+
+def test_fvsbn_is_made_without_a_hidden_layer():
+    equal_with_the_same_weights(MADE(6, (), order=ORDER))
+
+
+@pytest.mark.parametrize("wrong", [None, ORDER.flip(0), ORDER.argsort()], ids=["natural", "reversed", "inverse"])
+def test_made_in_another_order_is_not_this_fvsbn(wrong):
+    with pytest.raises(CheckFailed):
+        equal_with_the_same_weights(MADE(6, (), order=wrong))
 
 
 def fit(model, weights, states=STATES, steps=60):

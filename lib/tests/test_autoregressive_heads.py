@@ -120,8 +120,40 @@ def test_heads_draw_what_their_log_prob_says(name):
     drawn = head.sample(params.expand(n, *params.shape), generator=generator(1))
     distributed(drawn.long(), log_prob.exp(), name)
     head.check(drawn)
-    encoded = head.encode(drawn)
-    assert float(encoded.min()) >= 0 and float(encoded.max()) <= 1
+
+
+def scales_are_bounded_below_and_means_start_apart():
+    """exp(-7) is narrower than a bin; above, a log-scale follows the network's number one to one."""
+    head = DiscretizedLogisticMixture(3)
+    p = torch.linspace(-60, 60, 121, dtype=F64)[:, None].expand(121, 9)
+    weights, means, log_scales = head.split(p)
+    assert float(log_scales.min()) >= -7 and bool((log_scales.diff(dim=0) >= 0).all())
+    close(log_scales[-1] - log_scales[-11], torch.full((3,), 10.0), "ten steps far above the bound")
+    close(means - p[:, 3:6], torch.tensor([-1.0, 0.0, 1.0]).expand(121, 3), "where the means start")
+    close(weights, p[:, :3], "the weights")
+
+
+def test_scales_are_bounded_below_and_means_start_apart():
+    scales_are_bounded_below_and_means_start_apart()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("MIN_LOG_SCALE + F.softplus(log_scales - MIN_LOG_SCALE - 2)", "log_scales"), ("means + spread", "means")],
+)
+def test_oracle_of_the_split_notices(old, new, notices):
+    notices(scales_are_bounded_below_and_means_start_apart, DiscretizedLogisticMixture.split, old, new)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_network_sees_the_levels_evenly_from_0_to_1(name):
+    head, levels = HEADS[name]
+    close(head.encode(torch.arange(levels, dtype=F64)), torch.linspace(0, 1, levels, dtype=F64), name, atol=1e-12)
+
+
+def test_a_scale_that_does_not_reach_1_is_noticed(notices):
+    oracle = lambda: test_the_network_sees_the_levels_evenly_from_0_to_1("Categorical")
+    notices(oracle, Categorical.encode, "(self.levels - 1)", "self.levels")
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -150,5 +182,14 @@ def test_values_outside_the_range_are_refused(name):
     for bad in (-1.0, 0.5, float(levels)):
         with pytest.raises(ValueError, match=rf"whole numbers in 0..{levels - 1}"):
             head.check(torch.tensor([0.0, bad]))
+    with pytest.raises(ValueError, match=r"floating point, got torch.int64: use x.float\(\)"):
+        Bernoulli().check(torch.tensor([0, 1]))
+    for make, words in [
+        (lambda: Categorical(1), "at least 2 levels"),
+        (lambda: DiscretizedLogisticMixture(0), "at least 1 component"),
+        (lambda: DiscretizedLogisticMixture(2, bins=1), "at least 2 bins"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            make()
     with pytest.raises(ValueError, match="at least 2 bins"):
         discretized_logistic_mixture_log_prob(torch.zeros(1), *[torch.zeros(1, 1)] * 3, bins=1)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from genmodels.autoregressive import GatedPixelCNN, PixelCNN
-from genmodels.checks import CheckFailed, triangular
+from genmodels.autoregressive.pixels import _gate
+from genmodels.checks import CheckFailed, close, triangular
 
 F64 = torch.float64
 
@@ -133,6 +134,20 @@ def test_a_normalisation_across_pixels_is_caught(norm):
 def test_order_is_raster_with_the_colours_of_a_pixel_in_turn():
     assert PixelCNN((1, 2, 3), 2, 0).order.tolist() == list(range(6))
     assert GatedPixelCNN((2, 2, 2), 4, 1).order.tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
+
+
+def gate_is_tanh_times_sigmoid():
+    """Within each colour the first half of the channels is the value, the second its switch."""
+    h = 2 * torch.randn(3, 12, 2, 5, dtype=F64)
+    one = torch.tanh(h[:, :6]) * torch.sigmoid(h[:, 6:])
+    close(_gate(h), one, "the gate", atol=1e-12)
+    two = [torch.tanh(h[:, a : a + 3]) * torch.sigmoid(h[:, a + 3 : a + 6]) for a in (0, 6)]
+    close(_gate(h, 2), torch.cat(two, 1), "the gate of two colours", atol=1e-12)
+
+
+def test_gate_is_tanh_times_sigmoid(notices):
+    gate_is_tanh_times_sigmoid()
+    notices(gate_is_tanh_times_sigmoid, _gate, "torch.sigmoid(2 * value)", "torch.sigmoid(value)")
 
 
 def test_position_is_used_and_reads_no_pixel():

@@ -136,6 +136,22 @@ def test_a_width_equal_to_the_input_does_not_make_a_skip_around_the_masks():
     triangular(made.logits, torch.rand(2, 6, dtype=F64))
 
 
+def skips_join_hidden_layers_of_one_width():
+    """By hand: h_1 = act(first), h_2 = h_1 + act(second h_1), h_3 of another width = act(third h_2)."""
+    made, x = randomised(MADE(6, (9, 9, 7), direct=False, activation=torch.tanh)), STATES[::7]
+    a, b, c = made.hidden
+    h = torch.tanh(a(x))
+    h = h + torch.tanh(b(h))
+    close(made.logits(x), made.output(torch.tanh(c(h))), "MADE with skips", atol=1e-12)
+    made.residual = False
+    close(made.logits(x), made.output(torch.tanh(c(torch.tanh(b(torch.tanh(a(x))))))), "MADE without", atol=1e-12)
+
+
+def test_skips_join_hidden_layers_of_one_width(notices):
+    skips_join_hidden_layers_of_one_width()
+    notices(skips_join_hidden_layers_of_one_width, MADE._above, "h + new if", "new if")
+
+
 class Skipping(MADE):
     """The mistake: a skip from the input to hidden units whose ranks are not its own."""
 

@@ -17,7 +17,8 @@ from genmodels.diffusion import (
     loss,
     variational_bound,
 )
-from genmodels.schedule import Schedule, cosine, linear_vp, log_snr_grid, rectified
+from genmodels.diffusion.bound import _log_normal_mass
+from genmodels.schedule import Schedule, cosine, edm, linear_vp, log_snr_grid, rectified
 from genmodels.toy import GaussianMixture
 
 
@@ -88,6 +89,10 @@ def bound_terms_are_kl_divergences():
     a = p.at(1.0)
     want = kl_divergence(Normal(a.alpha * x0, a.sigma), Normal(torch.zeros_like(x0), 1.0)).sum(1)
     checks.close(terms.prior, want, "L_T", atol=1e-10)
+    wide = edm(3.0)  # here the prior's std, sqrt(1 + 3^2), is not 1
+    own, _ = expected_bound(wide, estimate, x0[::60], [3.0, 1.0, 0.0])
+    want = kl_divergence(Normal(x0, 3.0), Normal(torch.zeros_like(x0), math.sqrt(10.0))).sum(1)
+    checks.close(own.prior, want, "L_T where the variance explodes", atol=1e-10)
     a = p.at(0.1)
     want = -Normal(estimate(a.alpha * x0 + a.sigma * eps, 0.1), a.sigma / a.alpha).log_prob(x0).sum(1)
     checks.close(terms.reconstruction, want, "L_0", atol=1e-10)
@@ -136,6 +141,14 @@ def bins_share_all_mass():
         std = p.at(t).sigma / p.at(t).alpha
         inner = torch.special.ndtr((values + 0.05 - 0.23) / std) - torch.special.ndtr((values - 0.05 - 0.23) / std)
         checks.close((-terms.reconstruction[1:-1]).exp(), inner[1:-1, 0], "the mass of an inner bin", atol=1e-10)
+    # Forty standard deviations away the mass is e^-800; its logarithm by the tail's series phi(z) / z (1 - 1 / z^2).
+    for side in (1.0, -1.0):
+        guess, x0 = lambda x, _, side=side: torch.full_like(x, -0.8 * side), torch.full((1, 1), 0.85 * side).double()
+        far = variational_bound(guess, p, x0, [1.0, 0.04, 0.0], bin_width=width).reconstruction
+        std = p.at(0.04).sigma / p.at(0.04).alpha
+        z = (0.85 + 0.8 - 0.05) / std
+        want = z**2 / 2 + 0.5 * math.log(2 * math.pi) + math.log(z) + 1 / z**2
+        checks.close(far, torch.tensor([want]), "the mass of a bin far out", rtol=1e-6)
 
 
 def divergence_is_the_trace():
@@ -195,6 +208,11 @@ SABOTAGE = {
         elbo_loss_is_the_likelihood,
         text(Schedule.rates, "t = t.clamp_min(RATE_MIN)", "t = 0.99 * t"),
     ),
+    "prior of unit width": (
+        bound_terms_are_kl_divergences,
+        text(variational_bound, "p.sigma / schedule.prior_std", "p.sigma"),
+    ),
+    "one tail only": (bins_share_all_mass, text(_log_normal_mass, "lower + upper > 0", "lower + upper > math.inf")),
     "edge bins closed": (bins_share_all_mass, text(variational_bound, "math.inf, z + half", "z, z + half")),
     "half a bin": (bins_share_all_mass, text(variational_bound, "bin_width / 2", "bin_width / 4")),
     "tails not mirrored": (

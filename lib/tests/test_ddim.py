@@ -2,6 +2,7 @@
 
 import math
 import os
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -68,17 +69,17 @@ def marginals_stay_for_every_eta():
                 assert var == pytest.approx(p.at(s).sigma ** 2, abs=1e-10)
 
 
-def sampler_follows_its_recursion():
-    """40,000 samples of a Gaussian, eta = 0.6, against the closed-form recursion of mean and variance."""
+def sampler_follows_its_recursion(eta):
+    """40,000 samples of a Gaussian against the closed-form recursion of mean and variance."""
     m, p = gaussian(0.7, 0.5), cosine()
     times = uniform(p, 6)
     x = randn(40000, 1)
     mean, var = 0.0, 1.0
-    states = sample(ddim(m.denoiser(p), p, 0.6, generator=generator(5)), x, times)
+    states = sample(ddim(m.denoiser(p), p, eta, generator=generator(5)), x, times)
     for (t, s), x in zip(pairwise(times), states, strict=True):
         a, b = p.at(t), p.at(s)
         gain = a.alpha * 0.25 / (a.alpha**2 * 0.25 + a.sigma**2)  # x_0 hat = 0.7 + gain (x - alpha 0.7)
-        tau2 = 0.36 * (1 - (a.alpha / b.alpha) ** 2 * b.sigma**2 / a.sigma**2) * b.sigma**2 if s > 0 else 0.0
+        tau2 = eta**2 * (1 - (a.alpha / b.alpha) ** 2 * b.sigma**2 / a.sigma**2) * b.sigma**2 if s > 0 else 0.0
         keep = math.sqrt(max(b.sigma**2 - tau2, 0)) / a.sigma
         slope = keep + (b.alpha - keep * a.alpha) * gain
         mean = (b.alpha - keep * a.alpha) * 0.7 * (1 - gain * a.alpha) + slope * mean
@@ -163,7 +164,7 @@ def sampling_commutes_with_rescaling():
 ORACLES = [
     posterior_is_bayes_rule,
     marginals_stay_for_every_eta,
-    sampler_follows_its_recursion,
+    *(partial(sampler_follows_its_recursion, eta) for eta in (0.0, 0.6, 1.0)),
     ddpm_meets_diffusers,
     ddim_meets_diffusers,
     ddim_is_euler,
@@ -184,7 +185,7 @@ SABOTAGE = {
     "ratio inverted": (posterior_is_bayes_rule, C, "p.alpha / q.alpha * q.sigma", "q.alpha / p.alpha * q.sigma"),
     "noise not reduced": (marginals_stay_for_every_eta, C, "q.sigma**2 - tau**2", "q.sigma**2"),
     "x_0 counted twice": (marginals_stay_for_every_eta, C, "q.alpha - c_x * p.alpha", "q.alpha"),
-    "eta squared": (sampler_follows_its_recursion, C, "tau = eta * ", "tau = eta**2 * "),
+    "eta squared": (partial(sampler_follows_its_recursion, 0.6), C, "tau = eta * ", "tau = eta**2 * "),
     "noise at the last step": (ddpm_meets_diffusers, C, "tau if q.noisy else 0.0", "tau + 1e-3"),
     "beta for its posterior": (ddpm_meets_diffusers, C, "* (q.sigma / p.sigma) ** 2", ""),
     "alpha of t for s": (ddim_meets_diffusers, C, "q.alpha - c_x * p.alpha", "p.alpha - c_x * p.alpha"),

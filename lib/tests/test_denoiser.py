@@ -16,6 +16,7 @@ from genmodels.diffusion import (
     Denoiser,
     conditioned,
     determinant,
+    divergence,
     drop_labels,
     edm_target,
     edm_weight,
@@ -208,6 +209,17 @@ def test_gradients_reach_every_parameter():
     assert all((g != 0).any() for g in grads)
 
 
+def test_an_empty_batch_has_no_losses():
+    assert loss(Denoiser(Net(2), cosine()), randn(0, 2), torch.zeros(0, dtype=F64)).shape == (0,)
+
+
+def test_far_from_the_data_a_score_still_tells_x_0():
+    """Not the coefficient of the score is what makes it blind, 4e6 here, but how an error of it weighs: 2000."""
+    p = edm(2000.0)
+    model = Denoiser(Predicts("score", estimate, p), p, "score")
+    checks.close(model(randn(3, 2), 2000.0), estimate(randn(3, 2), 2000.0), "x_0 hat at a noise of 2000", atol=1e-6)
+
+
 def test_every_argument_matters():
     x, t, y = randn(6, 2), torch.linspace(0.1, 0.9, 6, dtype=F64), torch.tensor([0, 1, 2, 0, 1, 2])
     model = Denoiser(Net(2), cosine())
@@ -232,6 +244,13 @@ def test_bad_input_is_named():
     for call, words in [
         (lambda: Denoiser(nn.Identity(), cosine(), "noise"), "unknown target 'noise'; known: x0, eps"),
         (lambda: Denoiser(nn.Identity(), cosine(), "edm"), "needs data_std"),
+        (lambda: Denoiser(nn.Identity(), cosine(), data_std=0.0), "data_std must be positive, got 0.0"),
+        (lambda: Denoiser(nn.Identity(), cosine(), clip=-1.0), "clip is the largest"),
+        (lambda: Denoiser(lambda x, t: x[:, :1], cosine())(x, 0.3), r"shape of x, \(3, 2\); got \(3, 1\)"),
+        (lambda: loss(Denoiser(lambda x, t: x[:, 0], cosine()), x, t), r"shape of x, \(3, 2\); got \(3,\)"),
+        (lambda: min_snr_weight(0.0), "gamma must be positive"),
+        (lambda: variational_bound(estimate, cosine(), x, [0.5, 0.0], bin_width=0.0), "bin_width must be positive"),
+        (lambda: divergence(torch.tanh, x, torch.zeros(0, 3, 2)), "needs at least one"),
         (lambda: edm_target(0.0), "data_std must be positive"),
         (lambda: express("x", estimate, cosine()), "unknown target 'x'"),
         (lambda: loss(Denoiser(Net(2), cosine()), x, t, weight="snr"), "unknown weight 'snr'; known: x0, eps"),

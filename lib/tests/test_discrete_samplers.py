@@ -177,7 +177,11 @@ def test_draws_follow_the_computed_distribution(kind, make):
 def test_no_mask_is_left_at_the_end_even_with_a_wrong_score(kernel_of):
     _, process, denoise = setting("masking", cosine())
     score = concrete_score(denoise, process)
-    kernel = kernel_of(lambda x, t: score(x, t) + 0.3, process)
+    kernel = kernel_of(lambda x, t: score(x, t) + 1.5 * (torch.arange(4) != x[..., None]), process)
+    for t, s in itertools.pairwise(grid(4, 0.95)):
+        probs = kernel(all_states(process), t, s)
+        assert (probs >= 0).all(), "a negative probability"
+        checks.close(probs.sum(-1), torch.ones(16, 2), "rows", atol=1e-12)
     p = push(process, kernel, grid(4, 0.95)).reshape(4, 4)
     assert p[3].sum() == 0 and p[:, 3].sum() == 0 and abs(p.sum() - 1) < 1e-12
 
@@ -301,6 +305,15 @@ def test_most_confident_position_first_and_temperature_zero_is_greedy():
     assert torch.equal(last(sample(step, x, grid(3))), last(sample(step, x, grid(3))))
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_temperature_sharpens_each_guess(temperature):
+    """One token alone: softmax(log p / temperature)."""
+    language, process, denoise = masked_setting(1)
+    x = confidence(denoise, process, temperature=temperature, generator=generator(6))(torch.full((N, 1), 3), 1.0, 0.0)
+    p = language.log_probs.exp() ** (1 / temperature)
+    checks.distributed(x[:, 0], p / p.sum(), f"temperature {temperature}")
+
+
 def test_semi_autoregressive_writes_blocks_from_left_to_right():
     language, process, denoise = masked_setting(6)
     g = generator(1)
@@ -337,6 +350,12 @@ def test_cached_sampler_draws_the_same_and_calls_less():
         runs.append(last(sample(ancestral(network, process, generator=g), torch.full((9, 4), 3), grid(200))))
     assert torch.equal(*runs)
     assert cached.calls <= 1 + 9 * 4  # one for the start, one after each token
+
+    text, watched = torch.full((1, 4), 3), Cached(denoise)
+    before = watched(text, 0.5).clone()
+    text[0, 0] = 1  # a sampler may write into its own tensor
+    checks.close(watched(text, 0.5), denoise(text, 0.5), "after a change in place")
+    assert not torch.equal(watched(text, 0.5), before) and watched.calls == 2
 
     class Stale(Cached):
         def __call__(self, x, t):
@@ -401,6 +420,18 @@ TWINS = {
         "kernel(x, t, s).log()",
         "kernel(x, t, s)",
     ),
+    "negative masses": (
+        partial(test_no_mask_is_left_at_the_end_even_with_a_wrong_score, tweedie_kernel),
+        tweedie_kernel,
+        "1 / a[..., None]).clamp_min(0)",
+        "1 / a[..., None])",
+    ),
+    "the caller's own tensor kept": (
+        test_cached_sampler_draws_the_same_and_calls_less,
+        Cached.__call__,
+        "x.clone()",
+        "x",
+    ),
     "masks stay at the end": (
         partial(test_no_mask_is_left_at_the_end_even_with_a_wrong_score, tau_leaping_kernel),
         _normalised,
@@ -442,6 +473,12 @@ TWINS = {
         by_confidence,
         "return log_p",
         "return -log_p",
+    ),
+    "temperature multiplied": (
+        partial(test_temperature_sharpens_each_guess, 0.5),
+        confidence,
+        "log_p / temperature",
+        "log_p * temperature",
     ),
     "blocks overlap": (
         test_semi_autoregressive_writes_blocks_from_left_to_right,

@@ -3,6 +3,7 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import scipy.integrate
 import scipy.stats
@@ -147,6 +148,17 @@ def test_variances_are_ordered_and_match_their_closed_forms():
     reinforce = (m**4 + 18 * m**2 + 15 - 4 * m**2) / k
     assert float(moments["pathwise"].variance) == pytest.approx(4 / k, rel=0.02)
     assert float(moments["reinforce"].variance) == pytest.approx(reinforce, rel=0.05)
+    assert float(moments["rloo"].variance) == pytest.approx(rloo_variance(m, k), rel=0.05)
+
+
+def rloo_variance(m, k):
+    """RLOO is the U-statistic of the kernel (f(x) - f(y)) (s(x) - s(y)) / 2; Hoeffding's formula, by quadrature."""
+    e, w = (torch.tensor(v) for v in np.polynomial.hermite_e.hermegauss(20))
+    w, f = w / w.sum(), (m + e) ** 2
+    kernel = (f[:, None] - f) * (e[:, None] - e) / 2
+    variance = lambda v, p: (p * v**2).sum() - (p * v).sum() ** 2
+    one, two = variance(kernel @ w, w), variance(kernel, w[:, None] * w)
+    return float((4 * (k - 2) * one + 2 * two) / (k * (k - 1)))
 
 
 @pytest.mark.parametrize("tau", [0.1, 0.7, 3.0])
@@ -198,6 +210,27 @@ def test_plain_straight_through_draws_from_the_right_distribution_with_a_known_b
     # For a linear payoff the plain estimator is exact: the gradient of probs @ payoff.
     (grad,) = torch.autograd.grad((z @ PAYOFF).sum(), logits)
     torch.testing.assert_close(grad[0], exact_gradient())
+
+
+def test_plain_straight_through_is_biased_where_the_payoff_is_not_linear():
+    """f(z) = (z @ payoff)^2 at a one-hot z. The mean over all draws of the estimate, each gradient by hand."""
+    p = LOGITS.softmax(0)
+    truth = torch.autograd.functional.jacobian(lambda t: t.softmax(0) @ PAYOFF**2, LOGITS)
+    slope = torch.autograd.functional.jacobian(lambda t: t.softmax(0), LOGITS)
+    mean = sum(p[k] * 2 * PAYOFF[k] * (PAYOFF @ slope) for k in range(5))
+    assert (mean - truth).abs().max() > 0.5, "the bias is the lesson"
+    n = 60_000
+    logits = LOGITS.expand(n, 5).clone().requires_grad_()
+    z = est.one_hot_sample(logits, generator=generator(12))
+    (each,) = torch.autograd.grad(((z @ PAYOFF) ** 2).sum(), logits)
+    m = est.moments(each, mean)
+    assert (m.bias.abs() < 4.5 * m.stderr).all(), f"n={n} {m}"
+
+
+def test_moments_by_hand():
+    m = est.moments(torch.tensor([[1.0, 5.0], [3.0, 5.0], [8.0, 5.0]], dtype=F64), torch.tensor([1.0, 7.0], dtype=F64))
+    assert m.mean.tolist() == [4, 5] and m.variance.tolist() == [(9 + 1 + 16) / 2, 0]
+    assert m.bias.tolist() == [3, -2] and m.stderr.tolist() == pytest.approx([math.sqrt(13 / 3), 0])
 
 
 def test_gumbel_softmax_is_biased_and_less_so_when_cold():
@@ -293,6 +326,21 @@ def test_smooth_surrogates_and_where_they_mislead():
         est.soft_f1(torch.zeros(3), torch.zeros(3))
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: est.score_function(torch.zeros(4), torch.zeros(4, 1)), r"\(4,\), value \(4, 1\)"),
+        (lambda: est.score_function(torch.zeros(4), torch.zeros(4), torch.zeros(4, 1)), r"baseline \(4, 4\)"),
+        (lambda: est.gumbel_softmax(torch.zeros(3, dtype=torch.long), 1.0), "floating point, got torch.int64"),
+        (lambda: est.soft_f1(torch.zeros(3), torch.ones(3, 1)), "differ in shape"),
+        (lambda: est.soft_accuracy(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)), "got 0 for 0"),
+    ],
+)
+def test_shapes_that_would_broadcast_are_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
 # --- sabotage: what is wrong, the oracle that must notice, where, the text and what replaces it ----------------------
 
 TWINS = {
@@ -361,6 +409,19 @@ TWINS = {
         est.one_hot_sample,
         "straight_through(hard, logits.softmax(-1))",
         "straight_through(hard, logits)",
+    ),
+    "gradient of a relaxed draw": (
+        test_plain_straight_through_is_biased_where_the_payoff_is_not_linear,
+        est.one_hot_sample,
+        "straight_through(hard, logits.softmax(-1))",
+        "logits.softmax(-1)",
+    ),
+    "truth minus mean": (test_moments_by_hand, est.moments, "mean - truth", "truth - mean"),
+    "spread of a draw for that of the mean": (
+        test_moments_by_hand,
+        est.moments,
+        "(variance / len(draws)).sqrt()",
+        "variance.sqrt()",
     ),
     "cold is warm": (
         test_gumbel_softmax_is_biased_and_less_so_when_cold,

@@ -3,13 +3,14 @@
 import math
 from functools import partial
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
 from torch import nn
 from torch.distributions import Gamma, Independent, MultivariateNormal, StudentT, kl_divergence
 
-from genmodels import flows
+from genmodels import flows, metrics
 from genmodels.core import generator
 from genmodels.flows import elementwise
 from genmodels.nets import MLP
@@ -149,6 +150,29 @@ def test_actnorm_starts_from_its_first_training_batch_and_only_that():
     assert float(again.detach().std()) > 1.5, "the second batch must not start it anew"
 
 
+def test_a_loaded_actnorm_does_not_start_again():
+    first, second = flows.ActNorm(3).double().train(), flows.ActNorm(3).double().train()
+    x = 4 + 3 * torch.randn(50, 3, dtype=F64, generator=generator(8))
+    first(x)
+    second.load_state_dict(first.state_dict())
+    torch.testing.assert_close(second(2 * x)[0], first(2 * x)[0])
+    assert float(second(2 * x)[0].detach().std()) > 1.5
+
+
+def test_the_order_is_turned_round_between_masked_layers():
+    """One layer is triangular; after two every dimension depends on every other one, the first included."""
+    x = torch.randn(9, 4, dtype=F64, generator=generator(26))
+
+    def seen(layers):
+        torch.manual_seed(3)
+        f = randomised(flows.autoregressive_flow(4, layers, (16,))).bijection
+        rows = [torch.autograd.functional.jacobian(lambda v: f(v[None])[0][0], one) for one in x]
+        return torch.stack(rows).abs().amax(0) > 1e-9
+
+    assert torch.equal(seen(1), torch.ones(4, 4).tril().bool())
+    assert seen(2).all()
+
+
 def test_planar_inner_product_stays_above_minus_one():
     torch.manual_seed(0)
     layer = flows.Planar(3)
@@ -243,17 +267,32 @@ def test_density_integrates_to_one_and_samples_follow_it(name):
     flow = model(name, 2)
     axis, density = mass_on_grid(flow.log_prob)
     assert float(torch.trapezoid(torch.trapezoid(density, axis), axis)) == pytest.approx(1.0, abs=5e-3)
-    n, cells = 20_000, 6
+    n, cells = 20_000, 4
     x = flow.sample(n, generator=generator(13))
-    edges = torch.quantile(x[:, 0], torch.linspace(0, 1, cells + 1, dtype=F64))[1:-1].tolist()
-    cdf = torch.cumulative_trapezoid(torch.trapezoid(density, axis), axis)
-    at = torch.searchsorted(axis, torch.tensor(edges, dtype=F64)).clamp(1)
-    # Expected share of each cell of the first coordinate by quadrature on grid lines next to the edges.
-    lines = axis[at]
-    shares = torch.cat([cdf.new_zeros(1), cdf[at - 1], cdf.new_ones(1)]).diff()
-    counts = torch.bucketize(x[:, 0].contiguous(), lines).bincount(minlength=cells)
+    # Cells between grid lines next to the quartiles of either coordinate; their shares by quadrature.
+    inner = torch.quantile(x, torch.linspace(0, 1, cells + 1, dtype=F64)[1:-1], 0)
+    at = torch.searchsorted(axis, inner.T.contiguous())
+    ends = [torch.cat([torch.tensor([0]), i, torch.tensor([len(axis) - 1])]) for i in at]
+    cdf = torch.cumulative_trapezoid(torch.cumulative_trapezoid(density, axis, dim=0), axis, dim=1)
+    cdf = nn.functional.pad(cdf, (1, 0, 1, 0))[ends[0]][:, ends[1]]
+    shares = cdf.diff(dim=0).diff(dim=1).flatten()
+    column, row = (torch.bucketize(v.contiguous(), axis[i]) for v, i in zip(x.T, at, strict=True))
+    counts = (column * cells + row).bincount(minlength=cells**2)
     p = scipy.stats.chisquare(counts.numpy(), (n * shares / shares.sum()).numpy()).pvalue
     assert p > 1e-4, f"n={n}, chi-square p={p:.2g}"
+
+
+@pytest.mark.parametrize("family", [flows.affine(1.5), flows.spline(5, 3.0)], ids=["affine", "spline"])
+def test_samples_on_the_line_follow_the_integral_of_the_density(family):
+    layers = [flows.MaskedAutoregressive(1, (4,), family) for _ in range(2)]
+    flow, n = randomised(flows.Flow(flows.Chain(flows.Logit(0.1), *layers), 1), 0.3), 5_000
+    points = torch.linspace(-0.1 / 0.8, 0.9 / 0.8, 4003, dtype=F64)[1:-1]  # all that Logit(0.1) can give back
+    density = flow.log_prob(points[:, None]).detach().exp()
+    cdf = torch.cumulative_trapezoid(density, points)
+    assert float(cdf[-1]) == pytest.approx(1.0, abs=1e-3)
+    x = flow.sample(n, generator=generator(25))[:, 0]
+    p = scipy.stats.kstest(x.numpy(), lambda v: np.interp(v, points[1:].numpy(), cdf.numpy())).pvalue
+    assert p > 1e-4, f"n={n}, Kolmogorov-Smirnov p={p:.2g}"
 
 
 def test_a_lost_logdet_does_not_integrate_to_one():
@@ -330,17 +369,20 @@ def test_dequantised_bound_lies_below_the_exact_mass_and_scales_by_levels():
 
 
 def test_bits_shift_by_eight_when_pixels_are_scaled_by_256():
-    """The same density in units of pixel values or of [0, 1): 8 bits a dimension apart."""
-    flow = flows.Flow(flows.ActNorm(6), 6).double().eval()
+    """The same distribution as a flow of pixel values and as one on [0, 1): 8 bits a dimension apart."""
+    scale, unit = flows.ActNorm(6).double(), flows.Flow(randomised(flows.ActNorm(6)), 6).double().eval()
+    with torch.no_grad():
+        scale.log_scale.fill_(-math.log(256))
+    pixels = flows.Flow(flows.Chain(scale, unit.bijection), 6).double().eval()
     u = torch.rand(5, 6, dtype=F64, generator=generator(18))
-    unit = flow.log_prob(u)
-    pixel = flow.log_prob(u) - 6 * math.log(256)
-    shift = (unit - pixel) / (6 * math.log(2))
+    shift = metrics.bits_per_dim(-pixels.log_prob(256 * u), 6) - metrics.bits_per_dim(-unit.log_prob(u), 6)
     torch.testing.assert_close(shift, torch.full((5,), 8.0, dtype=F64))
     x = (u * 256).long()
-    got = flows.dequantized_log_prob(flow, x, 256, generator=generator(19))
+    got = flows.dequantized_log_prob(unit, x, 256, generator=generator(19))
     noise = torch.rand(5, 6, generator=generator(19), dtype=F64)
-    torch.testing.assert_close(got, flow.log_prob((x + noise) / 256) - 6 * math.log(256))
+    torch.testing.assert_close(got, pixels.log_prob(x + noise))
+    bits = metrics.bits_per_dim(-unit.log_prob((x + noise) / 256), 6, levels=256)
+    torch.testing.assert_close(metrics.bits_per_dim(-got, 6), bits)
 
 
 def test_variational_dequantisation_is_a_bound_and_can_be_tighter():
@@ -546,6 +588,18 @@ TWINS = {
         flows.Flow.log_prob,
         "+ logdet",
         "- logdet",
+    ),
+    "twice as steep on the way back": (
+        partial(test_samples_on_the_line_follow_the_integral_of_the_density, flows.affine(1.5)),
+        flows.Logit.inverse,
+        "torch.sigmoid(y) - self.margin",
+        "torch.sigmoid(2 * y) - self.margin",
+    ),
+    "drawn from another half": (
+        partial(test_density_integrates_to_one_and_samples_follow_it, "spline_flow"),
+        flows.Coupling.inverse,
+        "self.family.inverse)",
+        "self.family.forward)",
     ),
     "log-determinant forgotten": (
         partial(test_density_integrates_to_one_in_five_dimensions, "maf"),

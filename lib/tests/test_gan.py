@@ -54,19 +54,19 @@ def test_generator_gradients_per_fake_logit(a):
     torch.testing.assert_close(grads["saturating"] / grads["non_saturating"], d / (1 - d))
 
 
-@pytest.mark.parametrize(
-    ("name", "real", "fake", "generator_loss"),
-    [
-        ("saturating", math.log1p(math.exp(-0.5)), math.log1p(math.exp(2.0)), -math.log1p(math.exp(2.0))),
-        ("non_saturating", math.log1p(math.exp(-0.5)), math.log1p(math.exp(2.0)), math.log1p(math.exp(-2.0))),
-        ("hinge", 0.5, 3.0, -2.0),
-        ("least_squares", 0.125, 2.0, 0.5),
-        ("wasserstein", -0.5, 2.0, -2.0),
-    ],
-)
+HAND_COMPUTED = [
+    ("saturating", math.log1p(math.exp(-0.25)), math.log1p(math.exp(2.0)), -math.log1p(math.exp(2.0))),
+    ("non_saturating", math.log1p(math.exp(-0.25)), math.log1p(math.exp(2.0)), math.log1p(math.exp(-2.0))),
+    ("hinge", 0.75, 3.0, -2.0),
+    ("least_squares", 0.28125, 2.0, 0.5),
+    ("wasserstein", -0.25, 2.0, -2.0),
+]
+
+
+@pytest.mark.parametrize(("name", "real", "fake", "generator_loss"), HAND_COMPUTED)
 def test_losses_at_hand_computed_points(name, real, fake, generator_loss):
-    """A real logit of 0.5 and a fake one of 2."""
-    loss, r, f = gan.LOSSES[name], torch.tensor([0.5], dtype=F64), torch.tensor([2.0], dtype=F64)
+    """A real logit of 1/4, not the 1/2 at which the targets 1 and 0 look alike, and a fake one of 2."""
+    loss, r, f = gan.LOSSES[name], torch.tensor([0.25], dtype=F64), torch.tensor([2.0], dtype=F64)
     assert float(loss.real(r)) == pytest.approx(real, abs=1e-12)
     assert float(loss.fake(f)) == pytest.approx(fake, abs=1e-12)
     assert float(loss.generator(f)) == pytest.approx(generator_loss, abs=1e-12)
@@ -153,6 +153,44 @@ def test_penalties_reach_the_critics_weights(penalty):
     assert all(p.grad is not None and p.grad.norm() > 0 for p in [*critic[0].parameters(), critic[2].weight])
 
 
+def test_penalties_leave_the_samples_and_the_generator_alone():
+    """No gradient goes to the network that made the fakes, and no caller's tensor is told to collect one."""
+    real, made = torch.randn(5, 3, dtype=F64), torch.randn(5, 3, dtype=F64, requires_grad=True)
+    w = torch.randn(3, dtype=F64, requires_grad=True)
+    critic = lambda x: torch.tanh(x * w).sum(1)
+    for penalty in (gan.gradient_penalty(critic, real, 2 * made), gan.r1(critic, 2 * made), gan.r1(critic, real)):
+        assert torch.autograd.grad(penalty.sum(), made, allow_unused=True, retain_graph=True)[0] is None
+        assert torch.autograd.grad(penalty.sum(), w)[0].abs().min() > 0
+    assert not real.requires_grad
+
+
+def gradient_where_the_critic_is_flat():
+    """|0| has no slope; a dead unit, or a critic that starts at zero, must not make the weights NaN."""
+    w = torch.zeros(3, dtype=F64, requires_grad=True)
+    penalty = gan.gradient_penalty(lambda x: x @ w, torch.ones(5, 3, dtype=F64), torch.zeros(5, 3, dtype=F64))
+    torch.testing.assert_close(penalty.detach(), torch.ones(5, dtype=F64))
+    assert torch.autograd.grad(penalty.sum(), w)[0].isfinite().all()
+
+
+def test_a_flat_critic_gets_a_finite_gradient(notices):
+    gradient_where_the_critic_is_flat()
+    norm = "torch.linalg.vector_norm(slope.reshape(len(slope), slope.shape[1:].numel()), dim=1)"
+    notices(gradient_where_the_critic_is_flat, gan.gradient_penalty, norm, "sum_except_batch(slope.square()).sqrt()")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: gan.LOSSES["hinge"].critic(torch.zeros(4), torch.zeros(4, 1)), r"\(4,\) and fake \(4, 1\)"),
+        (lambda: gan.adaptive_weight(torch.ones(3), torch.ones(()), torch.ones(2)), r"mean losses.*got \(3,\)"),
+        (lambda: gan.f_bound(gan.DIVERGENCES["kl"], torch.zeros(0), torch.zeros(3)), "got 0 real and 3 fake"),
+    ],
+)
+def test_bad_input_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
 def test_r1_of_a_quadratic_critic_is_its_closed_form():
     g = generator(2)
     a, x = torch.randn(4, 4, dtype=F64, generator=g), torch.randn(6, 4, dtype=F64, generator=g)
@@ -237,11 +275,16 @@ TWINS = {
         "divergence.conjugate(fake).mean()",
         "divergence.conjugate(fake.mean())",
     ),
-    "slope pulled to zero": (test_gradient_penalty_of_known_critics, gan.gradient_penalty, ".sqrt() - 1)", ".sqrt())"),
+    "slope pulled to zero": (
+        test_gradient_penalty_of_known_critics,
+        gan.gradient_penalty,
+        ", dim=1) - 1)",
+        ", dim=1))",
+    ),
     "norm of each entry": (
         test_gradient_penalty_of_known_critics,
         gan.gradient_penalty,
-        "(sum_except_batch(slope.square()).sqrt() - 1).square()",
+        "(torch.linalg.vector_norm(slope.reshape(len(slope), slope.shape[1:].numel()), dim=1) - 1).square()",
         "sum_except_batch((slope.abs() - 1).square())",
     ),
     "weight for each entry": (
@@ -253,8 +296,8 @@ TWINS = {
     "penalty without a graph": (
         partial(test_penalties_reach_the_critics_weights, "gp"),
         gan.gradient_penalty,
-        ".square()).sqrt()",
-        ".detach().square()).sqrt() + 0 * critic(x)",
+        "slope.reshape(",
+        "0 * critic(x).sum() + slope.detach().reshape(",
     ),
     "norm for its square": (
         test_r1_of_a_quadratic_critic_is_its_closed_form,
@@ -298,3 +341,59 @@ TWINS = {
 @pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 def test_oracle_notices(twin, notices):
     notices(*twin)
+
+
+def at_its_point(name):
+    """The hand-computed line of ``name``."""
+    (line,) = [p for p in HAND_COMPUTED if p[0] == name]
+    return partial(test_losses_at_hand_computed_points, *line)
+
+
+WRONG_LINES = {
+    "saturating for non-saturating": (
+        partial(test_generator_gradients_per_fake_logit, -0.3), gan.LOSSES, "non_saturating", gan.LOSSES["saturating"],
+    ),
+    "generator pushed away": (
+        partial(test_generator_gradients_per_fake_logit, 2.5), gan.LOSSES, "saturating",
+        gan.LOSSES["saturating"]._replace(generator=lambda a: -a.sigmoid().log()),
+    ),
+    "hinge of the generator too": (
+        at_its_point("hinge"), gan.LOSSES, "hinge", gan.LOSSES["hinge"]._replace(generator=gan.LOSSES["hinge"].real),
+    ),
+    "margin on the other side": (
+        test_hinge_is_flat_beyond_its_margin, gan.LOSSES, "hinge",
+        gan.LOSSES["hinge"]._replace(fake=gan.LOSSES["hinge"].real),
+    ),
+    "targets exchanged": (
+        at_its_point("least_squares"), gan.LOSSES, "least_squares",
+        gan.LOSSES["least_squares"]._replace(real=lambda a: a**2 / 2),
+    ),
+    "critic reversed": (
+        at_its_point("wasserstein"), gan.LOSSES, "wasserstein", gan.Loss(lambda a: a, torch.neg, torch.neg),
+    ),
+    "KL's conjugate without its shift": (
+        partial(test_f_gan_bound_is_tight_at_the_slope_and_loose_elsewhere, "kl"), gan.DIVERGENCES, "kl",
+        gan.DIVERGENCES["kl"]._replace(conjugate=torch.exp),
+    ),
+    "one KL for the other": (
+        partial(test_f_gan_bound_is_tight_at_the_slope_and_loose_elsewhere, "reverse_kl"), gan.DIVERGENCES,
+        "reverse_kl", gan.DIVERGENCES["kl"],
+    ),
+    "JS without its constant": (
+        partial(test_f_gan_bound_is_tight_at_the_slope_and_loose_elsewhere, "jensen_shannon"), gan.DIVERGENCES,
+        "jensen_shannon", gan.DIVERGENCES["jensen_shannon"]._replace(slope=lambda r: -nn.functional.softplus(-r)),
+    ),
+    "half the slope": (
+        partial(test_f_gan_bound_is_tight_at_the_slope_and_loose_elsewhere, "chi_squared"), gan.DIVERGENCES,
+        "chi_squared", gan.DIVERGENCES["chi_squared"]._replace(slope=lambda r: r.exp() - 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_LINES)
+def test_oracle_notices_a_wrong_line_of_a_table(name, monkeypatch):
+    oracle, table, key, wrong = WRONG_LINES[name]
+    oracle()
+    monkeypatch.setitem(table, key, wrong)
+    with pytest.raises(AssertionError):
+        oracle()

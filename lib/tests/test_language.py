@@ -66,6 +66,18 @@ def test_posterior_under_a_noisy_channel_is_bayes_rule():
         checks.close(got[b], torch.stack([joint.sum(1), joint.sum(0)]), "posterior", atol=1e-12)
 
 
+def test_spread_is_the_scale_of_the_random_log_probabilities():
+    """Up to normalisation: 0 makes everything equally likely, twice the spread doubles every difference."""
+    for make, table in (
+        (lambda s: TinyLanguage.random(3, 2, seed=4, spread=s), lambda language: language.log_probs),
+        (lambda s: MarkovText.random(4, seed=4, spread=s), lambda text: text.transition.log()),
+    ):
+        one, two = (table(make(s)) - table(make(s)).mean(-1, keepdim=True) for s in (0.7, 1.4))
+        checks.close(two, 2 * one, "centred log-probabilities", atol=1e-12)
+        checks.close(table(make(0.0)), table(make(0.0)).flatten()[0].expand_as(one), "spread 0", atol=1e-12)
+        assert one.std() > 0.3
+
+
 def test_samples_follow_the_table():
     language = TinyLanguage.random(3, 3, seed=5)
     x = language.sample(20_000, generator=generator(0))
@@ -119,6 +131,8 @@ def test_a_chain_with_a_transient_symbol_and_a_deterministic_row():
         (lambda: TinyLanguage.random(3, 2).log_prob(torch.tensor([[0, 3]])), "unmask x first"),
         (lambda: TinyLanguage.random(3, 2).log_prob(torch.tensor([[0, 1, 2]])), r"expected shape \(b, 2\)"),
         (lambda: TinyLanguage(torch.eye(2)).conditionals(torch.tensor([[0, 1]])), "impossible under this language"),
+        (lambda: TinyLanguage.random(3, 2).conditionals(torch.tensor([[0, 4]])), "be the mask 3"),
+        (lambda: MarkovText.random(3).sample(2, 0), "at least 1 symbol"),
         (lambda: MarkovText(torch.ones(2, 2)), "rows must be probabilities"),
         (lambda: MarkovText(torch.ones(2, 3)), "must be square"),
         (lambda: all_sequences(10, 7), "too many to enumerate"),
@@ -137,6 +151,18 @@ TWINS = {
         TinyLanguage._index,
         "self.l - 1, -1, -1",
         "self.l",
+    ),
+    "language as wide as ever": (
+        test_spread_is_the_scale_of_the_random_log_probabilities,
+        TinyLanguage.random.__func__,
+        "logits = spread * ",
+        "logits = ",
+    ),
+    "text as wide as ever": (
+        test_spread_is_the_scale_of_the_random_log_probabilities,
+        MarkovText.random.__func__,
+        "logits = spread * ",
+        "logits = ",
     ),
     "prior forgotten": (
         test_posterior_under_a_noisy_channel_is_bayes_rule,

@@ -29,6 +29,13 @@ def test_bernoulli_sums_to_one_over_all_pictures():
     assert abs(float(mean.exp().sum()) - 1) > 1, "a mean over pixels is not a likelihood"
 
 
+def test_a_grey_pixel_pays_for_both_ends_in_proportion():
+    """Not a probability, but what grey data are trained with: linear in x between the two outcomes."""
+    logits, grey = randn(3, 4), torch.rand(3, 4, dtype=F64, generator=RNG)
+    dark, bright = (Bernoulli(logits=logits).log_prob(torch.full((3, 4), v, dtype=F64)) for v in (0.0, 1.0))
+    torch.testing.assert_close(lik.bernoulli_log_prob(logits, grey), ((1 - grey) * dark + grey * bright).sum(1))
+
+
 def test_gaussian_is_torchs_and_integrates_to_one():
     mean, x, std = randn(5, 3), randn(5, 3), randn(5, 3).exp()
     torch.testing.assert_close(lik.gaussian_log_prob(mean, x, std), Normal(mean, std).log_prob(x).sum(1))
@@ -74,6 +81,8 @@ def test_edge_bins_and_narrow_scales_are_stable():
         (lambda: lik.gaussian_log_prob(torch.ones(2, 3), torch.ones(2, 3), 0.0), "must be positive, got 0.0"),
         (lambda: lik.gaussian_log_prob(torch.ones(2, 3), torch.ones(2, 1)), "same shape"),
         (lambda: lik.discretized_logistic_log_prob(torch.ones(1, 1), torch.ones(1, 1), torch.ones(1, 1), 1), "got 1"),
+        (lambda: lik.discretized_logistic_log_prob(*[torch.ones(1, 2)] * 2, torch.ones(2, 1)), "same shape"),
+        (lambda: lik.discretized_logistic_log_prob(*[torch.ones(1, 2)] * 2, torch.tensor([[0, 255]])), "from -1 to 1"),
     ],
 )
 def test_bad_input_is_refused(call, says):
@@ -89,6 +98,12 @@ TWINS = {
         lik.bernoulli_log_prob,
         "binary_cross_entropy_with_logits(logits,",
         "binary_cross_entropy_with_logits(logits.sigmoid(),",
+    ),
+    "grey made white": (
+        test_a_grey_pixel_pays_for_both_ends_in_proportion,
+        lik.bernoulli_log_prob,
+        "x.to(logits.dtype)",
+        "(x > 0).to(logits.dtype)",
     ),
     "constant left out": (
         test_gaussian_is_torchs_and_integrates_to_one,

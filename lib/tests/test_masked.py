@@ -70,6 +70,30 @@ def test_sparse_rows_start_with_outputs_as_large_as_dense_ones():
     assert 0.8 < (y[:, ::2].std() / y[:, 1::2].std()).item() < 1.25
 
 
+class Quiet(MaskedConv2d):
+    """The mistake: divided by the number of taps, not by its root."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        taps = self.mask.flatten(1).double().sum(1).clamp_min(1)
+        self.weight.data *= taps.rsqrt().float().reshape(-1, 1, 1, 1)
+
+
+def starts_with_the_variance_of_a_linear_layer(make):
+    """Uniform weights within 1 / sqrt(taps): a third of the variance of the input, however much the mask leaves."""
+    torch.manual_seed(0)
+    x = torch.randn(8, 12, 20, 20, dtype=F64)
+    for kind in ("B", "vertical A", "horizontal B"):
+        y = make(12, 24, 5, kind).double()(x)[:, :, 4:-4, 4:-4]
+        assert 0.8 < y.std().item() * 3**0.5 < 1.25, kind
+
+
+def test_convolutions_start_with_the_variance_of_a_linear_layer():
+    starts_with_the_variance_of_a_linear_layer(MaskedConv2d)
+    with pytest.raises(AssertionError):
+        starts_with_the_variance_of_a_linear_layer(Quiet)
+
+
 # Which taps (row, column), counted from the centre, each kind may see: the definition in words, not a slice.
 SEES = {
     "A": lambda r, c: r < 0 or (r == 0 and c < 0),

@@ -1,6 +1,8 @@
 """Units by hand, distances against closed forms and other libraries, unbiased estimates centred where they must be."""
 
+import itertools
 import math
+import statistics
 from functools import partial
 
 import numpy as np
@@ -127,6 +129,12 @@ def test_mmd_is_a_mean_over_bandwidths_and_uses_features():
     checks.close(metrics.mmd(X, Y, (1.0,), features=lambda x: x[:, :1]), metrics.mmd(X[:, :1], Y[:, :1], (1.0,)))
     with pytest.raises(ValueError, match="bandwidths"):
         metrics.mmd(X, Y, (0.0,))
+
+
+def test_default_bandwidths_are_the_median_distance_its_half_and_its_double():
+    median = statistics.median_low(float((a - b).norm()) for a, b in itertools.combinations(torch.cat([X, Y]), 2))
+    checks.close(metrics.mmd(X, Y), metrics.mmd(X, Y, (median / 2, median, 2 * median)), "mmd", atol=1e-10)
+    assert abs(metrics.mmd(X, Y) - metrics.mmd(X, Y, (median,))) > 1e-3
 
 
 def test_energy_against_scipy():
@@ -294,6 +302,12 @@ TWINS = {
         metrics.energy,
         "2 * torch.cdist(x, y).mean()",
         "torch.cdist(x, y).mean()",
+    ),
+    "mean distance for the median": (
+        test_default_bandwidths_are_the_median_distance_its_half_and_its_double,
+        metrics.mmd,
+        "upper.median()",
+        "upper.mean()",
     ),
     "sum over bandwidths": (
         test_mmd_is_a_mean_over_bandwidths_and_uses_features,

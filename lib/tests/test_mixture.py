@@ -43,6 +43,17 @@ def density_is_torchs():
     checks.close(m.log_prob(x, alpha, sigma), torch.stack(rows), "log_prob with a level for each sample", atol=1e-9)
 
 
+def numbers_for_covariances_are_standard_deviations():
+    w, mean, std = (
+        torch.tensor(v, dtype=torch.float64) for v in ([1.0, 2.0], [[0.0, 1.0, 0.3], [1.0, -1, 0.5]], [0.3, 2.0])
+    )
+    whole = GaussianMixture(w, mean, torch.stack([s**2 * torch.eye(3, dtype=torch.float64) for s in std]))
+    m, x = GaussianMixture(w, mean, std), points(7)
+    checks.close(m.log_prob(x), whole.log_prob(x), "log_prob", atol=1e-10)
+    gap = m.component(1).sample(20000, generator=generator(7))[0] - mean[1]
+    checks.unbiased(gap**2, torch.full((3,), 4.0), "variance of a component")
+
+
 def score_is_the_gradient():
     m, x = some_mixture(), points(7)
     for alpha, sigma in LEVELS:
@@ -131,6 +142,7 @@ def empirical_is_the_posterior_mean():
 
 ORACLES = [
     density_is_torchs,
+    numbers_for_covariances_are_standard_deviations,
     score_is_the_gradient,
     denoiser_is_the_posterior_mean,
     velocity_is_the_mean_of_its_conditionals,
@@ -151,6 +163,7 @@ SABOTAGE = [
     (density_is_torchs, G._parts, "var.log() + ", "2 * var.log() + "),
     (density_is_torchs, G._parts, "weights.log() + log_normal", "log_normal"),
     (density_is_torchs, G._parts, "sigma**2", "sigma"),
+    (numbers_for_covariances_are_standard_deviations, G.__init__, "covs.square()[:", "covs[:"),
     (score_is_the_gradient, G.score, "return -", "return "),
     (score_is_the_gradient, G.score, "bkj,kdj->bd", "bkd,kdj->bj"),
     (score_is_the_gradient, G.score, "offset / var", "offset"),
@@ -207,5 +220,11 @@ def test_bad_input_is_named():
     ]:
         with pytest.raises(ValueError, match=words):
             GaussianMixture(*args)
+    m, e = GaussianMixture(w, mean, torch.ones(2)), EmpiricalDenoiser(torch.zeros(5, 3))
+    for x in (torch.zeros(4, 2), torch.zeros(3), torch.zeros(4, 3, dtype=torch.long)):
+        with pytest.raises(ValueError, match=r"points \(b, 3\) in floating point; got"):
+            m.log_prob(x)
+    with pytest.raises(ValueError, match=r"shape \(3,\); got a batch \(4, 2\)"):
+        e.denoise(torch.zeros(4, 2), 1.0, 0.5)
     with pytest.raises(ValueError, match="at least one point"):
         EmpiricalDenoiser(torch.zeros(0, 2))

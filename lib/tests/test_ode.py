@@ -65,6 +65,7 @@ def noise_comes_back():
         step, times = ddim(m.denoiser(p), p), uniform(p, 30)
         noise = invert(step, x, times, tol=1e-11, iterations=400)
         checks.close(last(sample(step, noise, times)), x, f"there and back on {p.name}", atol=1e-7)
+        checks.close(invert(step, x, times), noise, f"to the tolerance by default on {p.name}", atol=1e-4, rtol=1e-4)
     p, errors = rectified(), []
     for n in (20, 40, 80):
         step, times = heun(m.denoiser(p), p), uniform(p, n)
@@ -191,6 +192,9 @@ def test_bad_input_is_named():
         (lambda: langevin(d, p, 0.0), "step size"),
         (lambda: invert(ddim(d, p), x, uniform(p, 3), iterations=1, tol=1e-12), "finer grid"),
         (lambda: log_likelihood(m.velocity(p), x, [1.0, 0.0]), "ascends"),
+        (lambda: log_likelihood(m.velocity(p), x, [0.5]), "at least two times, got 1"),
+        (lambda: standard_normal(0.0), "std must be positive"),
+        (lambda: straightness([x], [1.0]), "at least two states, got 1"),
         (lambda: straightness([x, x], [1.0, 0.5, 0.0]), "as many states"),
     ]:
         with pytest.raises(ValueError, match=words):

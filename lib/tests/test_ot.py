@@ -43,6 +43,7 @@ def test_kantorovich_rubinstein_equals_the_primal_and_is_lipschitz(seed):
     assert ((f[:, None] - f).abs() <= distance + 1e-9).all()
     assert value == pytest.approx(ot.plan(a, b, ot.cost_matrix(x, y)).cost, abs=1e-9)
     assert value == pytest.approx(float(f[:7] @ a - f[7:] @ b), abs=1e-9)
+    assert float(f[0]) == 0 and float(f.min()) < 0 < float(f.max())
 
 
 def test_duality_with_one_potential_fails_for_the_squared_cost():
@@ -67,11 +68,20 @@ def test_wasserstein_1d_is_scipys_and_the_integral_of_the_cdf_gap(n, m):
     assert got == pytest.approx(float((np.abs(F - G) * np.diff(grid)).sum()), abs=1e-12)
 
 
-def test_wasserstein_1d_of_order_two_matches_the_linear_programme():
-    x, y, *_ = problem(n=4, m=6, d=1)
-    uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (4, 6)]
+@pytest.mark.parametrize(("n", "m"), [(4, 6), (5, 5)])
+def test_wasserstein_1d_of_order_two_matches_the_linear_programme(n, m):
+    x, y, *_ = problem(n=n, m=m, d=1)
+    uniform = [torch.full((k,), 1 / k, dtype=torch.float64) for k in (n, m)]
     exact = ot.plan(*uniform, ot.cost_matrix(x, y, 2.0)).cost ** 0.5
     assert float(ot.wasserstein_1d(x[:, 0], y[:, 0], p=2.0)) == pytest.approx(exact, abs=1e-9)
+
+
+@pytest.mark.parametrize("m", [3, 4])
+def test_wasserstein_1d_of_whole_numbers(m):
+    """Counts are points too: widths between quantiles are no whole numbers, though the points are."""
+    x, y = torch.tensor([0, 3, 5]), torch.tensor([1, 2, 9, 4])[:m]
+    want = scipy.stats.wasserstein_distance(x.numpy(), y.numpy())
+    assert float(ot.wasserstein_1d(x, y)) == pytest.approx(want, abs=1e-12)
 
 
 def test_unsorted_pairs_overestimate():
@@ -114,6 +124,12 @@ def test_minibatch_coupling_is_the_best_permutation():
     assert float(cost[torch.arange(6), order.argsort()].sum()) > float(best) + 1e-3
 
 
+def test_minibatch_coupling_minds_the_square_of_the_distance():
+    """One long and one short way cost less in distance, 1.49 against 2.00, and more in squares, 2.21 against 2.01."""
+    x, y = torch.tensor([[0.0, 0.0], [1.0, 0.0]]), torch.tensor([[1.0, 0.0], [1.1, 1.0]])
+    assert ot.minibatch_coupling(x, y).tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -123,6 +139,11 @@ def test_minibatch_coupling_is_the_best_permutation():
         (lambda x, y, a, b: ot.sinkhorn(a, b, ot.cost_matrix(x, y), 0.0), "must be positive, got 0.0"),
         (lambda x, y, a, b: ot.minibatch_coupling(x, y), "same size, got 7 and 5"),
         (lambda x, y, a, b: ot.cost_matrix(x, y, 0), "must be positive, got 0"),
+        (lambda x, y, a, b: ot.cost_matrix(x, y[:, :1]), "different size: 2 and 1"),
+        (lambda x, y, a, b: ot.kantorovich_rubinstein(x[:0], y), "at least one point; got 0 and 5"),
+        (lambda x, y, a, b: ot.sinkhorn(a, b, ot.cost_matrix(x, y), 1.0, 0), "at least 1 step"),
+        (lambda x, y, a, b: ot.wasserstein_1d(x[:, 0], y[:, 0], 0), "power p must be positive"),
+        (lambda x, y, a, b: ot.plan(a * 1.001, b, ot.cost_matrix(x, y)), "must sum to 1; they sum to 1.001"),
         (lambda x, y, a, b: ot.wasserstein_1d(x, y), "two non-empty vectors"),
     ],
 )
@@ -147,7 +168,7 @@ TWINS = {
         "reshape(cost.shape[::-1]).T",
     ),
     "distance not raised to p": (
-        test_wasserstein_1d_of_order_two_matches_the_linear_programme,
+        partial(test_wasserstein_1d_of_order_two_matches_the_linear_programme, 4, 6),
         ot.cost_matrix,
         "distance**p",
         "distance",
@@ -170,14 +191,26 @@ TWINS = {
         "y.sort().values",
         "y",
     ),
+    "whole widths": (
+        partial(test_wasserstein_1d_of_whole_numbers, 4),
+        ot.wasserstein_1d,
+        "v.double()",
+        "v",
+    ),
     "steps of equal width": (
         partial(test_wasserstein_1d_is_scipys_and_the_integral_of_the_cdf_gap, 6, 9),
         ot.wasserstein_1d,
         "(width.to(x.dtype) * gap.abs().pow(p)).sum()",
         "gap.abs().pow(p).mean()",
     ),
+    "root of pairs forgotten": (
+        partial(test_wasserstein_1d_of_order_two_matches_the_linear_programme, 5, 5),
+        ot.wasserstein_1d,
+        "(x - y).abs().pow(p).mean() ** (1 / p)",
+        "(x - y).abs().pow(p).mean()",
+    ),
     "root forgotten": (
-        test_wasserstein_1d_of_order_two_matches_the_linear_programme,
+        partial(test_wasserstein_1d_of_order_two_matches_the_linear_programme, 4, 6),
         ot.wasserstein_1d,
         "(width.to(x.dtype) * gap.abs().pow(p)).sum() ** (1 / p)",
         "(width.to(x.dtype) * gap.abs().pow(p)).sum()",
@@ -188,7 +221,13 @@ TWINS = {
         "float((coupling * cost).sum())",
         "float((coupling * (cost + entropy * coupling.log())).sum())",
     ),
-    "matched by distance, not by its square": (
+    "least distance, not least square": (
+        test_minibatch_coupling_minds_the_square_of_the_distance,
+        ot.minibatch_coupling,
+        "x1.detach(), 2.0)",
+        "x1.detach(), 1.0)",
+    ),
+    "paired the other way round": (
         test_minibatch_coupling_is_the_best_permutation,
         ot.minibatch_coupling,
         "order[torch.as_tensor(rows)] = torch.as_tensor(columns)",

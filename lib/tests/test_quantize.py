@@ -110,6 +110,17 @@ def test_unused_codes_stay_put_and_revival_moves_only_the_dead():
         vq.VectorQuantizer(3, 2).revive(z)
 
 
+@pytest.mark.parametrize("threshold", [0.4, 3.0])
+def test_a_revived_code_is_kept_in_the_books_at_its_new_place(threshold):
+    """Its count is the threshold, so it is not dead again at once, and sum / count is where it was put."""
+    layer = vq.VectorQuantizer(4, 2, decay=0.9).double()
+    layer.counts[1], layer.counts[3] = 0.1, 0.2
+    layer.counts[[0, 2]] = 5.0
+    assert layer.revive(vectors(7, 2, seed=6), threshold, generator=generator(7)) == 2
+    assert layer.counts.tolist() == [5.0, threshold, 5.0, threshold]
+    torch.testing.assert_close((layer.sums / layer.counts[:, None])[1::2], layer.codebook[1::2])
+
+
 def test_rate_distortion_at_both_ends():
     """One code at the mean: distortion is the variance. As many codes as points: none."""
     z = vectors(11, 1, 3)
@@ -159,6 +170,15 @@ def test_fsq_rounds_to_the_nearest_level_with_the_gradient_of_tanh():
         (lambda: vq.VectorQuantizer(0, 2), "got 0 codes of 2"),
         (lambda: vq.VectorQuantizer(3, 2, decay=1.0), r"\[0, 1\), got 1.0"),
         (lambda: vq.FSQ((1, 3)), "at least 2 levels"),
+        (lambda: vq.FSQ((3.5, 3)), "at least 2 levels"),
+        (lambda: vq.FSQ((3, 5)).decode(torch.tensor([15])), r"0\.\.14"),
+        (lambda: vq.VectorQuantizer(3, 2, decay=0.9, smoothing=-1.0), "must not be negative"),
+        (lambda: vq.VectorQuantizer(3, 2, decay=0.9).revive(torch.zeros(0, 2)), r"2 entries.*got shape \(0, 2\)"),
+        (lambda: vq.VectorQuantizer(3, 2, decay=0.9).revive(torch.zeros(4, 3)), r"2 entries.*got shape \(4, 3\)"),
+        (lambda: vq.VectorQuantizer(3, 2, decay=0.9).revive(torch.zeros(4, 2), 0.0), "threshold must be positive"),
+        (lambda: vq.perplexity(torch.zeros(0, dtype=torch.long), 3), "no indices"),
+        (lambda: vq.perplexity(torch.zeros(2), 3), "whole numbers"),
+        (lambda: vq.perplexity(torch.tensor([3]), 3), r"0\.\.2; got 3"),
     ],
 )
 def test_bad_input_is_refused(call, says):
@@ -266,6 +286,12 @@ TWINS = {
         vq.VectorQuantizer.revive,
         "self.counts < threshold",
         "self.counts > threshold",
+    ),
+    "sum of a code counted once": (
+        partial(test_a_revived_code_is_kept_in_the_books_at_its_new_place, 3.0),
+        vq.VectorQuantizer.revive,
+        "pool[choice] * threshold",
+        "pool[choice]",
     ),
     "the farthest code": (test_rate_distortion_at_both_ends, vq.nearest, "argmin", "argmax"),
     "digits not reduced": (partial(test_fsq_is_a_bijection_of_its_grid, (3, 5, 2)), vq.FSQ.decode, " % self.size", ""),

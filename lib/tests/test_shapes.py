@@ -103,6 +103,8 @@ def test_scores_are_finite_seeds_repeat_and_points_stay_in_the_frame(name):
 def test_unknown_names_and_odd_boards():
     with pytest.raises(ValueError, match="'star'.*eight_gaussians.*spiral"):
         toy.shape("star")
+    with pytest.raises(ValueError, match="n >= 1 cells a side.*got 0 and 4.0"):
+        toy.grid(4.0, 0)
     with pytest.raises(ValueError, match="even"):
         toy.Checkerboard(3)
 

@@ -104,6 +104,26 @@ def diffusion_is_the_forward_process():
     assert forward_diffusion(edm().at(3.0)) ** 2 == pytest.approx(2 * 3.0)  # d sigma^2 / dt
 
 
+def edges_of_the_path_are_left_alone():
+    """Churn raises no noise past the end, nor outside [low, high] of sigma / alpha; no step ends in noise at t = 0."""
+    m, x = plane_mixture(), randn(5, 2)
+    for make in (rectified, cosine, linear_vp, edm):
+        p = make()
+        d = m.denoiser(p)
+        near, inside = 0.99 * p.t_max, p.time_at(-2 * math.log(3.0))
+        wide = churn(d, p, 0.3, low=0.0, high=math.inf)
+        if p.log_snr(near) - 2 * math.log(1.3) <= p.log_snr(p.t_max):
+            checks.close(wide(x, near, 0.1), heun(d, p)(x, near, 0.1), f"churn at the end of {p.name}", atol=0)
+        for bounds in ({"low": 3.01}, {"high": 2.99}):
+            got = churn(d, p, 0.3, **bounds)(x, inside, 0.1)
+            checks.close(got, heun(d, p)(x, inside, 0.1), f"churn outside its noise levels on {p.name}", atol=0)
+        assert not torch.equal(churn(d, p, 0.3, low=2.99, high=3.01)(x, inside, 0.1), heun(d, p)(x, inside, 0.1))
+        for step in (sde(d, p, lambda t: 0.7), ddim(d, p, 1.0)):
+            t = level(p, 0.4)
+            assert torch.equal(step(x, t, 0.0), step(x, t, 0.0)), "the last step is deterministic"
+            assert not torch.equal(step(x, t, t / 2), step(x, t, t / 2))
+
+
 def every_diffusion_has_the_same_marginals():
     """The reverse SDE's variance of a Gaussian, exactly by its affine recursion, is right up to O(h) for every g."""
     m, sizes = gaussian(0.7, 0.5), (50, 100, 200)
@@ -166,6 +186,7 @@ ORACLES = [
     churn_is_karras_algorithm_2,
     churn_moves_along_the_path,
     diffusion_is_the_forward_process,
+    edges_of_the_path_are_left_alone,
     every_diffusion_has_the_same_marginals,
     sde_and_ode_share_marginals,
     langevin_has_its_bias,
@@ -200,6 +221,9 @@ SABOTAGE = {
         "p.rates[1] - p.rates[0]",
         "p.rates[1] + p.rates[0]",
     ),
+    "raised past the end": (edges_of_the_path_are_left_alone, churn, " and raised(t) < schedule.t_max", ""),
+    "levels by sigma alone": (edges_of_the_path_are_left_alone, churn, "p.sigma / p.alpha <= high", "p.sigma <= high"),
+    "noise at the end": (edges_of_the_path_are_left_alone, sde, "if g > 0 and s > 0 else x", "if g > 0 else x"),
     "half left out": (every_diffusion_has_the_same_marginals, sde, "(2 * p.sigma)", "p.sigma"),
     "noise by h": (every_diffusion_has_the_same_marginals, sde, "g * math.sqrt(t - s)", "g * (t - s)"),
     "score's sign": (every_diffusion_has_the_same_marginals, sde, "p.rates[1] + g**2", "p.rates[1] - g**2"),

@@ -74,6 +74,16 @@ def targets_are_what_they_are_called():
     checks.close(inverse(edm_target(sd), edm().at(1.7))[0], (c_skip, c_out), "c_skip and c_out", atol=1e-12)
 
 
+def no_noise_is_found_where_there_is_none():
+    """At t = 0 the data is known; what differs from it is rounding, not noise of 1e15 times its size."""
+    x, x0 = randn(5, 2), randn(5, 2, seed=1)
+    for make in PATHS.values():
+        p = make()
+        zero = torch.zeros(5, dtype=F64)
+        for point in (p.at(0.0), p.at(zero)):
+            checks.close(noise_in(x, x0, point), torch.zeros_like(x), f"eps at t = 0 on {p.name}", atol=0)
+
+
 def circle_velocity_is_v():
     q = cosine(0.0).at(0.37)
     checks.close(
@@ -149,6 +159,7 @@ def rescaling_is_exact():
 ORACLES = [
     solve_undoes_the_table,
     targets_are_what_they_are_called,
+    no_noise_is_found_where_there_is_none,
     circle_velocity_is_v,
     lipmans_time_runs_the_other_way,
     express_is_tweedie,
@@ -184,6 +195,7 @@ SABOTAGE = {
     ),
     "c_out's sign": (targets_are_what_they_are_called, text(edm_target, "-p.alpha * data_std", "p.alpha * data_std")),
     "c_skip with sigma": (targets_are_what_they_are_called, text(edm_target, "p.sigma**2)", "p.sigma)")),
+    "rounding for noise": (no_noise_is_found_where_there_is_none, text(noise_in, "p.noisy / p.sigma", "1 / p.sigma")),
     "v is not scaled": (
         circle_velocity_is_v,
         text(Schedule.rates, "torch.ones_like(t)", "2 / math.pi * torch.ones_like(t)"),

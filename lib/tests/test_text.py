@@ -438,6 +438,14 @@ def test_generation_stops_at_the_stop_token():
     assert [s.shape[1] for s in states] == [4, 6, 8]
 
 
+def test_a_stop_token_counts_in_every_text_and_not_in_the_prompt():
+    written = iter([[0, 0], [2, 0], [0, 2], [0, 0]])
+    unmask = lambda denoise, x: torch.tensor([[k] for k in next(written)]).expand_as(x)  # noqa: E731
+    prompt = torch.tensor([[2, 1], [2, 2]])
+    states = list(generate_blocks(network(), prompt, 8, block=2, mask=MASK, unmask=unmask, stop=2))
+    assert len(states) == 3 and torch.equal(states[-1][:, :2], prompt)
+
+
 # --- writing token by token ------------------------------------------------------------------------------------------
 
 
@@ -616,6 +624,18 @@ TWINS = {
         block_times,
         "repeat_interleave(block, 1)",
         "repeat(1, block)",
+    ),
+    "stop as soon as one text does": (
+        test_a_stop_token_counts_in_every_text_and_not_in_the_prompt,
+        generate_blocks,
+        ".any(1).all()",
+        ".any(1).any()",
+    ),
+    "prompts that stop": (
+        test_a_stop_token_counts_in_every_text_and_not_in_the_prompt,
+        generate_blocks,
+        "(text[:, l:] == stop)",
+        "(text == stop)",
     ),
     "temperature multiplied": (test_restrict_by_hand, restrict, "logits / temperature", "logits * temperature"),
     "one symbol too few": (test_restrict_by_hand, restrict, "order[..., top_k:]", "order[..., top_k - 1 :]"),

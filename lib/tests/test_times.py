@@ -1,5 +1,7 @@
 """Grids and draws of time against another library and their laws; each oracle has its sabotage twins."""
 
+from unittest import mock
+
 import pytest
 import torch
 from scipy import stats
@@ -55,6 +57,13 @@ def uniform_draws_are_stratified():
     assert stats.kstest(first.numpy(), "uniform").pvalue > 1e-4  # each of them is uniform
 
 
+def no_time_is_zero():
+    """torch.rand may return 0 exactly, once in 2^24 draws: a training run meets it."""
+    with mock.patch("torch.rand", lambda n, **_: torch.zeros(n)):
+        t = uniform_times(7, t_max=2.0)
+    assert (t > 0).all() and t.max() == 2.0
+
+
 def draws_have_their_law():
     z = logit_normal_times(5000, mean=0.7, std=1.3, generator=generator(2)).logit()
     assert stats.kstest(z.numpy(), "norm", (0.7, 1.3)).pvalue > 1e-4
@@ -62,7 +71,13 @@ def draws_have_their_law():
     assert stats.kstest(sigma.numpy(), "norm", (-1.2, 1.2)).pvalue > 1e-4
 
 
-ORACLES = [karras_grid_meets_diffusers, grids_are_even, uniform_draws_are_stratified, draws_have_their_law]
+ORACLES = [
+    karras_grid_meets_diffusers,
+    grids_are_even,
+    uniform_draws_are_stratified,
+    no_time_is_zero,
+    draws_have_their_law,
+]
 
 
 @pytest.mark.parametrize("oracle", ORACLES)
@@ -88,6 +103,7 @@ SABOTAGE = [
         "torch.randperm(n, generator=generator, device=where)",
         "torch.arange(n)",
     ),
+    (no_time_is_zero, uniform_times, "u = 1 - torch.rand", "u = torch.rand"),
     (draws_have_their_law, logit_normal_times, "mean, std, generator", "mean, std**2, generator"),
     (draws_have_their_law, lognormal_times, "torch.exp(", "torch.exp(-"),
 ]

@@ -316,6 +316,8 @@ def test_compiled_is_eager(backend):
 
     compiled = last(run(loss=watched, steps=4, ema=0.9, compile=backend))
     assert not calls  # it really went through the compiler
+    last(run(loss=watched, steps=1))
+    assert calls, "without it every call is seen"
     assert torch.allclose(weights(eager.model), weights(compiled.model), atol=1e-12)
     assert torch.allclose(weights(eager.ema()), weights(compiled.ema()), atol=1e-12)
 

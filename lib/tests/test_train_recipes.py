@@ -59,6 +59,18 @@ def test_where_a_part_is_matters_to_the_features():
     assert (net.features(here) - net.features(there)).norm() > 1e-3
 
 
+def the_layers_see_pixels_between_minus_one_and_one():
+    net = shaken(FeatureNet(2, 8, (2,), width=4, dim=6))
+    for pixel, seen in ((0.0, -1.0), (0.5, 0.0), (1.0, 1.0)):
+        picture = torch.full((1, 2, 8, 8), pixel, dtype=torch.float64)
+        checks.close(net.features(picture), F.silu(net.body(torch.full_like(picture, seen))), "features")
+
+
+def test_the_layers_see_pixels_between_minus_one_and_one(notices):
+    the_layers_see_pixels_between_minus_one_and_one()
+    notices(the_layers_see_pixels_between_minus_one_and_one, FeatureNet.features, "2 * x - 1", "x")
+
+
 def test_a_recogniser_refuses_other_pictures():
     net = FeatureNet(3, 16, (5, 2), width=4)
     with pytest.raises(ValueError, match=r"expected pictures of shape \(b, 3, 16, 16\); got \(2, 3, 8, 8\)"):

@@ -75,8 +75,7 @@ def test_mask_off_by_one_fails_the_causal_oracle():
         causal_oracle(partial(model, mask=mask))
 
 
-def test_gradient_is_causal():
-    model = small()
+def gradient_is_causal(model):
     embedded = model.embedding(tokens(1)).detach()
 
     def last_layer(e):
@@ -85,6 +84,15 @@ def test_gradient_is_causal():
 
     jacobian = torch.autograd.functional.jacobian(last_layer, embedded)[:, 0].abs().sum(2)
     assert (jacobian.triu(1) == 0).all() and (jacobian.tril() + torch.ones(11, 11).triu(1) > 1e-9).all()
+
+
+def test_gradient_is_causal():
+    gradient_is_causal(small())
+
+
+def test_gradient_of_a_bidirectional_model_is_not_causal():
+    with pytest.raises(AssertionError):
+        gradient_is_causal(small(causal=False))
 
 
 # --- positions -------------------------------------------------------------------------------------------------------
@@ -258,8 +266,7 @@ def test_cache_oracle_catches(wrong, monkeypatch):
         checks.close(in_chunks(model, x, [4, 1, 5, 1]), model(x), "cached logits", atol=1e-10)
 
 
-def test_cached_generation_equals_uncached():
-    model = small(seed=4)
+def cached_generation_equals_uncached(model):
     prompt = tokens(3, 4)
     written = [
         generate(model, prompt, 15, pick=choose(temperature=1.3, generator=generator(6)), cached=c)
@@ -268,6 +275,26 @@ def test_cached_generation_equals_uncached():
     assert torch.equal(*written) and written[0].shape == (3, 19) and torch.equal(written[0][:, :4], prompt)
     other = generate(model, prompt, 15, pick=choose(temperature=1.3, generator=generator(7)))
     assert not torch.equal(other, written[0])
+    assert len(written[0][:, 4:].unique()) > 3
+
+
+def attentive():
+    """Large weights and an output of its own: what attention finds decides the next token, so a text shows whether the
+    cache is right. (Tied, a random model repeats its last token, whatever the cache holds.)"""
+    return randomised(Transformer(7, 24, 2, 3, max_len=20, tied=False), seed=4, scale=0.6)
+
+
+def test_cached_generation_equals_uncached():
+    cached_generation_equals_uncached(small(seed=4))
+    cached_generation_equals_uncached(attentive())
+
+
+def test_generation_oracle_notices_positions_that_stay_at_0(monkeypatch):
+    model = attentive()
+    rotation = model.positions.rotation
+    monkeypatch.setattr(model.positions, "rotation", lambda p: rotation(p - p[0]))
+    with pytest.raises(AssertionError):
+        cached_generation_equals_uncached(model)
 
 
 # --- likelihood and learning -----------------------------------------------------------------------------------------
@@ -363,6 +390,50 @@ def test_adaln_zero_starts_as_the_identity_and_then_listens():
     assert (block(x, cond) - block(x, cond + 1)).abs().amax((1, 2)).min() > 1e-3
 
 
+def gates_of_one_and_no_scale_are_a_plain_block():
+    """Shift and scale 0, gates 1: x + attention(norm(x)), then the MLP likewise, with norms by hand."""
+    block, x = randomised(AdaBlock(12, 3, 5)), torch.randn(2, 4, 12)
+    with torch.no_grad():
+        block.modulation.weight.zero_()
+        block.modulation.bias.copy_(torch.tensor([0.0, 0, 1, 0, 0, 1]).repeat_interleave(12))
+    norm = lambda v: (v - v.mean(2, keepdim=True)) / (v.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
+    h = x + block.attention(norm(x))
+    checks.close(block(x, torch.randn(2, 1, 5)), h + block.mlp(norm(h)), "an open block", atol=1e-10)
+
+
+def test_gates_of_one_and_no_scale_are_a_plain_block():
+    gates_of_one_and_no_scale_are_a_plain_block()
+
+
+@pytest.mark.parametrize("layers", [2, 8])
+def test_what_is_added_to_the_residual_starts_smaller_with_depth(layers):
+    torch.manual_seed(0)
+    blocks = tf.make_blocks(layers, 64, 2)
+    for block in blocks:
+        for weight, std in (
+            (block.attention.qkv.weight, 0.02),
+            (block.mlp[0].weight, 0.02),
+            (block.attention.out.weight, 0.02 / (2 * layers) ** 0.5),
+            (block.mlp[2].weight, 0.02 / (2 * layers) ** 0.5),
+        ):
+            assert float(weight.detach().std()) == pytest.approx(std, rel=0.06)
+
+
+def dit_tells_every_patch_and_every_step_apart():
+    net = randomised(DiT(12, 2, patch=3, d_model=16, layers=1, heads=2))
+    apart = torch.cdist(net.grid, net.grid) + 10 * torch.eye(16)
+    assert apart.min() > 0.1, "two patches look alike"
+    seen = []
+    net.time.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    steps = torch.arange(0, 1000, 7)
+    net(torch.zeros(len(steps), 2, 12, 12), steps / 1000)
+    checks.close(seen[0], pos.sinusoidal(steps, 16), "times as whole steps of a thousand", atol=1e-9)
+
+
+def test_dit_tells_every_patch_and_every_step_apart():
+    dit_tells_every_patch_and_every_step_apart()
+
+
 def test_condition_of_each_sample_and_of_each_token():
     model = small(cond_dim=5)
     x, cond = tokens(), torch.randn(3, 5)
@@ -422,6 +493,9 @@ def test_dit_patches_are_cut_and_glued_in_place():
         (lambda: (m := small())(tokens(), cache=m.cache(3, 5)), "do not fit into a cache of 5"),
         (lambda: DiT(7, 3, patch=2), "multiple of patch"),
         (lambda: DiT(6, 3)(torch.zeros(1, 3, 8, 8), torch.zeros(1)), "expected 6 pixels"),
+        (lambda: DiT(6, 3)(torch.zeros(1, 1, 6, 6), torch.zeros(1)), "expected 3 channels"),
+        (lambda: DiT(6, 3)(torch.zeros(2, 3, 6, 6), torch.zeros(1)), "one time for each of the 2 pictures"),
+        (lambda: DiT(6, 3)(torch.zeros(1, 3, 6, 6), torch.zeros(1), torch.zeros(1).long()), "built without classes"),
         (lambda: pos.sinusoidal(torch.arange(3), 5), "dim must be even"),
     ],
 )
@@ -472,6 +546,25 @@ TWINS = {
         "F.linear(x, self.embedding.weight)",
         "F.linear(x, self.embedding.weight.roll(1, 0))",
     ),
+    "scale around 0": (
+        gates_of_one_and_no_scale_are_a_plain_block,
+        AdaBlock.forward,
+        "(1 + scale1)",
+        "scale1",
+    ),
+    "no smaller with depth": (
+        partial(test_what_is_added_to_the_residual_starts_smaller_with_depth, 2),
+        tf.make_blocks,
+        "0.02 / math.sqrt(2 * layers)",
+        "0.02",
+    ),
+    "rows for columns": (
+        dit_tells_every_patch_and_every_step_apart,
+        DiT._grid,
+        "one[None].expand(n, n, -1)",
+        "one[:, None].expand(n, n, -1)",
+    ),
+    "times all alike": (dit_tells_every_patch_and_every_step_apart, DiT.forward, "1000 * t", "t"),
     "residual forgotten": (
         test_a_block_adds_two_branches_to_a_residual,
         tf.Block.forward,

@@ -1,5 +1,7 @@
 """The UNet: shapes, conditions, and that each part is used."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 from genmodels.checks import CheckFailed, close, depends_on, gradient_reaches
 from genmodels.core import parameter_count
 from genmodels.nets import UNet
-from genmodels.nets.unet import LabelEmbedding, PixelAttention, TimeEmbedding
+from genmodels.nets.unet import AdaptiveGroupNorm, LabelEmbedding, PixelAttention, TimeEmbedding
 
 F64 = torch.float64
 
@@ -98,6 +100,18 @@ def test_time_embedding_tells_neighbouring_steps_and_the_ends_apart():
     assert float((embed.angular[1:] / embed.angular[:-1]).std()) < 1e-5
 
 
+def frequencies_run_from_one_half_turn_to_256(embed):
+    close(embed.angular[[0, -1]] / math.pi, torch.tensor([1.0, 256.0]), "half turns over the unit interval")
+
+
+def test_frequencies_run_from_one_half_turn_to_256():
+    embed = TimeEmbedding(8)
+    frequencies_run_from_one_half_turn_to_256(embed)
+    embed.angular *= 2  # whole turns: t = 0 and t = 1 would look alike
+    with pytest.raises(CheckFailed):
+        frequencies_run_from_one_half_turn_to_256(embed)
+
+
 def test_attention_equals_an_explicit_softmax():
     layer, x = randomised(PixelAttention(64)), torch.randn(2, 64, 3, 5, dtype=F64)
     tokens = layer.norm(x).flatten(2).mT
@@ -111,6 +125,51 @@ def test_attention_equals_an_explicit_softmax():
     close(layer(x), want, "attention", atol=1e-10)
     with pytest.raises(CheckFailed):
         close(layer(x), x + (tokens @ layer.out.weight.T).mT.reshape(x.shape), "attention left out")
+
+
+def fine_detail_takes_the_skip():
+    """With the way up from below cut, the finest level still paints from what it saw on the way down."""
+    model, x, t = small(), torch.randn(2, 3, 8, 8, dtype=F64), torch.rand(2, dtype=F64)
+    with torch.no_grad():
+        for layer in model.grow:
+            layer.weight.zero_()
+        assert float((model(x + 0.1, t) - model(x, t)).abs().amax((1, 2, 3)).min()) > 1e-4
+        x2 = x.clone()
+        x2[:, :, 0, 0] += 1
+        assert float((model(x2, t) - model(x, t))[:, :, 0, 0].abs().min()) > 1e-4
+
+
+def condition_scales_around_one():
+    """Means and variances of each group by hand; a condition that says nothing leaves the plain norm."""
+    layer, x = randomised(AdaptiveGroupNorm(6, 4)), torch.randn(3, 6, 2, 5, dtype=F64)
+    c = torch.randn(3, 4, dtype=F64)
+    groups = x.reshape(3, layer.groups, -1)
+    plain = (groups - groups.mean(2, keepdim=True)) / (groups.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
+    scale, shift = (c @ layer.affine.weight.T + layer.affine.bias)[:, :, None, None].split(6, 1)
+    close(layer(x, c), (1 + scale) * plain.reshape(x.shape) + shift, "adaptive norm", atol=1e-10)
+    nn.init.zeros_(layer.affine.weight)
+    nn.init.zeros_(layer.affine.bias)
+    close(layer(x, c), plain.reshape(x.shape), "without a condition", atol=1e-10)
+
+
+PARTS = [fine_detail_takes_the_skip, condition_scales_around_one]
+
+
+@pytest.mark.parametrize("oracle", PARTS)
+def test_parts(oracle):
+    oracle()
+
+
+@pytest.mark.parametrize(
+    ("oracle", "where", "old", "new"),
+    [
+        (fine_detail_takes_the_skip, UNet.forward, "skips[level] + F.interpolate", "F.interpolate"),
+        (condition_scales_around_one, AdaptiveGroupNorm.forward, ", 1 + scale", ", scale"),
+        (condition_scales_around_one, AdaptiveGroupNorm.forward, "scale, shift =", "shift, scale ="),
+    ],
+)
+def test_oracle_of_the_parts_notices(oracle, where, old, new, notices):
+    notices(oracle, where, old, new)
 
 
 def test_with_attention_every_pixel_sees_every_pixel():
@@ -140,5 +199,7 @@ def test_bad_input_is_refused():
         model(x, t, torch.zeros(2, 2, dtype=torch.long))
     with pytest.raises(ValueError, match="built without classes"):
         UNet(3, widths=(4,), attention=())(x, t, torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match=r"at least 1 class; got \(3, 0\)"):
+        UNet(3, widths=(4,), attention=(), classes=(3, 0))
     with pytest.raises(ValueError, match=r"attention must name levels in 0..1; got \(2,\)"):
         UNet(3, widths=(4, 4))

@@ -98,6 +98,24 @@ def test_sampled_elbo_and_its_gradient_meet_the_closed_form(setting):
     torch.testing.assert_close(bound.elbo, bound.reconstruction - bound.kl)
 
 
+def test_the_gradient_reaches_the_encoder_without_bias(setting):
+    """d ELBO / d (mean, logvar) of q: n independent estimates against autograd of the closed form."""
+    model, net, x, logvar = setting
+    mean, n = net.posterior(x[:1])[0], 20_000
+    exact = [mean.detach().clone().requires_grad_(), logvar.clone().requires_grad_()]
+    want = torch.autograd.grad(
+        model.elbo(x[:1], MultivariateNormal(exact[0], torch.diag_embed(exact[1].exp()[None]))).sum(), exact
+    )
+    out = torch.cat([mean.detach(), logvar[None]], 1).repeat(n, 1).requires_grad_()
+    net.posterior = lambda _: out.chunk(2, 1)
+    bound = vae.elbo(net, x[:1].expand(n, 5), generator=generator(17))
+    (each,) = torch.autograd.grad(bound.elbo.sum(), out)
+    truth = torch.cat([want[0][0], want[1]])
+    z = (each.mean(0) - truth) / (each.std(0) / n**0.5)
+    assert (z.abs() < 4.5).all(), f"n={n}, z={z}"
+    assert (truth.abs() > 0.1).any()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -247,6 +265,11 @@ ID = nn.Identity()
         (lambda: vae.VAE(nn.Linear(3, 3), ID, bernoulli_log_prob, 2).posterior(torch.ones(5, 3)), "mean and logvar"),
         (lambda: vae.CategoricalVAE(ID, ID, bernoulli_log_prob, 1, 1), "classes >= 2, got 1 and 1"),
         (lambda: vae.CategoricalVAE(ID, ID, bernoulli_log_prob, 13, 2).enumerate(torch.ones(1, 26)), "8192 codes"),
+        (lambda: vae.LinearGaussian(torch.ones(3, 2), torch.ones(2), 1.0), r"bias \(d,\); got \(3, 2\) and \(2,\)"),
+        (
+            lambda: vae.CategoricalVAE(nn.Linear(3, 5), ID, bernoulli_log_prob, 2, 3).posterior(torch.ones(4, 3)),
+            r"logits \(4, 6\); got \(4, 5\)",
+        ),
         (lambda: vae.LinearGaussian(torch.ones(2, 1), torch.ones(2), 0.0), "noise must be positive"),
     ],
 )
@@ -339,6 +362,9 @@ def test_oracle_notices(twin, notices):
 BOUND_TWINS = {
     "variance for the deviation": (
         test_sampled_elbo_and_its_gradient_meet_the_closed_form, vae.elbo, "(logvar / 2).exp()", "logvar.exp()"
+    ),
+    "sample cut from the encoder": (
+        test_the_gradient_reaches_the_encoder_without_bias, vae.elbo, "model.decoder(z)", "model.decoder(z.detach())"
     ),
     "beta forgotten": (test_beta_and_free_bits_change_the_objective_only, vae.elbo, "beta * kl", "kl"),
     "logarithm inside the mean": (

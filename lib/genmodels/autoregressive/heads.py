@@ -25,6 +25,8 @@ MIN_LOG_SCALE = -7.0
 
 
 def _check_bins(x: Tensor, bins: int, what: str) -> None:
+    if x.numel() == 0:
+        return
     low, high = float(x.min()), float(x.max())
     require(
         0 <= low and high <= bins - 1 and bool((x == x.round()).all()),
@@ -44,6 +46,7 @@ class Bernoulli:
 
     def check(self, x: Tensor) -> None:
         """Raise ValueError unless every value is 0 or 1."""
+        require(x.is_floating_point(), f"a Bernoulli model wants floating point, got {x.dtype}: use x.float()")
         _check_bins(x, 2, "a Bernoulli model")
 
     def log_prob(self, logits: Float[Tensor, "*d"], x: Float[Tensor, "*d"]) -> Float[Tensor, "*d"]:
@@ -61,6 +64,9 @@ class Categorical:
     """x in {0, ..., levels - 1}, any distribution over them: ``levels`` numbers a dimension (a softmax)."""
 
     levels: int
+
+    def __post_init__(self) -> None:
+        require(self.levels >= 2, f"a choice needs at least 2 levels, got {self.levels}")
 
     @property
     def size(self) -> int:
@@ -112,6 +118,10 @@ class DiscretizedLogisticMixture:
 
     components: int = 5
     bins: int = 256
+
+    def __post_init__(self) -> None:
+        require(self.components >= 1, f"a mixture needs at least 1 component, got {self.components}")
+        require(self.bins >= 2, f"at least 2 bins are needed, got {self.bins}")
 
     @property
     def size(self) -> int:

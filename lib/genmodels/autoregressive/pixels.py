@@ -59,6 +59,7 @@ class _Pixels(Autoregressive):
     """The layer that reads the image at the pixel itself; a subclass makes it."""
 
     def __init__(self, shape: tuple[int, int, int], channels: int, head: Head | None) -> None:
+        require(len(shape) == 3, f"shape is (colours, height, width); got {tuple(shape)}")
         super().__init__(shape, torch.arange(torch.Size(shape).numel()).reshape(shape[0], -1).T.flatten(), head)
         self.colours = shape[0]
         require(

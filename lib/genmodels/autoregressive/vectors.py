@@ -55,6 +55,7 @@ class NADE(Autoregressive):
 
     def __init__(self, d: int, hidden: int = 500, *, order: Int[Tensor, "d"] | None = None) -> None:
         super().__init__((d,), torch.arange(d) if order is None else order)
+        require(hidden >= 1, f"the hidden layer needs at least 1 unit, got {hidden}")
         self.W = nn.Parameter(torch.randn(d, hidden) / d**0.5)
         self.V = nn.Parameter(torch.randn(d, hidden) / hidden**0.5)
         self.b = nn.Parameter(torch.zeros(d))
@@ -102,6 +103,7 @@ class MADE(Autoregressive):
     ) -> None:
         super().__init__((d,), torch.arange(d) if order is None else order, head)
         require(d >= 2 and orders >= 1, f"MADE needs d >= 2 and orders >= 1; got d = {d}, orders = {orders}")
+        require(min(hidden, default=1) >= 1, f"every hidden layer needs at least 1 unit; got {tuple(hidden)}")
         random = seeded(seed)
         self.register_buffer(
             "orders", torch.stack([self.order, *(torch.randperm(d, generator=random) for _ in range(orders - 1))])

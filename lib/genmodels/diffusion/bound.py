@@ -51,6 +51,7 @@ def variational_bound(
     """
     require(len(times) >= 2 and times[-1] == 0, f"the grid of a bound must end at 0; got {list(times)[-3:]}")
     require(all(s < t for t, s in pairwise(times)), "the grid of a bound must decrease")
+    require(bin_width is None or bin_width > 0, f"bin_width must be positive, got {bin_width}")
 
     def error(t: float) -> Tensor:
         xt, _ = schedule.corrupt(x0, t, generator=generator)
@@ -97,6 +98,7 @@ def divergence(
         d = x[0].numel()
         basis = torch.eye(d, dtype=x.dtype, device=x.device).reshape(d, 1, *x.shape[1:]).expand(d, *x.shape)
         return value, sum(sum_except_batch(e * pull(e)[0]) for e in basis)
+    require(len(probes) > 0, "the mean over probes needs at least one: shape (k, b, *d)")
     return value, sum(sum_except_batch(z * pull(z)[0]) for z in probes) / len(probes)
 
 

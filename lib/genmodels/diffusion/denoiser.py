@@ -42,6 +42,8 @@ class Denoiser(nn.Module):
     ) -> None:
         super().__init__()
         require(target != "edm" or data_std is not None, 'the target "edm" needs data_std, the data\'s std')
+        require(data_std is None or data_std > 0, f"data_std must be positive, got {data_std}")
+        require(clip is None or clip > 0, f"clip is the largest |x_0|, so positive; got {clip}")
         known = {**TARGETS, "edm": edm_target(data_std or 1.0)}
         require(callable(target) or target in known, f"unknown target {target!r}; known: {', '.join(known)}")
         self.network, self.schedule, self.data_std, self.clip = network, schedule, data_std, clip
@@ -62,7 +64,10 @@ class Denoiser(nn.Module):
             ratio = p.sigma / p.alpha
             label = (ratio.log() if isinstance(ratio, Tensor) else math.log(ratio)) / 4
         time = label.to(x).expand(len(x)) if isinstance(label, Tensor) else x.new_full((len(x),), label)
-        return self.network(seen, time) if y is None else self.network(seen, time, y)
+        out = self.network(seen, time) if y is None else self.network(seen, time, y)
+        if out.shape != x.shape:  # (b, 1) would broadcast without a word
+            raise ValueError(f"the network must return the shape of x, {tuple(x.shape)}; got {tuple(out.shape)}")
+        return out
 
     def forward(
         self,

@@ -112,6 +112,7 @@ def squared_error(target: Target) -> Weight:
 
 def min_snr_weight(gamma: float = 5.0) -> Weight:
     """min(SNR, gamma): eps-weighting that does not grow without bound at low noise  [Hang et al. 2023]."""
+    require(gamma > 0, f"gamma must be positive, got {gamma}")
     return lambda p: p.snr.clamp_max(gamma) if isinstance(p.snr, Tensor) else min(p.snr, gamma)
 
 

@@ -24,6 +24,10 @@ def subs(logits: Float[Tensor, "b l states"], x_t: Int[Tensor, "b l"], mask: int
     The clean token is never the mask (its logit becomes -inf), and a visible token is certain: carried over.
     """
     require(0 <= mask < logits.shape[-1], f"mask must be one of the {logits.shape[-1]} symbols of logits; got {mask}")
+    require(
+        logits.shape[:-1] == x_t.shape,
+        f"expected logits for each token of {tuple(x_t.shape)}; got {tuple(logits.shape)}",
+    )
     symbols = torch.arange(logits.shape[-1], device=logits.device)
     log_p = logits.masked_fill(symbols == mask, -torch.inf).log_softmax(-1)
     carried = torch.zeros_like(log_p).masked_fill(symbols != x_t[..., None], -torch.inf)
@@ -51,8 +55,9 @@ def exact_masked_nelbo(
     """The masked bound on -log p(x_0), the expectation over times and masks done exactly; 2^block - 1 calls.
 
     Integrating t out, a set of k masked tokens out of n weighs B(k, n - k + 1) = (k-1)! (n-k)! / n!; this is also the
-    mean any-order autoregressive loss. With ``block``, the bound of block diffusion: the same set is masked in every
-    block at once, so ``predict`` must let a block see no other noisy block.
+    mean any-order autoregressive loss [Uria et al. 2014; Ou et al. 2024, arXiv 2406.03736]. With ``block``, the bound
+    of block diffusion: the same set is masked in every block at once, so ``predict`` must let a block see no other
+    noisy block.
     """
     l = x0.shape[1]
     n = l if block is None else block

@@ -89,6 +89,7 @@ class Process:
 
     def corrupt(self, x0: Int[Tensor, "b l"], t: Time, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t given x_0."""
+        require(not x0.is_floating_point(), f"tokens are whole numbers, got {x0.dtype}: use x0.long()")
         u = torch.rand(x0.shape, generator=generator, dtype=torch.float64, device=x0.device)
         noise = self.prior(tuple(x0.shape), generator=generator, device=x0.device)
         return torch.where(u < self.alpha(t, x0), x0, noise)
@@ -192,6 +193,7 @@ class Masking(Process):
     """Absorbing noise: a token turns into the mask, symbol ``v``, and stays it. There are v + 1 states."""
 
     def __init__(self, v: int, schedule: Fade):
+        require(v >= 1, f"a text needs at least 1 symbol, got {v}")
         super().__init__(schedule, F.one_hot(torch.tensor(v), v + 1).double())
         self.v, self.mask = v, v
         self.clean[v] = False
@@ -231,6 +233,7 @@ class Uniform(Process):
     """A token is redrawn from all v symbols with equal chance, so no symbol says whether it was touched."""
 
     def __init__(self, v: int, schedule: Fade):
+        require(v >= 2, f"noise changes a symbol to another: at least 2 are needed, got {v}")
         super().__init__(schedule, torch.full((v,), 1 / v, dtype=torch.float64))
         self.v = v
 
@@ -244,7 +247,8 @@ class Uniform(Process):
 def _per_token(t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
     """A time as (1, 1), (b, 1) or (b, l), in float64 unless it comes in another precision."""
     t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64, device=x.device)
-    require(bool(((t >= 0) & (t <= 1)).all()), f"times lie in [0, 1]; got {float(t.min()):.4g} .. {float(t.max()):.4g}")
+    if not bool(((t >= 0) & (t <= 1)).all()):
+        raise ValueError(f"times lie in [0, 1]; got {float(t.min()):.4g} .. {float(t.max()):.4g}")
     if t.ndim == 2:
         require(t.shape == x.shape, f"a time of each token must have shape {tuple(x.shape)}; got {tuple(t.shape)}")
         return t

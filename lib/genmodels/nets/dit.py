@@ -35,7 +35,7 @@ class DiT(nn.Module):
     ):
         super().__init__()
         require(size % patch == 0, f"size must be a multiple of patch; got size = {size}, patch = {patch}")
-        self.size, self.patch, self.d_model, self.classes = size, patch, d_model, classes
+        self.size, self.channels, self.patch, self.d_model, self.classes = size, channels, patch, d_model, classes
         pixels = channels * patch**2
         self.patches = nn.Linear(pixels, d_model)
         self.time = nn.Sequential(nn.Linear(d_model, d_model), nn.SiLU(), nn.Linear(d_model, d_model))
@@ -62,6 +62,9 @@ class DiT(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """Prediction of the picture's shape at time t in [0, 1]; without ``y`` a class model uses the empty label."""
         require(x.shape[-2:] == (self.size, self.size), f"expected {self.size} pixels a side, got {tuple(x.shape)}")
+        require(x.shape[1] == self.channels, f"expected {self.channels} channels, got {tuple(x.shape)}")
+        require(t.shape == x.shape[:1], f"expected one time for each of the {len(x)} pictures; got {tuple(t.shape)}")
+        require(y is None or self.label is not None, "this DiT was built without classes, so it takes no labels")
         # Times are spread over [0, 1000], where the sinusoidal frequencies were chosen to tell integers apart.
         cond = self.time(sinusoidal(1000 * t, self.d_model).to(x))
         if self.label is not None:

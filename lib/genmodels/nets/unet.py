@@ -151,6 +151,7 @@ class UNet(nn.Module):
         super().__init__()
         levels = len(widths)
         require(channels >= 1 and blocks >= 1, f"channels and blocks must be at least 1; got {channels}, {blocks}")
+        require(min(classes, default=1) >= 1, f"every attribute needs at least 1 class; got {tuple(classes)}")
         require(levels >= 1 and min(widths) >= 1, f"widths must name at least one positive width; got {tuple(widths)}")
         require(
             all(0 <= a < levels for a in attention),

@@ -148,7 +148,8 @@ def forward_diffusion(p: Point) -> float:
 
 
 def langevin(denoise: Denoise, schedule: Schedule, size: float, *, generator: torch.Generator | None = None) -> Step:
-    """x + size score + sqrt(2 size) z at time t: mixes within one marginal, so its grid repeats one time.
+    """x + size score + sqrt(2 size) z at time t: mixes within one marginal, so its grid repeats one time
+    [Roberts & Tweedie 1996].
 
     Unadjusted: for a Gaussian of variance v the stationary variance is v / (1 - size / (2 v)), off by O(size).
     """

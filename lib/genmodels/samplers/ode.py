@@ -40,6 +40,7 @@ def invert(step: Step, x: Tensor, times: Sequence[float], *, iterations: int = 5
 
 def standard_normal(std: float = 1.0) -> Callable[[Tensor], Tensor]:
     """log density of N(0, std^2 I), summed over dimensions: (b, *d) -> (b,)."""
+    require(std > 0, f"std must be positive, got {std}")
     return lambda x: -0.5 * sum_except_batch((x / std) ** 2 + math.log(2 * math.pi * std**2))
 
 
@@ -60,6 +61,7 @@ def log_likelihood(
     prior    log density at times[-1]; standard normal if not given
     probes   None for the exact trace, d passes an evaluation; or noise, the same along the whole path (Hutchinson)
     """
+    require(len(times) >= 2, f"a grid needs at least two times, got {len(times)}")
     require(all(t < s for t, s in pairwise(times)), "the grid of a likelihood ascends, from data to noise")
     slope = lambda y, t: divergence(lambda y: velocity(y, t), y, probes)
     total = x.new_zeros(len(x))
@@ -81,6 +83,7 @@ def straightness(states: Iterable[Tensor], times: Sequence[float]) -> Float[Tens
     """
     states = list(states)
     require(len(states) == len(times), f"{len(times)} times need as many states, the first included; got {len(states)}")
+    require(len(states) >= 2, f"a trajectory has at least two states, got {len(states)}")
     chord = (states[0] - states[-1]) / (times[0] - times[-1])
     legs = zip(pairwise(times), pairwise(states), strict=True)
     return sum((t - s) * sum_except_batch((chord - (x - y) / (t - s)) ** 2) for (t, s), (x, y) in legs)

@@ -71,7 +71,10 @@ class Schedule:
     _table: dict[float, Point] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def at(self, t: Float[Tensor, "*b"] | float) -> Point:
-        """The path at time t. Floats are computed in float64 and remembered, so that samplers pay for them once."""
+        """The path at time t. Floats are computed in float64 and remembered, so that samplers pay for them once.
+
+        ValueError for a float outside [0, t_max]; a tensor's values are not looked at (see ``corrupt``).
+        """
         if isinstance(t, Tensor):
             return Point(self.alpha(t).clamp_min(TINY), self.sigma(t).clamp_min(TINY), lambda: self.rates(t))
         if t not in self._table:
@@ -122,8 +125,13 @@ class Schedule:
         eps: Float[Tensor, "b *d"] | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, "b *d"], Float[Tensor, "b *d"]]:
-        """(x_t, eps): jump from data to time t in one step; eps is drawn unless given."""
+        """(x_t, eps): jump from data to time t in one step; eps is drawn unless given.
+
+        ValueError for a float t off the path. The value of a tensor t is not looked at: that would wait for the device.
+        """
         eps = noise_like(x0, generator) if eps is None else eps
+        if eps.shape != x0.shape:
+            raise ValueError(f"eps and x0 must have one shape; got {tuple(eps.shape)} and {tuple(x0.shape)}")
         p = self.at(t)
         return expand(p.alpha, x0) * x0 + expand(p.sigma, x0) * eps, eps
 
@@ -172,7 +180,8 @@ def from_betas(betas: Float[Tensor, "T"]) -> Schedule:
     Exact at the grid; between two grid points the noise rate is constant, so log abar is linear.
     """
     betas = torch.as_tensor(betas, dtype=torch.float64)
-    bad = ((betas <= 0) | (betas >= 1)).nonzero().flatten().tolist()
+    require(betas.ndim == 1 and len(betas) > 0, f"betas must be a vector of at least one; got {tuple(betas.shape)}")
+    bad = (~((betas > 0) & (betas < 1))).nonzero().flatten().tolist()  # NaN is bad too
     require(not bad, f"betas must lie strictly between 0 and 1; got {[betas[k].item() for k in bad]} at index {bad}")
     steps = len(betas)
     table = torch.cat([torch.zeros(1, dtype=torch.float64), torch.log1p(-betas).cumsum(0)])
@@ -187,6 +196,7 @@ def from_betas(betas: Float[Tensor, "T"]) -> Schedule:
 
 def edm(sigma_max: float = 80.0) -> Schedule:
     """Time is the noise level: x_t = x_0 + t eps, t up to sigma_max  [Karras et al. 2022]."""
+    require(sigma_max > 0, f"sigma_max must be positive, got {sigma_max}")
     return Schedule("edm", torch.ones_like, lambda t: t, t_max=sigma_max)
 
 
@@ -203,7 +213,7 @@ def _vp(name: str, log_abar: Callable[[Tensor], Tensor]) -> Schedule:
 
 
 def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> Float[Tensor, "T"]:
-    """DDPM's betas, given for 1000 steps and scaled by 1000 / T, so that every T ends at the same noise."""
+    """DDPM's betas [Ho et al. 2020, sec. 4], given for 1000 steps and scaled by 1000 / T: every T ends at one noise."""
     require(steps >= 21, f"with {steps} steps some scaled beta would reach 1: use at least 21, or the cosine betas")
     scale = 1000 / steps
     return torch.linspace(scale * first, scale * last, steps, dtype=torch.float64)
@@ -211,11 +221,14 @@ def linear_betas(steps: int = 1000, first: float = 1e-4, last: float = 0.02) -> 
 
 def cosine_betas(steps: int = 1000, s: float = 0.008, largest: float = 0.999) -> Float[Tensor, "T"]:
     """The cosine path's betas, 1 - abar_k / abar_{k-1}, the last clipped below 1  [Nichol & Dhariwal 2021]."""
+    require(steps >= 1, f"a chain has at least one step, got {steps}")
     abar = cosine(s).alpha(torch.linspace(0, 1, steps + 1, dtype=torch.float64)) ** 2
     return (1 - abar[1:] / abar[:-1]).clamp_max(largest)
 
 
 def noise_like(x: Float[Tensor, "*d"], generator: torch.Generator | None = None) -> Float[Tensor, "*d"]:
     """Standard normal noise of x's shape, type and device, from the generator's own device when there is one."""
+    if not x.is_floating_point():
+        raise ValueError(f"noise has the type of x, which must be floating point; got {x.dtype}: use x.float()")
     where = x.device if generator is None else generator.device
     return torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)

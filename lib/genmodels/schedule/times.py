@@ -36,17 +36,22 @@ def karras_grid(
     """Noise levels sigma / alpha uniform in their rho-th root, then 0  [Karras et al. 2022, eq. 5]; ``steps`` steps.
 
     On another path than EDM's these are the times with the same signal-to-noise ratio; a noise level beyond the
-    path's end is the end. Large rho puts the steps where the noise is small; rho = 1 is linear.
+    path's end is the end. Large rho puts the steps where the noise is small; rho = 1 is linear. ValueError where two
+    levels lie beyond the end, which would be a step of no length.
     """
     require(steps >= 2, f"the grid joins sigma_max, sigma_min and 0: at least two steps, got {steps}")
     require(0 < sigma_min < sigma_max, f"expected 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
+    require(rho > 0, f"rho must be positive, got {rho}")
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     levels = [(high + (low - high) * i / (steps - 1)) ** rho for i in range(steps)]
     return _at_log_snr(path, [-2 * math.log(u) for u in levels])
 
 
 def log_snr_grid(path: Schedule, steps: int, *, low: float = -10.0, high: float = 10.0) -> list[float]:
-    """Times whose log-SNR climbs evenly from ``low`` to ``high``, then 0; ``steps`` steps  [Lu et al. 2022]."""
+    """Times whose log-SNR climbs evenly from ``low`` to ``high``, then 0; ``steps`` steps  [Lu et al. 2022].
+
+    ValueError where two of them lie beyond the path's end.
+    """
     require(steps >= 2, f"the grid joins low, high and no noise at all: at least two steps, got {steps}")
     require(low < high, f"expected low < high, got {low} and {high}")
     return _at_log_snr(path, [low + (high - low) * i / (steps - 1) for i in range(steps)])
@@ -64,7 +69,8 @@ def uniform_times(
 ) -> Float[Tensor, "n"]:
     """Times in (0, t_max], one in each n-th of it, shuffled: a mean over them varies less than over independent ones.
 
-    Never 0, where the data is known and every weight that divides by sigma is infinite.
+    Never 0, where the data is known and every weight that divides by sigma is infinite. After the low-discrepancy
+    sampler of [Kingma et al. 2021], which shares one draw among all cells.
     """
     where = device if generator is None else generator.device
     shuffled = torch.randperm(n, generator=generator, device=where)

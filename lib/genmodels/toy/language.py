@@ -80,6 +80,9 @@ class TinyLanguage:
 
     def conditionals(self, x: Int[Tensor, "b l"]) -> Float[Tensor, "b l v"]:
         """p(x0_i = k | the symbols of x that are not masked), for any pattern of masks; visible ones are certain."""
+        require(
+            bool(((x >= 0) & (x <= self.v)).all()), f"symbols must lie in 0 .. {self.v - 1}, or be the mask {self.v}"
+        )
         visible = torch.nn.functional.one_hot(x, self.v + 1)[..., : self.v].double().log()
         return self.posterior(torch.where((x == self.mask)[..., None], 0.0, visible))
 
@@ -125,6 +128,7 @@ class MarkovText:
 
     def sample(self, n: int, l: int, *, generator: torch.Generator | None = None) -> Int[Tensor, "n l"]:
         """``n`` texts of ``l`` symbols."""
+        require(l >= 1, f"a text has at least 1 symbol, got l = {l}")
         log_p = self.transition.log()
         x = [sample_categorical(self.stationary.log().expand(n, -1), generator=generator)]
         for _ in range(l - 1):

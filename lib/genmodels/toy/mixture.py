@@ -67,6 +67,10 @@ class GaussianMixture:
 
     def _parts(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """For each x and component: log w_k N(x), offset from the mean along the principal axes, variances, alpha."""
+        if not (x.ndim == 2 and x.shape[1] == self.means.shape[1] and x.is_floating_point()):
+            raise ValueError(
+                f"expected points (b, {self.means.shape[1]}) in floating point; got {tuple(x.shape)} {x.dtype}"
+            )
         means, axes, variances, weights = (v.to(x) for v in (self.means, self.axes, self.variances, self.weights))
         alpha, sigma = (expand(v, x)[..., None] for v in (alpha, sigma))  # to meet (b, k, d)
         offset = torch.einsum("bkd,kdj->bkj", x[:, None] - alpha * means, axes)
@@ -138,6 +142,8 @@ class EmpiricalDenoiser:
 
     def posterior(self, x: Float[Tensor, "b *d"], alpha: Number, sigma: Number) -> Float[Tensor, "b n"]:
         """p(x_0 = point_i | x_t = x) = softmax_i of -|x - alpha point_i|^2 / (2 sigma^2)."""
+        if x.shape[1:] != self.points.shape[1:]:
+            raise ValueError(f"points have shape {tuple(self.points.shape[1:])}; got a batch {tuple(x.shape)}")
         points, flat = self.points.to(x).flatten(1), x.flatten(1)
         alpha, sigma = expand(alpha, flat), expand(sigma, flat)
         half_distance = alpha**2 * points.square().sum(1) / 2 - alpha * (flat @ points.T)  # up to |x|^2 / 2

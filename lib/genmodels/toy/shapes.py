@@ -56,6 +56,7 @@ def grid(
     Row-major with y growing first: ``f(points).reshape(n, n)`` is indexed [y, x]. Summing exp(log_prob) times the
     area is the midpoint rule.
     """
+    require(n >= 1 and limit > 0, f"expected n >= 1 cells a side and limit > 0; got {n} and {limit}")
     step = 2 * limit / n
     axis = -limit + step * (torch.arange(n, dtype=dtype) + 0.5)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
