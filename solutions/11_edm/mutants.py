@@ -102,6 +102,41 @@ def no_dimensions(x, prediction, a, b, alpha, sigma):
     return (b * x - sigma * prediction) / det, (alpha * prediction - a * x) / det
 
 
+@alternative("two_unknowns")
+def eps_from_x0(x, prediction, a, b, alpha, sigma):
+    a, b, alpha, sigma = (core.expand(v, x) for v in (a, b, alpha, sigma))
+    x0 = (b * x - sigma * prediction) / (alpha * b - sigma * a)
+    return [x0, (x - alpha * x0) / sigma]
+
+
+@mutant("two_unknowns", says="are subtracted, not added")
+def added(x, prediction, a, b, alpha, sigma):
+    a, b, alpha, sigma = (core.expand(v, x) for v in (a, b, alpha, sigma))
+    det = alpha * b - sigma * a
+    return (b * x + sigma * prediction) / det, (alpha * prediction + a * x) / det
+
+
+@mutant("two_unknowns", says="only the second term is divided")
+def forgotten_brackets(x, prediction, a, b, alpha, sigma):
+    a, b, alpha, sigma = (core.expand(v, x) for v in (a, b, alpha, sigma))
+    det = alpha * b - sigma * a
+    return b * x - sigma * prediction / det, alpha * prediction - a * x / det
+
+
+@mutant("two_unknowns", says="must return the two (x_0, eps), not NoneType")
+def nothing_returned(x, prediction, a, b, alpha, sigma):
+    a, b, alpha, sigma = (core.expand(v, x) for v in (a, b, alpha, sigma))
+    (b * x - sigma * prediction) / (alpha * b - sigma * a)
+
+
+@mutant("two_unknowns", says="sigma is made from alpha as on the circle")
+def circle_assumed(x, prediction, a, b, alpha, sigma):
+    a, b, alpha = (core.expand(v, x) for v in (a, b, alpha))
+    sigma = (1 - alpha**2).sqrt()
+    det = alpha * b - sigma * a
+    return (b * x - sigma * prediction) / det, (alpha * prediction - a * x) / det
+
+
 # ---------------------------------------------------------------- borrow
 
 
@@ -184,6 +219,36 @@ def vp_assumed(denoise, source, time_at, x, alpha, sigma):
     # right for a source that preserves the variance only
     level = sigma / alpha
     return denoise(x / alpha / math.sqrt(1 + level**2), time_at(level))
+
+
+@alternative("borrow")
+def with_a_tensor_for_a_time(denoise, source, time_at, x, alpha, sigma):
+    time = torch.tensor(time_at(sigma / alpha))  # in float32
+    return denoise(x * (source(float(time))[0] / alpha), time)
+
+
+@mutant("borrow", says="the network is told the noise level")
+def told_the_level(denoise, source, time_at, x, alpha, sigma):
+    time = time_at(sigma / alpha)
+    return denoise(x * source(time)[0] / alpha, sigma / alpha)
+
+
+@mutant("borrow", says="read alpha_* at t_*")
+def scaled_for_another_time(denoise, source, time_at, x, alpha, sigma):
+    level = sigma / alpha
+    return denoise(x * source(level)[0] / alpha, time_at(level))
+
+
+@mutant("borrow", says="sigma_* is taken for alpha_*")
+def the_other_number(denoise, source, time_at, x, alpha, sigma):
+    time = time_at(sigma / alpha)
+    return denoise(x * source(time)[1] / alpha, time)
+
+
+@mutant("borrow", says="this is the guess of the noise")
+def the_noise(denoise, source, time_at, x, alpha, sigma):
+    time = time_at(sigma / alpha)
+    return (x - alpha * denoise(x * source(time)[0] / alpha, time)) / sigma
 
 
 # ---------------------------------------------------------------- preconditioning
@@ -278,6 +343,43 @@ def base_ten(level, data_std):
 def always_one_half(level, data_std):
     v = level**2 + 0.25
     return 0.25 / v, level * 0.5 / v.sqrt(), 1 / v.sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="this is c_in; the order is")
+def in_for_out(level, data_std):
+    v = level**2 + data_std**2
+    return data_std**2 / v, 1 / v.sqrt(), level * data_std / v.sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="the roots of the two terms of (6) are added")
+def sum_of_roots(level, data_std):
+    v = level**2 + data_std**2
+    c_skip = data_std**2 / v
+    return c_skip, (1 - c_skip) * data_std + c_skip * level, 1 / v.sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="u is missing in the numerator")
+def out_without_level(level, data_std):
+    v = level**2 + data_std**2
+    return data_std**2 / v, data_std / v.sqrt(), 1 / v.sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="the input would have the data's standard deviation")
+def in_of_size_s(level, data_std):
+    v = level**2 + data_std**2
+    return data_std**2 / v, level * data_std / v.sqrt(), data_std / v.sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="data_std is taken to be 1")
+def in_for_unit_data(level, data_std):
+    v = level**2 + data_std**2
+    return data_std**2 / v, level * data_std / v.sqrt(), 1 / (level**2 + 1).sqrt(), level.log() / 4
+
+
+@mutant("preconditioning", says="this is 4 ln u")
+def four_times_the_log(level, data_std):
+    v = level**2 + data_std**2
+    return data_std**2 / v, level * data_std / v.sqrt(), 1 / v.sqrt(), 4 * level.log()
 
 
 # ---------------------------------------------------------------- edm_loss
@@ -378,6 +480,56 @@ def loss_for_points_only(denoise, x0, level, eps, data_std):
     return weight * core.sum_except_batch((denoise(x, level) - x0) ** 2)
 
 
+@mutant("edm_loss", says="is compared with the noisy x")
+def x0_overwritten(denoise, x0, level, eps, data_std):
+    weight = (level**2 + data_std**2) / (level * data_std) ** 2
+    x0 += core.expand(level, x0) * eps
+    return weight * core.sum_except_batch((denoise(x0, level) - x0) ** 2)
+
+
+@mutant("edm_loss", says="c_noise is made inside it")
+def told_c_noise(denoise, x0, level, eps, data_std):
+    weight = (level**2 + data_std**2) / (level * data_std) ** 2
+    x = x0 + core.expand(level, x0) * eps
+    return weight * core.sum_except_batch((denoise(x, level.log() / 4) - x0) ** 2)
+
+
+@mutant("edm_loss", says="c_in is applied inside it")
+def scaled_before(denoise, x0, level, eps, data_std):
+    var = level**2 + data_std**2
+    x = (x0 + core.expand(level, x0) * eps) / core.expand(var.sqrt(), x0)
+    return var / (level * data_std) ** 2 * core.sum_except_batch((denoise(x, level) - x0) ** 2)
+
+
+@mutant("edm_loss", says="the square is missing in the weight's denominator")
+def denominator_not_squared(denoise, x0, level, eps, data_std):
+    weight = (level**2 + data_std**2) / (level * data_std)
+    x = x0 + core.expand(level, x0) * eps
+    return weight * core.sum_except_batch((denoise(x, level) - x0) ** 2)
+
+
+@mutant("edm_loss", says="the weight is squared as well")
+def weight_inside_the_square(denoise, x0, level, eps, data_std):
+    wide = core.expand(level, x0)
+    weight = (wide**2 + data_std**2) / (wide * data_std) ** 2
+    return core.sum_except_batch((weight * (denoise(x0 + wide * eps, level) - x0)) ** 2)
+
+
+@mutant("edm_loss", says="summed before they are squared")
+def summed_before_squared(denoise, x0, level, eps, data_std):
+    weight = (level**2 + data_std**2) / (level * data_std) ** 2
+    x = x0 + core.expand(level, x0) * eps
+    return weight * core.sum_except_batch(denoise(x, level) - x0) ** 2
+
+
+@mutant("edm_loss", says="no gradient passes through the network")
+def without_a_gradient(denoise, x0, level, eps, data_std):
+    weight = (level**2 + data_std**2) / (level * data_std) ** 2
+    with torch.no_grad():
+        guess = denoise(x0 + core.expand(level, x0) * eps, level)
+    return weight * core.sum_except_batch((guess - x0) ** 2)
+
+
 # ---------------------------------------------------------------- karras_levels
 
 
@@ -448,6 +600,17 @@ def uniform(steps, low, high, rho):
 def rho_fixed_at_seven(steps, low, high, rho):
     roots = torch.linspace(high ** (1 / 7), low ** (1 / 7), steps, dtype=torch.float64)
     return torch.cat([roots**7, torch.zeros(1, dtype=torch.float64)])
+
+
+@mutant("karras_levels", says="no root was taken before")
+def power_without_root(steps, low, high, rho):
+    levels = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
+    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+
+
+@mutant("karras_levels", says="the grid runs down to 0 in equal roots")
+def down_to_zero(steps, low, high, rho):
+    return torch.linspace(high ** (1 / rho), 0, steps + 1, dtype=torch.float64) ** rho
 
 
 # ---------------------------------------------------------------- heun_step
@@ -626,6 +789,136 @@ def wasted_evaluation(denoise, path, x, t, s):
     return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
 
 
+@alternative("heun_step")
+def two_steps_of_euler_averaged(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if s == 0:
+        return x0
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    beyond = ahead + (als - al) * y0 + (sis - si) * e2
+    return (x + beyond) / 2
+
+
+@mutant("heun_step", says="the second noise is computed from x")
+def second_noise_from_x(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return ahead
+    y0 = denoise(ahead, s)
+    e2 = (x - als * y0) / sis
+    return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="alpha is missing")
+def noise_without_alpha(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return ahead
+    y0 = denoise(ahead, s)
+    e2 = (ahead - y0) / sis
+    return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="the look ahead has no term of alpha")
+def looks_ahead_on_ve(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (sis - si) * eps
+    if sis == 0:
+        return x0
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="this is the step of VE")
+def step_of_ve(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return ahead
+    e2 = (ahead - als * denoise(ahead, s)) / sis
+    return x + (s - t) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="alpha_s - alpha_t is reversed")
+def alpha_backwards(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return ahead
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    return x + (al - als) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="this is the midpoint rule")
+def midpoint_rule(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    if sis == 0:
+        return x0
+    alm, sim = path((t + s) / 2)
+    half = x + (alm - al) * x0 + (sim - si) * eps
+    y0 = denoise(half, (t + s) / 2)
+    return x + (als - al) * y0 + (sis - si) * (half - alm * y0) / sim
+
+
+@mutant("heun_step", says="those of x_0 are not")
+def noise_averaged_only(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return ahead
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    return x + (als - al) * x0 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="the step is only half done")
+def half_a_last_step(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return x + ((als - al) * x0 + (sis - si) * eps) / 2
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
+@mutant("heun_step", says="nothing was done")
+def no_last_step(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    x0 = denoise(x, t)
+    eps = (x - al * x0) / si
+    ahead = x + (als - al) * x0 + (sis - si) * eps
+    if sis == 0:
+        return x
+    y0 = denoise(ahead, s)
+    e2 = (ahead - als * y0) / sis
+    return x + (als - al) * (x0 + y0) / 2 + (sis - si) * (eps + e2) / 2
+
+
 # ---------------------------------------------------------------- is_second_order
 
 
@@ -746,3 +1039,42 @@ def against_its_own_finest(solve, data_std):
     errors = [(run(n) - finest).abs().max().item() for n in (8, 32)]
     end = solve(x, [2.0, 1.0, 0.25, 0.0])
     return bool(end.isfinite().all()) and math.log2(errors[0] / max(errors[1], 1e-15)) / 2 > 1.7
+
+
+@alternative("is_second_order")
+def with_numpy(solve, data_std):
+    import numpy as np
+
+    x = np.linspace(-3, 3, 8).reshape(4, 2)
+    start, errors, counts = torch.from_numpy(x), [], (8, 16, 32, 64)
+    truth = x * np.sqrt((data_std**2 + 0.25**2) / (data_std**2 + 2.0**2))
+    for n in counts:
+        levels = np.linspace(2.0, 0.25, n + 1).tolist()
+        errors.append(np.abs(solve(start, levels).numpy() - truth).max() + 1e-15)
+    slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
+    end = solve(start, [2.0, 1.0, 0.0]).numpy()
+    return (slope < -1.7) & np.isfinite(end).all()
+
+
+@mutant("is_second_order", says="too coarse for the order to show")
+def from_eighty_down(solve, data_std):
+    x = torch.linspace(-3, 3, 8, dtype=torch.float64).reshape(4, 2)
+    truth = x * math.sqrt((data_std**2 + 0.002**2) / (data_std**2 + 80**2))
+    errors = [
+        (solve(x, [80 - 79.998 * i / n for i in range(n + 1)]) - truth).abs().max().item()
+        for n in (8, 64)
+    ]
+    end = solve(x, [80.0, 1.0, 0.25, 0.0])
+    return bool(end.isfinite().all()) and math.log2(errors[0] / errors[1]) / 3 > 1.7
+
+
+@mutant("is_second_order", says="rejects a right sampler: Heun")
+def always_one_half_wide(solve, data_std):
+    x = torch.linspace(-3, 3, 8, dtype=torch.float64).reshape(4, 2)
+    truth = x * math.sqrt((0.25 + 0.0625) / (0.25 + 4))
+    errors = [
+        (solve(x, [2 - 1.75 * i / n for i in range(n + 1)]) - truth).abs().max().item()
+        for n in (8, 64)
+    ]
+    end = solve(x, [2.0, 1.0, 0.25, 0.0])
+    return bool(end.isfinite().all()) and math.log2(errors[0] / errors[1]) / 3 > 1.7

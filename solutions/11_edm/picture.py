@@ -10,17 +10,17 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from genmodels import core, diffusion, samplers, schedule, train
 
-PATHS = (schedule.cosine(0.0), schedule.rectified(), schedule.edm())
+PATHS = {"VP": schedule.cosine(0.0), "straight": schedule.rectified(), "VE": schedule.edm()}
 STEPS = 24
 SHOWN = (0, 8, 11, 13, 15, 16, 17, 18, 20, 24)  # states, from noise to the portrait
 FACES = (5, 11)  # which of the portraits of SEED
 SEED = 3
-ZOOM = 4
+ZOOM, MARGIN, LETTERS = 4, 96, 22
 
 
 def journey(path: schedule.Schedule) -> Tensor:
@@ -35,14 +35,21 @@ def journey(path: schedule.Schedule) -> Tensor:
 
 
 def draw() -> Image.Image:
-    """One row a path; the faces stand side by side."""
+    """One row a path, with its name; the faces stand side by side."""
     rows = []
-    for path in PATHS:
+    for path in PATHS.values():
         tiles = F.pad(journey(path), (1, 1, 1, 1), value=1.0)  # states, faces, 3, 18, 18
         strips = [torch.cat(list(tiles[:, face]), 2) for face in range(len(FACES))]
         rows.append(torch.cat([strips[0], torch.ones(3, 18, 6), strips[1]], 2))
     sheet = (torch.cat(rows, 1).permute(1, 2, 0) * 255).byte().numpy()
-    return Image.fromarray(sheet.repeat(ZOOM, 0).repeat(ZOOM, 1))
+    pictures = Image.fromarray(sheet.repeat(ZOOM, 0).repeat(ZOOM, 1))
+    page = Image.new("RGB", (MARGIN + pictures.width, pictures.height), "white")
+    page.paste(pictures, (MARGIN, 0))
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(LETTERS)
+    for row, name in enumerate(PATHS):
+        middle = (row + 0.5) * page.height / len(PATHS)
+        pen.text((MARGIN - 8, middle), name, "#222222", font, anchor="rm")
+    return page
 
 
 if __name__ == "__main__":

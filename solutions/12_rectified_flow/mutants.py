@@ -114,6 +114,55 @@ def divides_by_one_minus_t(x, t, data):
     return eps_hat - (x - t * eps_hat) / torch.tensor(1 - t).to(x)
 
 
+@mutant("marginal_velocity", says="its square is asked")
+def length_not_squared(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-eps.norm(dim=-1) / 2, 1)
+    return (x - w @ data) / t
+
+
+@mutant("marginal_velocity", says="the minus in the exponent is missing")
+def plus_in_the_exponent(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(eps.square().sum(-1) / 2, 1)
+    return (x - w @ data) / t
+
+
+@mutant("marginal_velocity", says="the noise of a line is divided by t")
+def noise_not_divided(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-(t * eps).square().sum(-1) / 2, 1)
+    return (x - w @ data) / t
+
+
+@mutant("marginal_velocity", says="is a sum over the d numbers")
+def mean_of_squares(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-eps.square().mean(-1) / 2, 1)
+    return (x - w @ data) / t
+
+
+@mutant("marginal_velocity", says="a line has one weight")
+def weights_by_coordinate(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-eps.square() / 2, 1)
+    return (w * (x[:, None] - data) / t).sum(1)
+
+
+@mutant("marginal_velocity", says="not minus x")
+def minus_x(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-eps.square().sum(-1) / 2, 1)
+    return (w[..., None] * (eps - x[:, None])).sum(1)
+
+
+@mutant("marginal_velocity", says="(7) divides by t")
+def by_one_minus_t(x, t, data):
+    eps = (x[:, None] - (1 - t) * data) / t
+    w = torch.softmax(-eps.square().sum(-1) / 2, 1)
+    return (x - w @ data) / max(1 - t, 1e-9)
+
+
 # ---------------------------------------------------------------- flow_loss
 
 
@@ -200,6 +249,46 @@ def detached(velocity, x0, eps, t):
     time = t.reshape(-1, *[1] * (x0.ndim - 1))
     v = velocity((1 - time) * x0 + time * eps, t).detach()
     return (v - (eps - x0)).square().flatten(1).sum(1)
+
+
+@mutant("flow_loss", says="summed before they are squared")
+def summed_first(velocity, x0, eps, t):
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    xt = (1 - time) * x0 + time * eps
+    return (velocity(xt, t) - (eps - x0)).flatten(1).sum(1) ** 2
+
+
+@mutant("flow_loss", says="the data must shrink")
+def data_does_not_shrink(velocity, x0, eps, t):
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    return (velocity(x0 + time * eps, t) - (eps - x0)).square().flatten(1).sum(1)
+
+
+@mutant("flow_loss", says="preserves the variance")
+def variance_preserving(velocity, x0, eps, t):
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    xt = (1 - time**2).sqrt() * x0 + time * eps
+    return (velocity(xt, t) - (eps - x0)).square().flatten(1).sum(1)
+
+
+@mutant("flow_loss", says="the target is x_t - x0")
+def part_of_the_line(velocity, x0, eps, t):
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    xt = (1 - time) * x0 + time * eps
+    return (velocity(xt, t) - (xt - x0)).square().flatten(1).sum(1)
+
+
+@mutant("flow_loss", says="this is the error of the guess of x0")
+def error_of_the_data(velocity, x0, eps, t):
+    time = t.reshape(-1, *[1] * (x0.ndim - 1))
+    xt = (1 - time) * x0 + time * eps
+    return (xt - time * velocity(xt, t) - x0).square().flatten(1).sum(1)
+
+
+@mutant("flow_loss", says="every sample got the time of the first one")
+def one_time_for_all(velocity, x0, eps, t):
+    xt = (1 - t[0]) * x0 + t[0] * eps
+    return (velocity(xt, t) - (eps - x0)).square().flatten(1).sum(1)
 
 
 # ---------------------------------------------------------------- euler_path
@@ -310,6 +399,55 @@ def downhill_only(velocity, x, times):
     states = [x]
     for t, s in itertools.pairwise(times):
         states.append(states[-1] - abs(s - t) * velocity(states[-1], t))
+    return torch.stack(states)
+
+
+@alternative("euler_path")
+def a_list_of_states(velocity, x, times):
+    states = [x]
+    for t, s in itertools.pairwise(times):
+        states.append(states[-1] + (s - t) * velocity(states[-1], t))
+    return states
+
+
+@mutant("euler_path", says="all states are the last one")
+def in_place(velocity, x, times):
+    states = [x]
+    for t, s in itertools.pairwise(times):
+        x += (s - t) * velocity(x, t)
+        states.append(x)
+    return torch.stack(states)
+
+
+@mutant("euler_path", says="the velocity is asked at x in every step")
+def asked_at_the_start(velocity, x, times):
+    states = [x]
+    for t, s in itertools.pairwise(times):
+        states.append(states[-1] + (s - t) * velocity(x, t))
+    return torch.stack(states)
+
+
+@mutant("euler_path", says="asked at the first time in every step")
+def first_time_only(velocity, x, times):
+    states = [x]
+    for t, s in itertools.pairwise(times):
+        states.append(states[-1] + (s - t) * velocity(states[-1], times[0]))
+    return torch.stack(states)
+
+
+@mutant("euler_path", says="not multiplied by s - t")
+def without_step_size(velocity, x, times):
+    states = [x]
+    for t in times[:-1]:
+        states.append(states[-1] - velocity(states[-1], t))
+    return torch.stack(states)
+
+
+@mutant("euler_path", says="one entry too many")
+def one_step_too_many(velocity, x, times):
+    states = [x]
+    for t, s in itertools.pairwise([*times, 0.0]):
+        states.append(states[-1] + (s - t) * velocity(states[-1], t))
     return torch.stack(states)
 
 
@@ -428,6 +566,60 @@ def not_squared(states, times):
     return (h[:, None] * (legs - (flat[0] - flat[-1]) / h.sum()).norm(dim=-1)).sum(0)
 
 
+@mutant("straightness", says="summed before they are squared")
+def summed_first_then_squared(states, times):
+    total, chord = 0, (states[0] - states[-1]) / (times[0] - times[-1])
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        h = t - s
+        total = total + h * (chord - (x - y) / h).flatten(1).sum(1) ** 2
+    return total
+
+
+@mutant("straightness", says="the last leg is missing")
+def last_leg_missing(states, times):
+    total, chord = 0, (states[0] - states[-1]) / (times[0] - times[-1])
+    for x, y, t, s in zip(states, states[1:], times, times[1:-1]):
+        h = t - s
+        total = total + h * (chord - (x - y) / h).square().flatten(1).sum(1)
+    return total
+
+
+@mutant("straightness", says="this is the mean over the duration")
+def mean_over_the_duration(states, times):
+    total, chord = 0, (states[0] - states[-1]) / (times[0] - times[-1])
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        h = t - s
+        total = total + h * (chord - (x - y) / h).square().flatten(1).sum(1)
+    return total / (times[0] - times[-1])
+
+
+@mutant("straightness", says="h, not h^2")
+def weighted_twice(states, times):
+    total, chord = 0, (states[0] - states[-1]) / (times[0] - times[-1])
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        h = t - s
+        total = total + h**2 * (chord - (x - y) / h).square().flatten(1).sum(1)
+    return total
+
+
+@mutant("straightness", says="compared with the rest of the way")
+def chord_of_the_rest(states, times):
+    total = 0
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        h, chord = t - s, (x - states[-1]) / (t - times[-1])
+        total = total + h * (chord - (x - y) / h).square().flatten(1).sum(1)
+    return total
+
+
+@mutant("straightness", says="only the directions are compared")
+def directions_only(states, times):
+    total, chord = 0, (states[0] - states[-1]) / (times[0] - times[-1])
+    for x, y, t, s in zip(states, states[1:], times, times[1:]):
+        h = t - s
+        total = total + h * (1 - F.cosine_similarity(chord.flatten(1), (x - y).flatten(1)))
+    return total
+
+
 # ---------------------------------------------------------------- pair_up
 
 
@@ -524,6 +716,76 @@ def points_only(x0, eps):
     return torch.as_tensor(linear_sum_assignment(cost.numpy())[1])
 
 
+@alternative("pair_up")
+def a_numpy_array(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[1]
+
+
+@alternative("pair_up")
+def a_list(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[1].tolist()
+
+
+@mutant("pair_up", says="these are the noises themselves")
+def the_noises(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    return eps[linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[1]]
+
+
+@mutant("pair_up", says="gives rows and columns")
+def rows_and_columns(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)
+
+
+@mutant("pair_up", says="these are the rows")
+def the_rows(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    return torch.tensor(linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[0])
+
+
+@mutant("pair_up", says="this is a table of 0 and 1")
+def a_table(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    table = torch.zeros(len(x0), len(x0))
+    table[linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)] = 1
+    return table
+
+
+@mutant("pair_up", says="pair_up is wrong in")
+def absolute_differences(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    cost = torch.cdist(x0.flatten(1), eps.flatten(1), p=1)
+    return torch.tensor(linear_sum_assignment(cost)[1])
+
+
+@mutant("pair_up", says="the nearest pair of all is taken first")
+def nearest_pair_first(x0, eps):
+    cost = torch.cdist(x0.flatten(1), eps.flatten(1))
+    order = torch.zeros(len(x0), dtype=torch.long)
+    for _ in order:
+        i, j = divmod(int(cost.argmin()), len(cost))
+        order[i], cost[i], cost[:, j] = j, math.inf, math.inf
+    return order
+
+
+@mutant("pair_up", says="must return whole numbers")
+def with_a_decimal_point(x0, eps):
+    from scipy.optimize import linear_sum_assignment
+
+    cost = torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2
+    return torch.tensor(linear_sum_assignment(cost)[1]).float()
+
+
 # ---------------------------------------------------------------- stochastic_step
 
 
@@ -618,6 +880,67 @@ def zero_over_zero_at_one(velocity, x, t, s, g, z):
     return x - h * v + 0.5 * g**2 * h * score + g * math.sqrt(h) * z
 
 
+@mutant("stochastic_step", says="the kicks are scaled by g, not by g^2")
+def kicks_by_g_squared(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * h * (x + (1 - t) * v) / t + g**2 * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="its root is asked")
+def kicks_by_the_variance(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * h * (x + (1 - t) * v) / t + g**2 * h * z
+
+
+@mutant("stochastic_step", says="only h belongs there")
+def g_under_the_root(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * h * (x + (1 - t) * v) / t + math.sqrt(g * h) * z
+
+
+@mutant("stochastic_step", says="not (g / 2)^2")
+def half_of_g_squared(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - (0.5 * g) ** 2 * h * (x + (1 - t) * v) / t + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="the score term is not multiplied by h")
+def score_without_h(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * (x + (1 - t) * v) / t + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="that is for the kicks")
+def score_by_the_root(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * math.sqrt(h) * (x + (1 - t) * v) / t + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="are exchanged in it")
+def times_exchanged_in_noise(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * v - 0.5 * g**2 * h * (x + t * v) / t + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="the score is taken at the end")
+def score_of_arrival(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    y = x - h * v
+    return x - h * v - 0.5 * g**2 * h * (y + (1 - s) * velocity(y, s)) / s + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="the velocity is taken at the time s; take it at t")
+def velocity_of_arrival(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - h * velocity(x, s) - 0.5 * g**2 * h * (x + (1 - t) * v) / t + g * math.sqrt(h) * z
+
+
+@mutant("stochastic_step", says="the velocity is missing")
+def no_velocity(velocity, x, t, s, g, z):
+    h, v = t - s, velocity(x, t)
+    return x - 0.5 * g**2 * h * (x + (1 - t) * v) / t + g * math.sqrt(h) * z
+
+
 # ---------------------------------------------------------------- carries
 
 
@@ -660,7 +983,7 @@ def one_traveller_at_a_time(density, velocity, x, t):
     return bool((p * (along + spread)).abs().max() <= 0.01 * rate.abs().max())
 
 
-@mutant("carries", says="take the largest residual, not their mean")
+@mutant("carries", says="take the largest |residual|, not their mean")
 def mean_residual(density, velocity, x, t):
     h = 1e-3
     rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
@@ -780,7 +1103,7 @@ def always_true(density, velocity, x, t):
     return True
 
 
-@mutant("carries", says="must return True or False")
+@mutant("carries", says="must return one True or False")
 def the_residual_itself(density, velocity, x, t):
     h = 1e-3
     residual = (density(x, t + h) - density(x, t - h)) / (2 * h)
@@ -790,3 +1113,109 @@ def the_residual_itself(density, velocity, x, t):
         flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
         residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
     return residual.abs().max()
+
+
+@alternative("carries")
+def with_numpy(density, velocity, x, t):
+    import numpy as np
+
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return np.abs(residual.numpy()).max() <= 0.01 * np.abs(rate.numpy()).max()
+
+
+@mutant("carries", says="take the absolute value of each residual")
+def signed_sum(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return bool(residual.sum().abs() <= 0.01 * rate.abs().max())
+
+
+@mutant("carries", says="not a fixed number")
+def a_fixed_number(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return bool(residual.abs().max() <= 0.01)
+
+
+@mutant("carries", says="not the largest with its sign")
+def largest_with_its_sign(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return bool(residual.max() <= 0.01 * rate.abs().max())
+
+
+@mutant("carries", says="the verdict is upside down")
+def upside_down(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return bool(residual.abs().max() > 0.01 * rate.abs().max())
+
+
+@mutant("carries", says="the divergence is twice too large")
+def divergence_not_halved(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / h
+    return bool(residual.abs().max() <= 0.01 * rate.abs().max())
+
+
+@mutant("carries", says="dp/dt is twice too large")
+def rate_not_halved(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / h
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return bool(residual.abs().max() <= 0.01 * rate.abs().max())
+
+
+@mutant("carries", says="must return one True or False")
+def one_verdict_a_point(density, velocity, x, t):
+    h = 1e-3
+    rate = (density(x, t + h) - density(x, t - h)) / (2 * h)
+    residual = rate
+    for i in range(x.shape[1]):
+        e = torch.zeros_like(x)
+        e[:, i] = h
+        flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
+        residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
+    return residual.abs() <= 0.01 * rate.abs().max()
