@@ -13,11 +13,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from autograde.grading.wire import DEPTH_MAX, DTYPES, Malformed
-
-NODES_MAX = 200_000  # values in one message
-DIGITS_MAX = 4_000  # hexadecimal digits of an integer
-FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
+from autograde.grading.wire import DEPTH_MAX, DIGITS_MAX, DIMS_MAX, DTYPES, FIELD, NODES_MAX, Malformed
 
 Resolve = Callable[[str, dict, list], Any]
 
@@ -31,7 +27,7 @@ class Decoder:
     def __call__(self, code: Any, depth: int = 0) -> Any:
         """The value; raises Malformed for anything that ``encode`` does not write."""
         self.nodes += 1
-        if depth > DEPTH_MAX + 2 or self.nodes > NODES_MAX:
+        if depth > DEPTH_MAX + 2 or self.nodes > 2 * NODES_MAX:
             raise Malformed("too large a value")
         if code is None or type(code) in (bool, str):
             return code
@@ -56,7 +52,7 @@ class Decoder:
         return float.fromhex(code["v"])
 
     def _int(self, code: dict, _: int) -> int:
-        if len(code["v"]) > DIGITS_MAX:
+        if len(code["v"]) > DIGITS_MAX + 1:
             raise Malformed("a long integer")
         return int(code["v"], 16)
 
@@ -70,6 +66,9 @@ class Decoder:
 
     def _set(self, code: dict, depth: int) -> set:
         return set(self._items(code, depth))
+
+    def _frozen(self, code: dict, depth: int) -> frozenset:
+        return frozenset(self._items(code, depth))
 
     def _dict(self, code: dict, depth: int) -> dict:
         return {self(k, depth): self(v, depth) for k, v in code["v"]}
@@ -136,7 +135,9 @@ class Decoder:
 
     @staticmethod
     def _shape(shape: Any) -> list[int]:
-        if type(shape) is not list or len(shape) > 24 or not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
+        if type(shape) is not list or len(shape) > DIMS_MAX:
+            raise Malformed("bad shape")
+        if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
             raise Malformed("bad shape")
         return shape
 
@@ -163,6 +164,7 @@ _TAGS = {
     "t": "tuple",
     "nt": "named",
     "set": "set",
+    "fs": "frozen",
     "d": "dict",
     "c": "complex",
     "slice": "slice",

@@ -6,6 +6,7 @@ Both sides import this module. ``values.Decoder`` builds values from what ``enco
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -15,6 +16,10 @@ HEADER_MAX = 16 << 20  # bytes of JSON in one message
 TENSORS_MAX = 256 << 20  # bytes of tensors in one message
 DEPTH_MAX = 32  # nesting of lists and dicts
 BUFFERS_MAX = 10_000
+NODES_MAX = 200_000  # values in one message; whoever receives allows twice as many
+DIGITS_MAX = 4_000  # hexadecimal digits of an integer
+DIMS_MAX = 24
+FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")  # of a named tuple
 READ = 1 << 16  # bytes asked for at least: a short message arrives in one system call
 DTYPES = frozenset(
     "float32 float64 float16 bfloat16 complex64 complex128 bool "
@@ -104,6 +109,8 @@ def tensor_bytes(tensor: Any) -> bytes:
     dense = dense.cpu().resolve_conj().resolve_neg()
     if dense.dtype is torch.bfloat16:  # which numpy does not know
         dense = dense.view(torch.int16)
+    if dense.dtype is torch.bool:  # whatever byte stands for True
+        dense = dense.contiguous().view(torch.uint8).ne(0)
     return dense.numpy().tobytes()
 
 
@@ -112,17 +119,21 @@ class Encoder:
 
     def __init__(self) -> None:
         self.buffers: list = []
+        self.nodes = 0
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         """JSON for a value."""
         import numpy
         import torch
 
+        self.nodes += 1
+        if self.nodes > NODES_MAX:
+            raise Unsendable(f"more than {NODES_MAX} values in lists cannot pass: return a tensor")
         kind = type(value)
         if value is None or kind in (bool, str):
             return value
         if kind is int:
-            return value if abs(value) < 1 << 53 else {"t": "int", "v": f"{value:x}"}
+            return value if abs(value) < 1 << 53 else _long(value)
         if kind is float:
             return {"t": "f", "v": value.hex()}
         if isinstance(value, torch.Tensor):
@@ -140,11 +151,17 @@ class Encoder:
             return {"t": tag, "v": self.plain(torch.from_numpy(numpy.array(value)))}
         if isinstance(value, torch.Size):
             return {"t": "size", "v": list(value)}
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
+        if isinstance(value, tuple) and all(map(FIELD.fullmatch, map(str, getattr(value, "_fields", ("",))))):
             return {"t": "nt", "f": [str(f) for f in value._fields], "v": [inner(v) for v in value]}
         for base in (list, tuple, set, frozenset, dict):
             if isinstance(value, base):
                 return _SIMPLE[base](value, inner)
+        if isinstance(value, str):  # numpy.str_, or a class of the author's
+            return str.__str__(value)
+        if isinstance(value, int):  # a member of an IntEnum
+            return self(int.__int__(value), depth)
+        if kind is torch.dtype and str(value).removeprefix("torch.") not in DTYPES:
+            raise Unsendable(f"{value} cannot pass")
         if kind in (torch.dtype, torch.device):
             return {"t": kind.__name__, "v": str(value).removeprefix("torch.")}
         if kind in (bytes, bytearray):
@@ -161,6 +178,8 @@ class Encoder:
     def plain(self, tensor: Any) -> dict:
         """A dense tensor by value, without its graph."""
         dtype = str(tensor.dtype).removeprefix("torch.")
+        if tensor.ndim > DIMS_MAX:
+            raise Unsendable(f"a tensor of {tensor.ndim} dimensions cannot pass; {DIMS_MAX} is the limit")
         if str(tensor.layout) != "torch.strided" or dtype not in DTYPES or tensor.device.type == "meta":
             raise Unsendable(
                 f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device} cannot pass: make it dense"
@@ -176,6 +195,12 @@ class Encoder:
         raise Unsendable(f"a {type(value).__name__} cannot pass")
 
 
+def _long(value: int) -> dict:
+    if value.bit_length() > 4 * DIGITS_MAX:
+        raise Unsendable(f"an integer of {value.bit_length()} bits cannot pass")
+    return {"t": "int", "v": f"{value:x}"}
+
+
 def _items(tag: str) -> Callable:
     return lambda values, inner: {"t": tag, "v": [inner(v) for v in values]}
 
@@ -184,7 +209,7 @@ _SIMPLE = {
     list: _items("l"),
     tuple: _items("t"),
     set: _items("set"),
-    frozenset: _items("set"),
+    frozenset: _items("fs"),
     dict: lambda v, inner: {"t": "d", "v": [[inner(k), inner(x)] for k, x in v.items()]},
     complex: lambda v, inner: {"t": "c", "v": [inner(v.real), inner(v.imag)]},
     slice: lambda v, inner: {"t": "slice", "v": [inner(x) for x in (v.start, v.stop, v.step)]},

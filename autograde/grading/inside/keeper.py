@@ -15,6 +15,7 @@ import platform
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ NOSUID, NODEV, NOEXEC, BIND, PRIVATE, RECURSIVE = 2, 4, 8, 1 << 12, 1 << 18, 1 <
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CLONE = {"x86_64": 56, "aarch64": 220}
 TICK = 0.1  # seconds between looks at memory
+FILES_MAX = 20_000  # files and folders of one submission
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -72,10 +74,10 @@ def furnish(disk: int, ids: tuple[int, int]) -> None:
     libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None)
     mount("proc", "/proc")
     kept = {place: os.open(place, os.O_PATH | os.O_CLOEXEC) for place in mounted_below("/tmp")}
-    mount("tmpfs", "/tmp", f"size={disk},mode=1777")
+    mount("tmpfs", "/tmp", f"size={disk},nr_inodes={FILES_MAX},mode=1777")
     for place, descriptor in kept.items():
         put_back(descriptor, place)
-    mount("tmpfs", "/dev/shm", f"size={disk},mode=1777")
+    mount("tmpfs", "/dev/shm", f"size={disk},nr_inodes={FILES_MAX},mode=1777")
 
 
 def mounted_below(folder: str) -> list[str]:
@@ -120,24 +122,44 @@ def resident(pid: int, exactly: bool = False) -> int:
     try:
         if not exactly:
             with open(f"/proc/{pid}/statm", "rb") as file:
-                fields = file.read().split()
-            return (int(fields[1]) - int(fields[2])) * PAGE
+                fields = file.read().split()  # [2], "shared", is no use: it holds what processes share on purpose
+            return int(fields[1]) * PAGE
         with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
             return next(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) << 10
     except (OSError, StopIteration, IndexError, ValueError):
         return 0
 
 
-def used_disk(folders: list[str]) -> int:
-    """Bytes that the submission wrote; on its own tmpfs one number, elsewhere a walk."""
-    total = 0
-    for folder in folders:
+def used_disk(folders: list[str], pids: list[int]) -> float:
+    """Bytes that the submission wrote, deleted files that it holds open included; infinite for far too many files."""
+    total, count, held = 0, 0, {}
+    try:
+        for path, below, files in (step for folder in folders for step in os.walk(folder)):
+            count += len(files) + len(below)
+            if count > FILES_MAX:
+                return float("inf")
+            for name in files:
+                try:
+                    total += os.lstat(os.path.join(path, name)).st_blocks * 512
+                except OSError:  # gone meanwhile
+                    continue
+    except RecursionError:  # folders in folders in folders
+        return float("inf")
+    for link in (f"/proc/{pid}/fd/{n}" for pid in pids for n in _listed(f"/proc/{pid}/fd")):
         try:
-            for path, _, files in os.walk(folder):
-                total += sum(os.lstat(os.path.join(path, f)).st_blocks * 512 for f in files)
+            status = os.stat(link)
         except OSError:
             continue
-    return total
+        if stat.S_ISREG(status.st_mode) and not status.st_nlink:
+            held[status.st_dev, status.st_ino] = status.st_blocks * 512
+    return total + sum(held.values())
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 class Keeper:
@@ -222,7 +244,7 @@ class Keeper:
         if sum(map(resident, pids)) > self.config["memory"]:
             if sum(resident(pid, exactly=True) for pid in pids) > self.config["memory"]:
                 return "memory"
-        if not self.private and used_disk(self.config["folders"]) > self.config["disk"]:
+        if not self.private and used_disk(self.config["folders"], pids) > self.config["disk"]:
             return "disk"
         return None
 

@@ -71,6 +71,7 @@ NUMBERS = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    "memfd_create": (319, 279),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
     "ioprio_set": (251, 30),
@@ -113,6 +114,8 @@ ATTRIBUTES = {
     "removexattrat": (466, 466),
     "file_setattr": (469, 469),
 }
+# Nor does it cover watching names: where the file system is the machine's, no folder may be watched.
+WATCHING = {"inotify_add_watch": (254, 27), "fanotify_mark": (301, 263)}
 SPECIAL = {"socketpair", "sendto", "clone", "clone3", "socket", "prlimit64", "setpriority", "kill", "tkill", "tgkill"}
 SIGNALS = {"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}
 OWN_ONLY = {"sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr"}
@@ -138,7 +141,7 @@ class Program:
 
     def rule(self, name: str, body: list[tuple[int, int, int, int]]) -> None:
         """``body`` applies to this call only; it ends by returning."""
-        number = (NUMBERS | ATTRIBUTES)[name][self.column]
+        number = (NUMBERS | ATTRIBUTES | WATCHING)[name][self.column]
         if number is None:  # this machine never had the call
             return
         self.op(LD, 0)
@@ -177,9 +180,13 @@ def build(machine: str, pid: int, signals: bool, attributes: bool) -> bytes:
             program.refuse(name)
     for name in (*OWN_ONLY, "prlimit64"):
         program.only(name, 0, (0, pid))
-    program.only("setpriority", 1, (0, pid))
+    refuse, allow = (RET, ERRNO | errno.EPERM, 0, 0), (RET, ALLOW, 0, 0)
+    itself = [(LD, 24, 0, 0), (JEQ, 0, 2, 0), (JEQ, pid, 1, 0), refuse, allow]
+    program.rule("setpriority", [(LD, 16, 0, 0), (JEQ, 0, 1, 0), refuse, *itself])  # 0: a process, not a whole user
     for name in () if attributes else ATTRIBUTES:
         program.refuse(name, 0)
+    for name in () if attributes else WATCHING:
+        program.refuse(name)
     if not signals:  # another process of the same user is within reach: a process may only signal itself
         for name in ("kill", "tkill", "tgkill"):
             program.only(name, 0, (0, pid) if name == "kill" else (pid,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import time
 from collections import deque
@@ -20,6 +21,8 @@ from autograde.grading.instructor.sandbox import Limits
 from autograde.grading.instructor.workers import REFERENCE_KEY, Cluster, Local, Workers
 
 REFERENCE = "(the reference solution)"
+# What is the machine's trouble and not one submission's: a full disk, a quota, a broken or read-only file system.
+FATAL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 
 @dataclass
@@ -59,6 +62,19 @@ def students_of(root: Path, chapter: str) -> list[str]:
     if not folder.is_dir():
         raise Refusal(f"there is no {folder}: put submissions into submitted/STUDENT/{chapter}/")
     return sorted(p.name for p in folder.iterdir() if (p / chapter).is_dir() or (p / chapter).is_symlink())
+
+
+def spare_the_class(error: Exception) -> None:
+    """Raise again what must stop a run; anything else is one submission's trouble, and the others go on."""
+    if isinstance(error, Refusal) or (isinstance(error, OSError) and error.errno in FATAL):
+        raise error
+
+
+def why_not(error: Exception, student: str) -> str:
+    """In words for the instructor's list."""
+    if isinstance(error, NotGradable):
+        return str(error)
+    return f"the grader could not finish ({type(error).__name__}: {error}); run again with --student {student}"
 
 
 def read_one(plan: Plan, root: Path, student: str) -> Submission:
@@ -102,9 +118,13 @@ class ClassRun:
         """What can be graded; the rest goes to the report."""
         for student in students:
             try:
-                yield read_one(self.plan, self.root, student)
-            except NotGradable as error:
-                self.report.rows.append(Graded(student, None, self.plan.max_score, problem=str(error)))
+                submission = read_one(self.plan, self.root, student)
+            except Exception as error:  # noqa: BLE001  whatever a student's files do to us, the class goes on
+                spare_the_class(error)
+                shown = student.encode("utf-8", "backslashreplace").decode()
+                self.report.rows.append(Graded(shown, None, self.plan.max_score, problem=why_not(error, shown)))
+            else:
+                yield submission
 
     def run(self, students: list[str], started: Callable[[int], None], tick: Callable[[Graded], None]) -> Report:
         """Grade and record; ``started`` hears how many there are, ``tick`` of each."""
@@ -174,8 +194,15 @@ class ClassRun:
 
     def _early(self, workers: Workers, ready: list, known: set[str]) -> dict[str, Future]:
         """The first students, graded by whoever would be idle beside the reference; by key."""
-        first = [(student, key) for student, key in ready if key not in known][: workers.ahead // 2 - 1]
-        return {key: workers.submit(read_one(self.plan, self.root, student)) for student, key in first}
+        early: dict[str, Future] = {}
+        for student, key in [(student, key) for student, key in ready if key not in known][: workers.ahead // 2 - 1]:
+            try:
+                submission = read_one(self.plan, self.root, student)
+            except NotGradable:  # it has changed just now; its turn will come
+                continue
+            if self.key(submission) == key:
+                early[key] = workers.submit(submission)
+        return early
 
     def _graded(
         self, workers: Workers | None, ready: list, known: set[str], early: dict[str, Future]
@@ -185,8 +212,14 @@ class ClassRun:
         running: dict[Future, tuple[Submission, str]] = {}
         while running or todo:
             while todo and (workers is None or len(running) < workers.ahead):
-                student, key = todo.popleft()  # read again now: a class's files need not fit into memory
-                submission = read_one(self.plan, self.root, student)
+                student, _ = todo.popleft()  # read again now: a class's files need not fit into memory
+                try:
+                    submission = read_one(self.plan, self.root, student)
+                except Exception as error:  # noqa: BLE001  it has changed since, or is gone
+                    spare_the_class(error)
+                    yield Submission(student, []), "", error, True
+                    continue
+                key = self.key(submission)  # of what is graded, not of what was there a while ago
                 cached = self.cache.get(key) if key in known else None
                 if cached is not None:
                     yield submission, key, cached, False
@@ -196,19 +229,25 @@ class ClassRun:
                 submission, key = running.pop(future)
                 try:
                     result = future.result()
+                    self.cache.put(key, result)
                 except Exception as error:  # noqa: BLE001  one submission's trouble, of any kind, must not stop a class
-                    yield submission, key, error, True
-                    continue
-                self.cache.put(key, result)
+                    spare_the_class(error)
+                    result = error
                 yield submission, key, result, True
 
     def _record(
         self, writer: object, submission: Submission, key: str, result: Result | Exception, fresh: bool
     ) -> Graded:
         if isinstance(result, Exception):
-            again = f"run again with --student {submission.student}"
-            why = f"the grader could not finish ({type(result).__name__}: {result}); {again}"
+            why = why_not(result, submission.student)
             return Graded(submission.student, None, self.plan.max_score, problem=why)
+        try:
+            return self._write(writer, submission, key, result, fresh)
+        except Exception as error:  # noqa: BLE001  as above
+            spare_the_class(error)
+            return self._record(writer, submission, key, error, fresh)
+
+    def _write(self, writer: object, submission: Submission, key: str, result: Result, fresh: bool) -> Graded:
         result.student = submission.student
         result.withdraw(self.report.broken)
         token = self.token(key)

@@ -23,6 +23,8 @@ from autograde.grading.instructor.result import (
 from autograde.grading.instructor.rounds import TICK, JudgeFailed, Rounds
 from autograde.grading.instructor.sandbox import Limits
 
+TOO_MUCH = "the cells before this one printed so much that its output is not kept"
+
 
 class Run:
     """One submission on its way through both sandboxes."""
@@ -33,6 +35,7 @@ class Run:
         self.pair, self.lost = Rounds(pool, limits), ""
         self.done: list[tuple[Grafted, str]] = []
         self.restored: list[str] = []
+        self.written = 0  # characters of output so far
 
     def _restart(self) -> None:
         """After a death: a new pair, the good cells replayed, three times at most."""
@@ -60,9 +63,9 @@ class Run:
             self._record(cell, source, self._explained(into.outputs, status))
         if status in ("ok", "error", "timeout", "flood") and cell.step is not None and cell.step.kind == SETUP:
             judged, _, _ = self.pair.judged(cell.step.source, list(cell.step.names), self.limits.cell, True)
-            if judged.endswith("judge"):
+            if judged.endswith("judge") and not cell.step.names:
                 raise JudgeFailed("an ordinary cell did not end in the judge")
-            if judged == "malformed":
+            if judged == "malformed" or judged.endswith("judge"):  # it used an answer, which kept the judge busy
                 self._violation("an ordinary cell")
             elif "gone" in judged or judged == "killed":
                 status = "died"
@@ -79,6 +82,10 @@ class Run:
 
     def _record(self, cell: Grafted, source: str, outputs: list[dict]) -> None:
         index = cell.step.index if cell.step else None
+        size = sum(len(repr(output)) for output in outputs)
+        if self.written + size > self.limits.written:
+            outputs = [o for o in outputs if o["output_type"] == "error"] or [out.error("TooMuchOutput", TOO_MUCH)]
+        self.written += size
         self.result.cells.append(CellResult(index, source, cell.kind, outputs))
 
     def _violation(self, where: str) -> None:

@@ -26,6 +26,7 @@ from sqlalchemy.exc import OperationalError, SAWarning
 from traitlets.config import Config, PyFileConfigLoader
 
 from autograde.errors import Refusal
+from autograde.grading.instructor.body import remove
 from autograde.grading.instructor.cache import write_atomically
 from autograde.grading.instructor.intake import Submission
 from autograde.grading.instructor.plan import Plan
@@ -157,6 +158,7 @@ class Writer:
         write_atomically(folder / f"{self.plan.notebook_name}.ipynb", text.encode(), 0o444)
         for name, data in submission.files.items():
             target = folder / name
+            make_way(folder, name)
             if folder.resolve() in target.resolve().parents:
                 write_atomically(target, data, 0o444)
 
@@ -197,6 +199,17 @@ class Writer:
             settings = PyFileConfigLoader("nbgrader_config.py", path=str(self.root)).load_config()
         about = resources(self.plan, self.db, submission.student)
         AssignLatePenalties(config=settings).preprocess(notebook, about)
+
+
+def make_way(folder: Path, name: str) -> None:
+    """Remove what an earlier submission left where a file or one of its folders must be."""
+    place = folder
+    for part in Path(name).parts[:-1]:
+        place = place / part
+        if place.is_symlink() or place.is_file():
+            place.unlink()
+    if (folder / name).is_dir():
+        remove(str(folder / name))
 
 
 def patiently(work: Callable[[], Any], undo: Callable[[], Any] = lambda: None) -> Any:

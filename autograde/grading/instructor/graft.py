@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
+from autograde import regions
 from autograde.grading.instructor.intake import Cell, Submission
 from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, used
 
@@ -35,6 +36,12 @@ class Graft:
 
 def _same(a: str, b: str) -> bool:
     return a.strip() == b.strip()
+
+
+def _released(theirs: str, source: str) -> bool:
+    """Whether a check cell is still what students were given: the source without what is hidden."""
+    lines = theirs.strip().splitlines()
+    return lines == regions.replace(source, {regions.HIDDEN: "", regions.SCHEME: ""}).strip().splitlines()
 
 
 class _Matcher:
@@ -132,6 +139,8 @@ def _grafted(step: Step, found: list[Cell], notes: list[str]) -> Grafted:
         return Grafted(step, found[-1].source, step.cell_kind)
     if step.kind == TEST and not found:
         notes.append(f"the check cell {step.grade_id!r} was missing; it was put back")
+    elif step.kind == TEST and not _released(found[-1].source, step.source):
+        notes.append(f"the check cell {step.grade_id!r} was changed; the original ran instead")
     own = None
     if step.kind == SETUP and found and not _same(found[-1].source, step.source) and found[-1].kind == "code":
         own = found[-1].source

@@ -17,6 +17,7 @@ CAREFUL_ABOVE = 4 << 20  # larger notebooks are taken apart in a process with li
 CELLS_MAX = 2_000
 SOURCE_MAX = 1 << 20
 FILES_MAX, FILES_BYTES_MAX = 200, 32 << 20
+DEPTH_MAX, PATH_MAX = 20, 1_000  # folders below each other, bytes of a file's name with its folders
 SKIPPED = {".ipynb_checkpoints", "__pycache__", ".git"}
 
 
@@ -50,7 +51,28 @@ def text_of(value: Any) -> str:
     """A cell's source, whichever way it is written, with Unix line ends."""
     if isinstance(value, list):
         value = "".join(part for part in value if isinstance(part, str))
-    return value.replace("\r\n", "\n").replace("\r", "\n") if isinstance(value, str) else ""
+    if not isinstance(value, str):
+        return ""
+    text = value.replace("\r\n", "\n").replace("\r", "\n")
+    return text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be written anywhere
+
+
+def readable_name(name: str) -> bool:
+    """Whether a file or a folder of this name can be recorded."""
+    try:
+        return len(name.encode()) <= PATH_MAX
+    except UnicodeEncodeError:
+        return False
+
+
+def moment(text: str) -> str | None:
+    """What stands in timestamp.txt, where nbgrader can read it as a time of our age."""
+    from nbgrader.utils import parse_utc
+
+    try:
+        return text if 1990 <= parse_utc(text).year <= 2200 else None
+    except (ValueError, OverflowError, AttributeError, TypeError):
+        return None
 
 
 def cells_of(document: Any) -> list[Cell]:
@@ -130,10 +152,11 @@ def read_regular(path: str | Path, limit: int, folder: int | None = None) -> byt
         linked = os.path.islink(path) if folder is None else True
         why = "is a link, and links are not followed" if linked else f"cannot be read: {error.strerror}"
         raise NotGradable(f"{name} {why}") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise NotGradable(f"{name} is not a regular file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotGradable(f"{name} is not a regular file")
         if status.st_size > limit:
             raise NotGradable(f"{name} is {status.st_size >> 20} MB; {limit >> 20} MB is the limit")
         return file.read(limit + 1)[:limit]
@@ -145,9 +168,16 @@ def files_of(folder: Path, but: str) -> tuple[dict[str, bytes], list[str]]:
     notes, total = [], 0
     for path, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
         folders[:] = sorted(f for f in folders if f not in SKIPPED)
+        here = os.path.relpath(path, folder)
+        if folders and (here.count(os.sep) >= DEPTH_MAX or len(os.fsencode(here)) > PATH_MAX):
+            notes.append(f"folders below {here[:60]!r}... were left out: too deep")
+            folders.clear()
         for name in sorted(names):
             relative = os.path.relpath(os.path.join(path, name), folder)
             if relative == but or name == "timestamp.txt" or name.endswith(".ipynb"):
+                continue
+            if not readable_name(relative):
+                notes.append(f"the file {relative[:60]!r}... was left out: its name is not text, or too long")
                 continue
             try:
                 data = read_regular(name, FILES_BYTES_MAX - total, descriptor)
@@ -183,6 +213,8 @@ def _choose(folder: Path, name: str, known: set[str]) -> tuple[str, list[str]]:
 
 def read(student: str, folder: Path, name: str, known: set[str]) -> Submission:
     """One submission. ``known`` are the chapter's grade_ids."""
+    if not readable_name(student):
+        raise NotGradable("the student's folder has a name that is not text (UTF-8)")
     if folder.is_symlink() or not folder.is_dir():
         raise NotGradable("the submission is not a folder")
     chosen, notes = _choose(folder, name, known)
@@ -196,5 +228,7 @@ def read(student: str, folder: Path, name: str, known: set[str]) -> Submission:
         digest.update(path.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(content).digest())
     stamp = None
     if (folder / "timestamp.txt").is_file() and not (folder / "timestamp.txt").is_symlink():
-        stamp = read_regular(folder / "timestamp.txt", 200).decode("utf-8", "replace").strip()
+        written = read_regular(folder / "timestamp.txt", 200).decode("utf-8", "replace").strip()
+        stamp = moment(written)
+        more += [] if stamp else [f"timestamp.txt holds no time ({written[:40]!r}); it was left out"]
     return Submission(student, cells, files, notes + more, digest.hexdigest(), stamp)

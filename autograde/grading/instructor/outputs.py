@@ -29,6 +29,8 @@ class Collector:
     def take(self, message: list) -> None:
         """One message of the executor's: kind and content."""
         kind, content = message[0], message[1:]
+        if not isinstance(kind, str):
+            return
         add = {
             "stream": self._stream,
             "display": self._display,
@@ -81,7 +83,8 @@ class Collector:
                 continue
             if isinstance(value, list):
                 value = "".join(map(str, value))
-            clean[mime] = plain(value) if isinstance(value, str) else value
+            if isinstance(value, str):  # what else there is (a widget's state) no page of ours shows
+                clean[mime] = plain(value)
         return clean
 
     def _display(self, data: dict, _: dict) -> None:

@@ -14,10 +14,13 @@ from autograde.errors import Refusal
 
 SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
 ORACLE = "_oracle"
+CODE_MAX, MAGICS_MAX = 60_000, 50  # nobody writes more into a cell; reading it would take the instructor's time
 
 
 def parse(code: str) -> ast.Module | None:
     """The syntax tree of a cell, magics included; None where it is not Python."""
+    if len(code) > CODE_MAX or sum(code.count(f"\n{mark}") for mark in "!%") > MAGICS_MAX:
+        return None
     try:
         return ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -26,7 +29,7 @@ def parse(code: str) -> ast.Module | None:
 
     try:
         return ast.parse(TransformerManager().transform_cell(code))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (SyntaxError, ValueError, RuntimeError, MemoryError):
         return None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 
 from autograde.errors import Refusal
 from autograde.grading.instructor import sandbox
-from autograde.grading.instructor.body import Body
+from autograde.grading.instructor.body import Body, remove
 from autograde.grading.instructor.sandbox import JAILED, NAMESPACED, Limits
 
 READY_SECONDS = 180
@@ -181,7 +180,7 @@ class Pool:
             self.process.kill()
             self.process.wait()
         self.errors.close()
-        shutil.rmtree(self.run, ignore_errors=True)
+        remove(self.run)
 
     def __enter__(self) -> Pool:
         return self

@@ -36,6 +36,8 @@ def configure(config: Any, course: str = "") -> None:
     feedback = ["nbgrader.preprocessors.GetGrades", StudentView, "nbconvert.preprocessors.CSSHTMLHeaderPreprocessor"]
     config.GenerateFeedback.preprocessors = feedback
     config.SanitizeHTML.enabled = True
+    config.HTMLExporter.preprocessors = [Harmless]  # formgrader's page of a submission
+    config.HTMLExporter.filters = {"markdown2html": clean.markdown}
 
 
 def write_config(root: Path, course: Path) -> Path | None:
@@ -101,6 +103,20 @@ class NoGrade(NbGraderPreprocessor):
                     grade.auto_score, grade.needs_manual_grade = None, True
                 book.db.commit()
         return nb, resources
+
+
+class Harmless(NbGraderPreprocessor):
+    """What formgrader shows of a submission: text, real pictures, plain tables; nothing that a browser could run."""
+
+    enabled = True
+
+    def preprocess_cell(self, cell: NotebookNode, resources: dict, _: int) -> tuple[NotebookNode, dict]:
+        """One cell."""
+        cell.pop("attachments", None)
+        for output in cell.get("outputs", []):
+            if "data" in output:
+                output.data = NotebookNode(clean.bundle(output.data))
+        return cell, resources
 
 
 class StudentView(NbGraderPreprocessor):

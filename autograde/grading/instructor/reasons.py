@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 from autograde.grading.instructor.result import NO_GRADE, PASSED, Result, TestResult
@@ -16,6 +17,7 @@ OURS = {
     "LibraryAnswer",
 }
 MISTAKE = "Likely mistake: "
+TOLD_MAX = 200  # characters of an exception: enough to understand it, too few to carry a hidden test's numbers away
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def reason(test: TestResult) -> Reason | None:
     if not test.ename:
         return Reason(f"Partial credit: {test.points:g} of {test.max_points:g} points")
     lines = [line for line in text.split("\n") if line.strip()]
-    rows = [("it raised", f"{test.ename}: {lines[0] if lines else ''}")]
+    rows = [("it raised", f"{test.ename}: {lines[0][:TOLD_MAX] if lines else ''}")]
     rows += [("where", line.removeprefix("in your code, ")) for line in lines[1:] if line.startswith("in your code")]
     return Reason("The test stopped at an error when it used your code", tuple(rows))
 
@@ -97,4 +99,4 @@ def explain(result: Result) -> str:
     for title, notes in (("notes", result.notes), ("FLAGS", result.flags)):
         if notes:
             lines += [f"\n{title}:", *(f"  {note}" for note in notes)]
-    return "\n".join(lines)
+    return "".join(c for c in "\n".join(lines) if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))

@@ -118,6 +118,7 @@ def partial(outputs: list[dict], points: float) -> tuple[float | None, list[dict
 
 def explained(outputs: list[dict], status: str, limits: Limits, report: dict | None) -> list[dict]:
     """A student's cell's outputs, with the sentence that says why it was stopped."""
-    if status in ("ok", "error"):
+    kind = status.removesuffix("-killed")
+    if kind not in SAY:  # "ok", "error", or what student code made up
         return outputs
-    return [*outputs, out.error(*say(status.removesuffix("-killed"), limits, report))]
+    return [*outputs, out.error(*say(kind, limits, report))]

@@ -88,7 +88,7 @@ class Rounds:
 
     @staticmethod
     def _message(message: Any, cell: int, into: out.Collector | None) -> str:
-        if not isinstance(message, list) or len(message) < 2 or message[1] != cell:
+        if not isinstance(message, list) or len(message) < 3 or message[1] != cell or not isinstance(message[0], str):
             return ""
         if message[0] in ("done", "codes"):
             return str(message[2]) if message[0] == "done" else "ok"

@@ -37,6 +37,7 @@ class Limits:
     processes: int = 128
     output: int = 1 << 20
     flood: int = 20 << 20
+    written: int = 48 << 20
     restarts: int = 3
 
     def fair(self, slowest: float) -> Limits:

@@ -29,7 +29,7 @@ class Judge:
             status = "ok" if self.executor.shell.run_cell(code, store_history=True).success else "error"
         except (Closed, Malformed):
             pass
-        self.session.close()
+        self.session.close(test=not muted)
         if self.session.broken:
             status = "malformed"
         elif self.session.gone:

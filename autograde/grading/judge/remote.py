@@ -39,13 +39,20 @@ def student_error(kind: str, text: str, where: str) -> StudentError:
     return error
 
 
+def _claimable() -> tuple[type, ...]:
+    """Never a tensor, a number or a container: those must come by value."""
+    import torch
+
+    return torch.nn.Module, torch.distributions.Distribution, torch.optim.Optimizer
+
+
 def _claimed_class(names: Any) -> type | None:
     """A class of torch's that the object says it has, so that ``isinstance(model, nn.Module)`` works."""
     for name in names if type(names) is list else ():
         if type(name) is str and name.startswith(("torch.nn.modules.", "torch.distributions.", "torch.optim.")):
             module, _, attribute = name.rpartition(".")
             found = getattr(sys.modules.get(module), attribute, None)
-            if isinstance(found, type):
+            if isinstance(found, type) and issubclass(found, _claimable()) and found.__module__ == module:
                 return found
     return None
 

@@ -28,6 +28,10 @@ class Request(Encoder):
         super().__init__()
         self.session, self.leaves, self.lent = session, [], []
 
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        """A stand-in first: whatever class it claims, it is none of the values below."""
+        return {"t": "h", "id": number_of(value)} if type(value) is Remote else super().__call__(value, depth)
+
     def tensor(self, tensor: Tensor) -> dict:
         """By value; a mirrored parameter by its number."""
         for number, mirror in self.session.mirrors.items():
@@ -43,13 +47,11 @@ class Request(Encoder):
 
     def refer(self, value: Any) -> dict:
         """Whatever is not a plain value."""
-        if type(value) is Remote:
-            return {"t": "h", "id": number_of(value)}
         if place := _importable(value):
             return {"t": "ref", "m": place[0], "q": place[1]}
         by_value = isinstance(value, (torch.nn.Module, torch.optim.Optimizer, torch.distributions.Distribution))
         if isinstance(value, type) or (callable(value) and not by_value):
-            return {"t": "cb", "id": self.session.callback(value), "n": str(getattr(value, "__name__", "f"))[:80]}
+            return {"t": "cb", "id": self.session.callback(value), "n": "f"}
         for i, known in enumerate(self.lent):
             if known is value:
                 return {"t": "val", "i": i}
@@ -139,6 +141,17 @@ class Asked(Decoder):
         raise Malformed(f"unknown {tag!r}")
 
 
+def _expired(*_: Any, **__: Any) -> None:
+    raise RuntimeError("this function was lent for an earlier test only")
+
+
+def _finite(state: Any) -> bool:
+    if isinstance(state, Tensor):
+        return bool(state.isfinite().all())
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return all(map(_finite, parts))
+
+
 class Session:
     """Calls into one student process; ``broken`` is set by the first message that no honest process sends."""
 
@@ -150,6 +163,7 @@ class Session:
         self.mirrors: dict[int, Mirror] = {}
         self.tapes = Tapes()
         self.functions: dict[int, Callable] = {}
+        self.kept = 0  # so many of them outlive the test that runs: ordinary cells lent them
         self.known: weakref.WeakValueDictionary[int, Remote] = weakref.WeakValueDictionary()
         self.state: Tensor | None = None
 
@@ -225,6 +239,8 @@ class Session:
     @staticmethod
     def _changed(lent: Any, state: Any) -> None:
         """Student code trained a module or stepped an optimiser that the test lent it."""
+        if not _finite(state):  # a truth computed with it later would be NaN too, and NaN agrees with NaN
+            raise student_error("ValueError", f"the state of the {type(lent).__name__} became NaN or infinite", "")
         try:
             lent.load_state_dict(state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -273,9 +289,12 @@ class Session:
                 continue
         return found
 
-    def close(self) -> None:
-        """The cell has ended."""
+    def close(self, test: bool = False) -> None:
+        """The cell has ended. What a test lent, student code may call no more."""
         self.tapes = Tapes()
+        for number in [n for n in self.functions if test and n > self.kept]:
+            self.functions[number] = _expired
+        self.kept = len(self.functions)
         if not self.gone and not self.broken:
             try:
                 self.wire.send({"op": "bye"})

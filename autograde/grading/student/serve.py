@@ -35,7 +35,7 @@ class Answer(Encoder):
         """By value, and how to ask for its gradient."""
         if not tensor.requires_grad:
             return self.plain(tensor)
-        if tensor.is_leaf and not any(tensor is leaf for leaf in self.leaves):
+        if tensor.is_leaf and tensor.is_floating_point() and not any(tensor is leaf for leaf in self.leaves):
             return self.plain(tensor) | {"p": self.desk.number(tensor)}
         for i, output in enumerate(self.outputs):
             if output is tensor:
@@ -53,7 +53,7 @@ class Answer(Encoder):
             "t": "h",
             "id": self.desk.number(value),
             "c": kind.__name__[:80],
-            "b": bases[:1],
+            "b": bases[:8],
             "n": name[:80] if isinstance(name, str) else "",
             "s": signature(value),
         }
