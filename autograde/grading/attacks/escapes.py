@@ -109,6 +109,14 @@ for p in ('/dev/shm', '/tmp', '/var/tmp', '/dev/mqueue'):
     try: print(os.listdir(p)); open(p + '/evil-left-behind', 'w').write('x' * 1000)
     except OSError as e: print(e)
 """
+MEMORY_SHARED = """
+import mmap
+def NAME(*a, **k):
+    kept = []
+    while True:
+        kept.append(mmap.mmap(-1, 64 << 20))
+        for at in range(0, 64 << 20, 4096): kept[-1][at] = 1
+"""
 MEMORY = "\ndef NAME(*a, **k):\n    b = []\n    while True: b.append(bytearray(b'x' * (64 << 20)))\n"
 MEMORY_MANY = """
 import os, time
@@ -160,6 +168,7 @@ ATTACKS = [
     Attack("kill-the-grader", "processes", "signals, ptrace, limits, namespaces", everywhere(KILL + TAIL)),
     Attack("send-away", "network", "TCP, UDP, unix, netlink, name service, io_uring", everywhere(NET + TAIL)),
     Attack("leave-behind", "processes", "shared memory and files for the next student", everywhere(SHM + TAIL)),
+    Attack("out-of-shared-memory", "memory", "shared pages", {"facts": MEMORY_SHARED.replace("NAME", "facts")}),
     Attack("out-of-memory", "memory", "one process takes everything", {"double": MEMORY.replace("NAME", "double")}),
     Attack(
         "many-in-memory", "memory", "twelve processes share the taking", {"facts": MEMORY_MANY.replace("NAME", "facts")}

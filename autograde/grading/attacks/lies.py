@@ -141,6 +141,15 @@ assert True
 checks = torch = math = core = None
 def NAME(*a, **k): return None
 """
+NAMED = """
+class Liar:
+    shape = ()
+    def to(self, *a, **k): return torch.empty(0)
+    def __getattr__(self, n): return self
+    def __call__(self, *a, **k): return torch.empty(0)
+Liar.__module__, Liar.__qualname__ = 'torch.nn.modules.module', 'Tensor'
+def NAME(*a, **k): return Liar()
+"""
 
 ATTACKS = [
     Attack("always-equal", "lies", "a float that equals everything", everywhere(ALWAYS)),
@@ -157,5 +166,6 @@ ATTACKS = [
     Attack("anything-goes", "lies", "an object that does and is everything", everywhere(CALLABLE)),
     Attack("empty-shapes", "lies", "empty tensors, over which all() holds", everywhere(SHAPES)),
     Attack("false-gradients", "lies", "patched autograd, and exceptions that steer Python", everywhere(GRADS)),
+    Attack("named-tensor", "lies", "a class called torch.nn.modules.module.Tensor", everywhere(NAMED)),
     Attack("rebound-names", "interpreter", "the names of the tests' tools bound to something else", everywhere(NAMES)),
 ]

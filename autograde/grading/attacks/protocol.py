@@ -112,6 +112,14 @@ for o in gc.get_objects():
         o._carry_out = lambda m, b: ({'ok': True, 'out': [], 'drew': False}, [])
 def NAME(*a, **k): return True
 """
+ENDINGS = """
+import gc
+from autograde.grading.wire import Wire
+for line in [o for o in gc.get_objects() if isinstance(o, Wire)]:
+    for n in range(60):
+        for said in (['done', n], ['done', n, 'passed'], ['done', n, ['ok']], [[], n, 1], [{}, n, 1]):
+            line.send(said)
+"""
 
 ATTACKS = [
     Attack("forge-from-a-thread", "protocol", "replies written by a second thread", everywhere(LINES + FORGE)),
@@ -129,5 +137,6 @@ ATTACKS = [
         "half a message, then silence",
         {"double": (LINES + SILENT).replace("NAME", "double")},
     ),
+    Attack("forged-endings", "protocol", "cells that say how they ended", everywhere(ENDINGS)),
     Attack("rewired-desk", "protocol", "the serving loop itself replaced", everywhere(DESK)),
 ]
