@@ -41,7 +41,10 @@ class ListedOrder:
     """Sabotage: what used to be asked, each case once, in the order of the lists."""
 
     def shuffle(self, order: list) -> None:
-        del order[len(order) // 2 :]
+        pass
+
+    def sample(self, names: list, count: int) -> list:
+        return []
 
 
 @pytest.mark.parametrize("test", [even, lambda n: torch.tensor(even(n)), lambda n: np.bool_(even(n))])
@@ -49,12 +52,13 @@ def test_a_right_test_passes_in_every_order(test):
     assert not any(told(test) for _ in range(200))
 
 
-def test_the_order_changes_and_every_case_comes_twice():
+def test_the_order_changes_and_some_cases_come_twice():
     orders = set()
     for _ in range(20):
         met: list[int] = []
         checks.verdicts(lambda n, met=met: met.append(n) or even(n), RIGHT, BROKEN, seed=0)
-        assert sorted(met) == sorted(2 * [n for (n,) in [*RIGHT.values(), *BROKEN.values()]])
+        assert set(met) == {n for (n,) in [*RIGHT.values(), *BROKEN.values()]}
+        assert sorted(met.count(n) for n in set(met)) == [1] * 5 + [2] * 3
         orders.add(tuple(met))
     assert len(orders) == 20
 
@@ -65,7 +69,7 @@ MANY = {str(n): (n,) for n in range(0, 60, 2)}, {str(n): (n,) for n in range(1, 
 @pytest.mark.parametrize("sequence", [LISTED, [*LISTED, False], [True, False], [False] * 8 + [True] * 3])
 def test_an_answer_that_counts_loses_whatever_the_order(sequence):
     for start in range(len(sequence)):
-        for _ in range(10):  # the luckiest guess is right once in 10^34
+        for _ in range(10):  # the luckiest guess is right once in 10^17
             assert TWO_VERDICTS in told(by_counting(sequence[start:] + sequence[:start]), *MANY)
 
 

@@ -1806,11 +1806,12 @@ def is_consistent(
 
 
 # %% nbgrader={"grade_id": "is_consistent_oracle", "locked": true} tags=["hide-input"]
-# Folded: the models that your test meets. Each is (log_prob, sample, low, high).
+# Folded: the models that your test meets. Each makes (log_prob, sample, low, high), its samples from the beginning.
 
 
-def drawn_from(stream: torch.Generator, distribution: td.Distribution) -> Callable[[int], Tensor]:
+def drawn_from(seed: int, distribution: td.Distribution) -> Callable[[int], Tensor]:
     """Samples of a torch distribution; the stream goes on from call to call, as in life."""
+    stream = core.generator(seed)
 
     def sample(n: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
@@ -1830,60 +1831,45 @@ def two_humps(weights: Tensor, stds: Tensor) -> td.Distribution:
 
 
 def pair(
-    stream: torch.Generator,
+    seed: int,
     claimed: td.Distribution,
     drawn: td.Distribution,
     low: float,
     high: float,
     plus: float = 0.0,
-) -> tuple:
-    """A model that claims one distribution (its log off by ``plus``) and draws from another."""
-    return lambda x: claimed.log_prob(x) + plus, drawn_from(stream, drawn), low, high
-
-
-def try_all(answer: Callable, right: dict[str, tuple], broken: dict[str, tuple]) -> None:
-    """Raise with the first wrong verdict."""
-    for name, parts in [*right.items(), *broken.items()]:
-        verdict = answer(*parts)
-        insist(
-            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-            f"is_consistent must return True or False, not {type(verdict).__name__}",
-        )
-        if name in right:
-            insist(bool(verdict), f"your test rejects a right model: {name}")
-        else:
-            insist(not bool(verdict), f"your test accepts a broken model: {name}")
+) -> Callable[[], tuple]:
+    """A model that claims one distribution (its log off by ``plus``) and draws from another, in a stream of its own."""
+    return lambda: (lambda x: claimed.log_prob(x) + plus, drawn_from(seed, drawn), low, high)
 
 
 # %% nbgrader={"grade_id": "is_consistent_check", "grade": true, "points": 4}
 # Your test meets right models, which it must accept, and the bugs of section 10, which it must not.
-stream = core.generator(SEED)
 truth_ = two_humps(double(0.7, 0.3), double(0.8, 0.5))
 right = {
-    "a Gaussian": pair(stream, *[td.Normal(double(0.4)[0], double(1.2)[0])] * 2, -8, 9),
-    "a mixture": pair(stream, truth_, truth_, -7, 7),
+    "a Gaussian": pair(SEED, *[td.Normal(double(0.4)[0], double(1.2)[0])] * 2, -8, 9),
+    "a mixture": pair(SEED, truth_, truth_, -7, 7),
 }
 broken = {
     "the weights are forgotten in the density, which integrates to 2": pair(
-        stream, truth_, truth_, -7, 7, math.log(2)
+        SEED, truth_, truth_, -7, 7, math.log(2)
     ),
     "the likelier component alone is drawn": pair(
-        stream, truth_, td.Normal(double(-1.5)[0], double(0.8)[0]), -7, 7
+        SEED, truth_, td.Normal(double(-1.5)[0], double(0.8)[0]), -7, 7
     ),
     "a variance for a standard deviation in the sampler": pair(
-        stream, truth_, two_humps(double(0.7, 0.3), double(0.64, 0.25)), -7, 7
+        SEED, truth_, two_humps(double(0.7, 0.3), double(0.64, 0.25)), -7, 7
     ),
     "the weights are forgotten in the sampler": pair(
-        stream, truth_, two_humps(double(0.5, 0.5), double(0.8, 0.5)), -7, 7
+        SEED, truth_, two_humps(double(0.5, 0.5), double(0.8, 0.5)), -7, 7
     ),
-    "nats and bits confused": (
+    "nats and bits confused": lambda: (
         lambda x: truth_.log_prob(x) / math.log(2),
-        drawn_from(stream, truth_),
+        drawn_from(SEED, truth_),
         -7,
         7,
     ),
 }
-try_all(is_consistent, right, broken)
+checks.verdicts(is_consistent, right, broken, "is_consistent", seed=SEED)
 print(f"{len(right)} right models accepted, {len(broken)} broken ones caught.")
 ### BEGIN HIDDEN TESTS
 block = td.Uniform(double(-1.0)[0], double(3.0)[0], validate_args=False)
@@ -1896,29 +1882,31 @@ same_moments = td.MixtureSameFamily(
     td.Categorical(double(0.5, 0.5)), td.Normal(double(-0.9, 0.9), double(0.19, 0.19) ** 0.5)
 )
 stored = bell.icdf(torch.linspace(0.02, 0.98, 25, dtype=torch.float64))
-bell_sample = drawn_from(stream, bell)
-picks = drawn_from(stream, td.Categorical(torch.ones(25)))
+picks = td.Categorical(torch.ones(25))
 right = {
-    "a uniform block, whose log-density is minus infinity outside": pair(
-        stream, block, block, -2, 4
-    ),
-    "a mixture with a narrow spike": pair(stream, spike, spike, -9, 7),
+    "a uniform block, whose log-density is minus infinity outside": pair(SEED, block, block, -2, 4),
+    "a mixture with a narrow spike": pair(SEED, spike, spike, -9, 7),
     "a Gaussian on a large scale": pair(
-        stream, *[td.Normal(double(500.0)[0], double(90.0)[0])] * 2, -300, 1300
+        SEED, *[td.Normal(double(500.0)[0], double(90.0)[0])] * 2, -300, 1300
     ),
-    "a mixture with a rare component": pair(stream, rare, rare, -7, 6),
+    "a mixture with a rare component": pair(SEED, rare, rare, -7, 6),
 }
 broken = {
     "the rare component, 4 % of the mass, is never drawn": pair(
-        stream, rare, td.Normal(double(-1.5)[0], double(0.8)[0]), -7, 6
+        SEED, rare, td.Normal(double(-1.5)[0], double(0.8)[0]), -7, 6
     ),
-    "the same mean and variance, another distribution": pair(stream, bell, same_moments, -7, 7),
-    "a density that integrates to 1.05": pair(stream, bell, bell, -7, 7, math.log(1.05)),
-    "a density that integrates to 0.9": pair(stream, bell, bell, -7, 7, math.log(0.9)),
-    "a memory of 25 points": (bell.log_prob, lambda n: stored[picks(n)], -7, 7),
-    "a quarter of the samples lies outside [low, high]": (
+    "the same mean and variance, another distribution": pair(SEED, bell, same_moments, -7, 7),
+    "a density that integrates to 1.05": pair(SEED, bell, bell, -7, 7, math.log(1.05)),
+    "a density that integrates to 0.9": pair(SEED, bell, bell, -7, 7, math.log(0.9)),
+    "a memory of 25 points": lambda: (
         bell.log_prob,
-        lambda n: bell_sample(n) + 40 * (torch.arange(n) % 4 == 0),
+        lambda n, draw=drawn_from(SEED, picks): stored[draw(n)],
+        -7,
+        7,
+    ),
+    "a quarter of the samples lies outside [low, high]": lambda: (
+        bell.log_prob,
+        lambda n, draw=drawn_from(SEED, bell): draw(n) + 40 * (torch.arange(n) % 4 == 0),
         -7,
         7,
     ),
@@ -1928,9 +1916,9 @@ broken = {
         -7,
         7,
     ),
-    "samples shifted by 0.3": pair(stream, bell, td.Normal(double(0.3)[0], double(1.0)[0]), -7, 7),
+    "samples shifted by 0.3": pair(SEED, bell, td.Normal(double(0.3)[0], double(1.0)[0]), -7, 7),
 }
-try_all(is_consistent, right, broken)
+checks.verdicts(is_consistent, right, broken, "is_consistent", seed=SEED)
 ### END HIDDEN TESTS
 
 # %% [markdown]

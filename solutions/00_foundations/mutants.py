@@ -673,3 +673,11 @@ def loose_integral(log_prob, sample, low, high):
     mass = mass / mass.sum()
     counts = torch.histc(sample(20_000).double(), 50, low, high)
     return bool(((counts - 20_000 * mass).abs() <= 5 * (20_000 * mass).sqrt() + 5).all())
+
+
+@mutant("is_consistent", says="two verdicts on one and the same case")
+def counts_its_calls(
+    log_prob, sample, low, high, answers=[True] * 2 + [False] * 5 + [True] * 4 + [False] * 8
+):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

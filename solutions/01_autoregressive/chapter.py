@@ -1996,28 +1996,6 @@ def random_weights(
     return lambda x: model.logits(x.double().reshape(-1, *model.shape)).flatten(1)
 
 
-def judge(
-    answer: Callable,
-    right: dict[str, Callable],
-    broken: dict[str, Callable],
-    sizes: dict[str, int],
-    why: dict[str, str],
-) -> None:
-    """Raise with the first wrong verdict."""
-    for name, f in [*right.items(), *broken.items()]:
-        verdict = answer(f, sizes[name])
-        insist(
-            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-            (f"is_autoregressive must return True or False, not {type(verdict).__name__}"),
-        )
-        if name in right:
-            insist(bool(verdict), f"your test rejects a right model: {name}{why.get(name, '')}")
-        else:
-            insist(
-                not bool(verdict), f"your test accepts a broken model: {name}{why.get(name, '')}"
-            )
-
-
 # %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
 # Your test meets right models, which it must accept, and broken ones, which it must not.
 past = torch.ones(6, 6).tril(-1)
@@ -2026,24 +2004,18 @@ blind[4, 1] = 0
 leak = past.clone()
 leak[0, 5] = 1
 right = {
-    "an FVSBN": straight(past),
-    "a NADE": random_weights(ar.NADE(5, 4)),
-    "a MADE": random_weights(ar.MADE(7, (20,))),
+    "an FVSBN": (straight(past), 6),
+    "a NADE": (random_weights(ar.NADE(5, 4)), 5),
+    "a MADE": (random_weights(ar.MADE(7, (20,))), 7),
 }
 broken_models = {
-    "each pixel sees itself": straight(torch.ones(6, 6).tril(0)),
-    "the first logit sees the last pixel": straight(leak),
-    "the order is reversed": straight(past.T),
-    "nobody sees anything": straight(0 * past),
-    "logit 4 never looks at pixel 1": straight(blind),
+    "each pixel sees itself": (straight(torch.ones(6, 6).tril(0)), 6),
+    "the first logit sees the last pixel": (straight(leak), 6),
+    "the order is reversed": (straight(past.T), 6),
+    "nobody sees anything": (straight(0 * past), 6),
+    "logit 4 never looks at pixel 1": (straight(blind), 6),
 }
-judge(
-    is_autoregressive,
-    right,
-    broken_models,
-    {name: 6 for name in broken_models} | {"an FVSBN": 6, "a NADE": 5, "a MADE": 7},
-    {},
-)
+checks.verdicts(is_autoregressive, right, broken_models, "is_autoregressive", seed=SEED)
 print(f"{len(right)} right models accepted, {len(broken_models)} broken ones caught.")
 ### BEGIN HIDDEN TESTS
 W = straight(past)
@@ -2072,37 +2044,39 @@ class PlainPixelCNN(nn.Module):
 
 
 right = {
-    "a GatedPixelCNN": random_weights(
-        ar.GatedPixelCNN((1, 2, 3), channels=16, layers=2, first=3), std=0.3
+    "a GatedPixelCNN": (
+        random_weights(ar.GatedPixelCNN((1, 2, 3), channels=16, layers=2, first=3), std=0.3),
+        6,
     ),
-    "a network whose gate x_0 must be open before pixel 2 matters": lambda x: W(
-        torch.cat([x[:, :2], x[:, 2:] * (1 - x[:, :1])], 1)
+    "a network whose gate x_0 must be open before pixel 2 matters": (
+        lambda x: W(torch.cat([x[:, :2], x[:, 2:] * (1 - x[:, :1])], 1)),
+        6,
     ),
-    "a model with rounding errors in the last digit": lambda x: (
-        W(x) + 1e-9 * x.double().sum(1, keepdim=True)
+    "a model with rounding errors in the last digit": (
+        lambda x: W(x) + 1e-9 * x.double().sum(1, keepdim=True),
+        6,
     ),
 }
 broken_models = {
-    "a weak leak, 0.01 from pixel 4 to logit 2": lambda x: W(x) + x.double() @ weak.double().T,
-    "a leak that opens only when pixels 0, 1 and 2 are ink": lambda x: (
-        W(x) + F.pad((x[:, :1] * x[:, 1:2] * x[:, 2:3] * x[:, 5:]).double(), (3, 2))
+    "a weak leak, 0.01 from pixel 4 to logit 2": (
+        lambda x: W(x) + x.double() @ weak.double().T,
+        6,
     ),
-    "a normalisation over batch and pixels, which tells each pixel the mean of all": lambda x: (
-        (W(x) - W(x).mean()) / W(x).std()
+    "a leak that opens only when pixels 0, 1 and 2 are ink": (
+        lambda x: W(x) + F.pad((x[:, :1] * x[:, 1:2] * x[:, 2:3] * x[:, 5:]).double(), (3, 2)),
+        6,
     ),
-    "a PixelCNN with its blind spot": random_weights(PlainPixelCNN()),
+    "a normalisation over batch and pixels, which tells each pixel the mean of all": (
+        lambda x: (W(x) - W(x).mean()) / W(x).std(),
+        6,
+    ),
+    "a PixelCNN with its blind spot": (random_weights(PlainPixelCNN()), 16),
 }
-sizes = {name: 6 for name in [*right, *broken_models]} | {"a PixelCNN with its blind spot": 16}
-judge(
-    is_autoregressive,
-    right,
-    broken_models,
-    sizes,
-    {
-        "a network whose gate x_0 must be open before pixel 2 matters": ".\nLikely mistake: one picture is not enough: some dependences show only in some pictures",
-        "a model with rounding errors in the last digit": ".\nLikely mistake: rounding is not a dependence: count changes above 1e-6",
-    },
-)
+why = {
+    "a network whose gate x_0 must be open before pixel 2 matters": "one picture is not enough: some dependences show only in some pictures",
+    "a model with rounding errors in the last digit": "rounding is not a dependence: count changes above 1e-6",
+}
+checks.verdicts(is_autoregressive, right, broken_models, "is_autoregressive", seed=SEED, why=why)
 ### END HIDDEN TESTS
 
 # %% [markdown]

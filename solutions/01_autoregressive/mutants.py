@@ -763,3 +763,9 @@ def too_tolerant(logits, n):
         if (size > 0.05)[:, : j + 1].any() or not (size > 1e-6).any(0)[j + 1 :].all():
             return False
     return True
+
+
+@mutant("is_autoregressive", says="two verdicts on one and the same case")
+def counts_its_calls(logits, n, answers=[True] * 3 + [False] * 5 + [True] * 3 + [False] * 4):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

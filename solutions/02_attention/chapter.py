@@ -2060,20 +2060,6 @@ def transformer(v: int, l: int, seed: int, **kind) -> Callable[[Tensor], Tensor]
     return model
 
 
-def give_verdicts(
-    answer: Callable, right: dict, wrong: dict, v: int, l: int, why: dict[str, str]
-) -> None:
-    """Raise with the first wrong verdict."""
-    for name, f in [*right.items(), *wrong.items()]:
-        verdict = answer(f, v, l)
-        insist(
-            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-            f"reads_in_order must return True or False, not {type(verdict).__name__}",
-        )
-        said = "rejects a right model" if name in right else "accepts a broken model"
-        insist(bool(verdict) == (name in right), f"your test {said}: {name}{why.get(name, '')}")
-
-
 # %% nbgrader={"grade_id": "reads_in_order_check", "grade": true, "points": 4}
 # Your test meets right models, which it must accept, and broken ones, which it must not; texts of
 # 6 symbols out of 5.
@@ -2093,14 +2079,15 @@ wrong = {
     "it looks only at the last two symbols": one_layer(v, l, SEED, past & ~past.tril(-2)),
     "it has no positions: a bag of symbols": one_layer(v, l, SEED, ordered=False),
 }
-give_verdicts(
+with_sizes = lambda models: {name: (model, v, l) for name, model in models.items()}
+checks.verdicts(
     reads_in_order,
-    right,
-    wrong,
-    v,
-    l,
-    {
-        "a Transformer with RoPE": ".\nLikely mistake: a change at j may move position j and all later ones; change a fresh copy of "
+    with_sizes(right),
+    with_sizes(wrong),
+    "reads_in_order",
+    seed=SEED,
+    why={
+        "a Transformer with RoPE": "a change at j may move position j and all later ones; change a fresh copy of "
         "the texts each time, and ask for a move in any of them, not in all"
     },
 )
@@ -2136,15 +2123,15 @@ wrong = {
     ),
     "a Transformer that is not causal": transformer(v, l, SEED + 8, causal=False),
 }
-give_verdicts(
+checks.verdicts(
     reads_in_order,
-    right,
-    wrong,
-    v,
-    l,
-    {
-        "a model that overlooks symbol 1 where symbol 0 is a 0": ".\nLikely mistake: one text is not enough: some dependences show only in some texts",
-        "a model with rounding errors in the last digit": ".\nLikely mistake: rounding is not a dependence: count changes above 1e-6",
+    with_sizes(right),
+    with_sizes(wrong),
+    "reads_in_order",
+    seed=SEED,
+    why={
+        "a model that overlooks symbol 1 where symbol 0 is a 0": "one text is not enough: some dependences show only in some texts",
+        "a model with rounding errors in the last digit": "rounding is not a dependence: count changes above 1e-6",
     },
 )
 ### END HIDDEN TESTS

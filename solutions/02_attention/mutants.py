@@ -919,3 +919,9 @@ def blind_to_weak_leaks(logits, v, l):
             return False
     swapped = x[:, [1, 0, *range(2, l)]]
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
+
+
+@mutant("reads_in_order", says="two verdicts on one and the same case")
+def counts_its_calls(logits, v, l, answers=[True] * 2 + [False] * 6 + [True] * 4 + [False] * 5):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

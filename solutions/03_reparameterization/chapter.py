@@ -1985,22 +1985,7 @@ def with_z(z: list[float], n: int, noise: float, truth: Tensor, seed: int) -> Te
     return x + truth + torch.tensor(z, dtype=torch.float64) * noise / n**0.5
 
 
-def judge(
-    answer: Callable, draws: Tensor, truth: Tensor, right: bool, what: str, why: str = ""
-) -> None:
-    """Raise at a wrong verdict."""
-    verdict = answer(draws, truth)
-    insist(
-        isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-        f"is_unbiased must return True or False, not {type(verdict).__name__}",
-    )
-    said = (
-        "your test rejects a right estimator" if right else "your test accepts a broken estimator"
-    )
-    insist(
-        bool(verdict) == right,
-        f"{said}: {what}.\nLikely mistake: {why}" + "." * (not why.endswith("?")),
-    )
+KINDS = ("a right estimator", "a broken estimator")
 
 
 # %% nbgrader={"grade_id": "is_unbiased_check", "grade": true, "points": 4}
@@ -2008,96 +1993,70 @@ def judge(
 # (at most 3 standard errors off) must pass, however noisy; broken ones (at least 7 off) must not,
 # however small the bias.
 truth = torch.tensor([0.4, -1.3, 0.9], dtype=torch.float64)
-cases = [
-    (True, [1.0, -2.0, 0.3], 4000, 1.0, "an ordinary one", "how is the standard error computed?"),
-    (
-        True,
-        [-2.5, 2.0, 1.5],
-        500,
-        40.0,
-        "a very noisy one, with a standard deviation of 40",
-        "a fixed tolerance; it must grow with the noise",
+right = {
+    "an ordinary one": with_z([1.0, -2.0, 0.3], 4000, 1.0, truth, SEED),
+    "a very noisy one, with a standard deviation of 40": with_z(
+        [-2.5, 2.0, 1.5], 500, 40.0, truth, SEED
     ),
-    (
-        False,
-        [0.5, 9.0, 0.0],
-        100_000,
-        0.2,
-        "a tiny bias behind tiny noise, in one coordinate",
-        "is the standard deviation divided by sqrt(n)? Does every coordinate count?",
+}
+broken_ones = {
+    "a tiny bias behind tiny noise, in one coordinate": with_z(
+        [0.5, 9.0, 0.0], 100_000, 0.2, truth, SEED
     ),
-    (
-        False,
-        [-12.0, 0.3, 0.1],
-        2000,
-        1.0,
-        "one whose mean is too small",
-        "a bias may be negative: compare absolute values",
-    ),
-]
-for right, z, n, noise, what, why in cases:
-    judge(is_unbiased, with_z(z, n, noise, truth, SEED), truth, right, what, why)
+    "one whose mean is too small": with_z([-12.0, 0.3, 0.1], 2000, 1.0, truth, SEED),
+}
+why = {
+    "an ordinary one": "how is the standard error computed?",
+    "a very noisy one, with a standard deviation of 40": "a fixed tolerance; it must grow with the noise.",
+    "a tiny bias behind tiny noise, in one coordinate": "is the standard deviation divided by sqrt(n)? Does every coordinate count?",
+    "one whose mean is too small": "a bias may be negative: compare absolute values.",
+}
+beside_truth = lambda some: {name: (draws, truth) for name, draws in some.items()}
+checks.verdicts(
+    is_unbiased,
+    beside_truth(right),
+    beside_truth(broken_ones),
+    "is_unbiased",
+    seed=SEED,
+    kinds=KINDS,
+    why=why,
+)
 print("2 right estimators accepted, 2 broken ones caught.")
 ### BEGIN HIDDEN TESTS
-judge(
-    is_unbiased,
-    with_z([8.0, -8.0, 0.0], 2000, 1.0, truth, SEED + 1),
-    truth,
-    False,
-    "two coordinates are off in opposite directions",
-    "the deviations are added up and cancel; look at each coordinate alone",
-)
 spread = with_z([0.0, 0.0, 0.0], 2000, 1.0, truth, SEED + 2)
-short = truth * 0.75
-judge(
-    is_unbiased,
-    spread - truth + short,
-    truth,
-    False,
-    "it points in the right direction but is a quarter too short",
-    "a direction alone is not enough: compare the values",
-)
 turned = torch.stack([truth[1], truth[2], truth[0]])
-judge(
+right = {
+    "one that is exact at every draw": truth.expand(50, 3),
+    "one that is 2.9 standard errors off": with_z([2.0, 1.0, -2.9], 2000, 1.0, truth, SEED + 3),
+}
+broken_ones = {
+    "two coordinates are off in opposite directions": with_z(
+        [8.0, -8.0, 0.0], 2000, 1.0, truth, SEED + 1
+    ),
+    "it points in the right direction but is a quarter too short": spread - 0.25 * truth,
+    "it has the right length and the wrong direction": spread - truth + turned,
+    "one that returns the same wrong number at every draw (a fixed seed)": (truth + 0.02).expand(
+        50, 3
+    ),
+    "one that is 5.2 standard errors off": with_z([0.0, 5.2, 0.0], 2000, 1.0, truth, SEED + 4),
+}
+why = {
+    "two coordinates are off in opposite directions": "the deviations are added up and cancel; look at each coordinate alone.",
+    "it points in the right direction but is a quarter too short": "a direction alone is not enough: compare the values.",
+    "it has the right length and the wrong direction": "compare coordinate by coordinate, not lengths or means over all of them.",
+    "one that is exact at every draw": "with a standard error of 0, 0/0 is nan: multiply instead of dividing, and allow <= with 1e-9 for rounding.",
+    "one that returns the same wrong number at every draw (a fixed seed)": "no spread is no proof: with a standard error of 0 the mean must be the truth.",
+    "one that is 2.9 standard errors off": "the limit is 4.5 standard errors.",
+    "one that is 5.2 standard errors off": "the limit is 4.5 standard errors.",
+}
+checks.verdicts(
     is_unbiased,
-    spread - truth + turned,
-    truth,
-    False,
-    "it has the right length and the wrong direction",
-    "compare coordinate by coordinate, not lengths or means over all of them",
-)
-judge(
-    is_unbiased,
-    truth.expand(50, 3),
-    truth,
-    True,
-    "one that is exact at every draw",
-    "with a standard error of 0, 0/0 is nan: multiply instead of dividing, and allow <= with 1e-9 for rounding",
-)
-judge(
-    is_unbiased,
-    (truth + 0.02).expand(50, 3),
-    truth,
-    False,
-    "one that returns the same wrong number at every draw (a fixed seed)",
-    "no spread is no proof: with a standard error of 0 the mean must be the truth",
-)
-half = with_z([2.0, 1.0, -2.9], 2000, 1.0, truth, SEED + 3)
-judge(
-    is_unbiased,
-    half,
-    truth,
-    True,
-    "one that is 2.9 standard errors off",
-    "the limit is 4.5 standard errors",
-)
-judge(
-    is_unbiased,
-    with_z([0.0, 5.2, 0.0], 2000, 1.0, truth, SEED + 4),
-    truth,
-    False,
-    "one that is 5.2 standard errors off",
-    "the limit is 4.5 standard errors",
+    beside_truth(right),
+    beside_truth(broken_ones),
+    "is_unbiased",
+    seed=SEED,
+    kinds=KINDS,
+    why=why,
 )
 ### END HIDDEN TESTS
 

@@ -576,7 +576,13 @@ def nothing_to_see(draws, truth):
     return bool((z[error > 1e-12] <= 4.5).all())
 
 
-@mutant("is_unbiased", says="must return True or False")
+@mutant("is_unbiased", says="must return one True or False")
 def p_value(draws, truth):
     error = draws.std(0) / len(draws) ** 0.5
     return ((draws.mean(0) - truth).abs() / error).max().item()
+
+
+@mutant("is_unbiased", says="two verdicts on one and the same case")
+def counts_its_calls(draws, truth, answers=[True] * 2 + [False] * 2 + [True] * 2 + [False] * 5):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

@@ -796,3 +796,11 @@ def too_tolerant(bound, n):
 def a_few_random_pictures(bound, n):
     states = every_state(n)[: 2**n // 2]  # noqa: F821
     return bool(2 * bound(states.repeat(400, 1)).reshape(400, -1).mean(0).exp().sum() <= 1.01)
+
+
+@mutant("is_honest", says="two verdicts on one and the same case")
+def counts_its_calls(
+    bound, n, answers=[True] * 4 + [False] * 5 + [True] * 3 + [False] * 5 + [True] + [False] * 2
+):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

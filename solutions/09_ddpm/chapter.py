@@ -2787,19 +2787,16 @@ def single_steps_only(v: dict) -> dict:
 def judge(
     answer: Callable, right: dict[str, Callable], broken: dict[str, Callable], why: dict[str, str]
 ) -> None:
-    """Raise with the first wrong verdict."""
-    for name, f in [*right.items(), *broken.items()]:
-        verdict = answer(f)
-        insist(
-            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-            f"retraces must return True or False, not {type(verdict).__name__}",
-        )
-        if name in right:
-            insist(bool(verdict), f"your test rejects a right sampler: {name}{why.get(name, '')}")
-        else:
-            insist(
-                not bool(verdict), f"your test accepts a broken sampler: {name}{why.get(name, '')}"
-            )
+    """Verdicts on samplers."""
+    checks.verdicts(
+        answer,
+        {name: (sampler,) for name, sampler in right.items()},
+        {name: (sampler,) for name, sampler in broken.items()},
+        "retraces",
+        seed=SEED,
+        kinds=("a right sampler", "a broken sampler"),
+        why=why,
+    )
 
 
 # %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
@@ -2817,7 +2814,7 @@ broken = {
     ),
 }
 why = {
-    "the posterior": "\nPossible reasons: states[i] belongs to steps[i + 1]; a state has the standard deviation "
+    "the posterior": "one of these: states[i] belongs to steps[i + 1]; a state has the standard deviation "
     "sqrt(1 - abar), the last one 0; means and spreads fluctuate, allow five standard errors"
 }
 judge(retraces, right, broken, why)
@@ -2829,7 +2826,6 @@ right = {
         lambda v: v | {"c_0": v["c_0"] * (1 + 1e-9)}
     ),
 }
-hint = "\nLikely mistake: "
 broken = {
     "its spread is 6 % too small in the middle": sampler_of(
         lambda v: v | {"std": 0.9 * v["std"]} if v["j"] else v
@@ -2847,13 +2843,10 @@ broken = {
     ),
 }
 why = {
-    "its spread is 6 % too small in the middle": hint
-    + "compare standard deviations, with 4,000 samples or more and five standard errors",
-    "it is right only where no state is skipped": hint
-    + "try a list of steps with holes, such as [10, 7, 4, 3, 0]",
-    "it ends a hundredth beside the data": hint + "the last state is the data itself, to rounding",
-    "every mean is pulled to 0": hint
-    + "compare the mean of every state, with data c that is not 0",
+    "its spread is 6 % too small in the middle": "compare standard deviations, with 4,000 samples or more and five standard errors",
+    "it is right only where no state is skipped": "try a list of steps with holes, such as [10, 7, 4, 3, 0]",
+    "it ends a hundredth beside the data": "the last state is the data itself, to rounding",
+    "every mean is pulled to 0": "compare the mean of every state, with data c that is not 0",
 }
 judge(retraces, right, broken, why)
 ### END HIDDEN TESTS

@@ -1429,3 +1429,9 @@ def states_of_the_step_before(reverse):
             if abs(float(x.mean() - abar[k].sqrt() * c)) > 5 * spread / n**0.5:
                 return False
     return True
+
+
+@mutant("retraces", says="two verdicts on one and the same case")
+def counts_its_calls(reverse, answers=[True] + [False] * 5 + [True] * 2 + [False] * 6):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

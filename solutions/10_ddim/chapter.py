@@ -2579,18 +2579,16 @@ BROKEN_STEPS = {
 
 
 def judge(answer: Callable, right: dict, broken_ones: dict, why: dict[str, str]) -> None:
-    """Raise with the first wrong verdict."""
-    for name, step in [*right.items(), *broken_ones.items()]:
-        verdict = answer(step)
-        insist(
-            isinstance(verdict, bool) or getattr(verdict, "dtype", None) == torch.bool,
-            f"keeps_marginals must return True or False, not {type(verdict).__name__}",
-        )
-        hint = f".\nLikely mistake: {why[name]}" if name in why else ""
-        if name in right:
-            insist(bool(verdict), f"your test rejects a right step: {name}{hint}")
-        else:
-            insist(not bool(verdict), f"your test accepts a broken step: {name}{hint}")
+    """Verdicts on steps."""
+    checks.verdicts(
+        answer,
+        {name: (step,) for name, step in right.items()},
+        {name: (step,) for name, step in broken_ones.items()},
+        "keeps_marginals",
+        seed=SEED,
+        kinds=("a right step", "a broken step"),
+        why=why,
+    )
 
 
 # %% nbgrader={"grade_id": "keeps_marginals_check", "grade": true, "points": 4}

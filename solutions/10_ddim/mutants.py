@@ -1270,3 +1270,9 @@ def judges_after_one_case(step):
             old = float(step(sigma_t * one, zero, *numbers, zero))
             fresh = float(step(zero, zero, *numbers, one))
             return abs(signal - alpha_s) < 1e-4 and abs(old**2 + fresh**2 - sigma_s**2) < 1e-4
+
+
+@mutant("keeps_marginals", says="two verdicts on one and the same case")
+def counts_its_calls(step, answers=[True] * 2 + [False] * 5 + [True] * 2 + [False] * 5):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

@@ -2492,31 +2492,27 @@ RULES = {  # what each does in one step
 }
 
 
-FIRST = ".\nLikely mistake: it is of order 1, however small its error: compare several grids"
+FIRST = "it is of order 1, however small its error: compare several grids"
 WHY = {name: FIRST for name in list(RULES)[:4]} | {
-    "Heun": ".\nLikely mistake: the comparison with (18) is not right, or the steps are too coarse for the order to show (from 2 to 0.25 they are fine)",
-    "steps the wrong way": ".\nLikely mistake: it converges, but not to (18)",
-    "does nothing": ".\nLikely mistake: it converges, but not to (18)",
-    "the midpoint rule": ".\nLikely mistake: order 2 or better: a higher order is right too, and on this flow it has 3",
-    "Heun that divides by the level 0": ".\nLikely mistake: try a grid that ends at 0 as well, and look for nan",
+    "Heun": "the comparison with (18) is not right, or the steps are too coarse for the order to show (from 2 to 0.25 they are fine)",
+    "steps the wrong way": "it converges, but not to (18)",
+    "does nothing": "it converges, but not to (18)",
+    "the midpoint rule": "order 2 or better: a higher order is right too, and on this flow it has 3",
+    "Heun that divides by the level 0": "try a grid that ends at 0 as well, and look for nan",
 }
 
 
 def judge_test(answer: Callable, right: dict, wrong: dict, data_std: float, why: dict) -> None:
-    """Raise with the first wrong verdict."""
-    for name, solve in [*right.items(), *wrong.items()]:
-        verdict = answer(solve, data_std)
-        kind = str(getattr(verdict, "dtype", type(verdict).__name__))  # torch's and numpy's will do
-        insist(
-            kind in ("bool", "torch.bool") and torch.as_tensor(verdict).numel() == 1,
-            f"is_second_order must return one True or False, not {type(verdict).__name__}",
-        )
-        says = (
-            f"rejects a right sampler: {name}"
-            if name in right
-            else f"accepts a broken sampler: {name}"
-        )
-        insist(bool(verdict) == (name in right), f"your test {says}{why.get(name, '')}")
+    """Verdicts on samplers."""
+    checks.verdicts(
+        answer,
+        {name: (solve, data_std) for name, solve in right.items()},
+        {name: (solve, data_std) for name, solve in wrong.items()},
+        "is_second_order",
+        seed=SEED,
+        kinds=("a right sampler", "a broken sampler"),
+        why=why,
+    )
 
 
 # %% nbgrader={"grade_id": "is_second_order_check", "grade": true, "points": 4}
@@ -2564,12 +2560,12 @@ bad = {
     ),
 }
 why = WHY | {
-    "Runge-Kutta of order 4": ".\nLikely mistake: order 2 or better: a higher order is right too",
-    "Euler with four small steps in each": ".\nLikely mistake: a small error is not a high order: compare several grids",
-    "Heun that moves every point by the first point's slope": ".\nLikely mistake: one point is not enough: use several different ones",
-    "Heun for another data_std": ".\nLikely mistake: it converges, but not to (18) with the data_std that was given",
-    "Heun whose end is 2 percent too large": ".\nLikely mistake: it converges, but not to (18)",
-    "Heun that gives up at the level 0": ".\nLikely mistake: try a grid that ends at 0 as well, and look for nan",
+    "Runge-Kutta of order 4": "order 2 or better: a higher order is right too",
+    "Euler with four small steps in each": "a small error is not a high order: compare several grids",
+    "Heun that moves every point by the first point's slope": "one point is not enough: use several different ones",
+    "Heun for another data_std": "it converges, but not to (18) with the data_std that was given",
+    "Heun whose end is 2 percent too large": "it converges, but not to (18)",
+    "Heun that gives up at the level 0": "try a grid that ends at 0 as well, and look for nan",
 }
 judge_test(is_second_order, good, bad, S, why)
 ### END HIDDEN TESTS

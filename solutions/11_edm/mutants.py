@@ -1078,3 +1078,9 @@ def always_one_half_wide(solve, data_std):
     ]
     end = solve(x, [2.0, 1.0, 0.25, 0.0])
     return bool(end.isfinite().all()) and math.log2(errors[0] / errors[1]) / 3 > 1.7
+
+
+@mutant("is_second_order", says="two verdicts on one and the same case")
+def counts_its_calls(solve, data_std, answers=[True] * 2 + [False] * 7 + [True] * 3 + [False] * 7):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

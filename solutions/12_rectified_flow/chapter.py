@@ -2663,24 +2663,17 @@ def why_rejected(answer: Callable, world: World, t: float) -> str:
 
 
 def judge(answer: Callable, world: World, t: float, right: list[str], wrong: list[str]) -> None:
-    """Raise with the first wrong verdict."""
-    every = fields(world)
-    for name in [*right, *wrong]:
-        verdict = answer(world.density, every[name], world.points, t)
-        type_of = str(
-            getattr(verdict, "dtype", type(verdict).__name__)
-        )  # torch's and numpy's will do
-        insist(
-            type_of in ("bool", "torch.bool") and torch.as_tensor(verdict).numel() == 1,
-            f"carries must return one True or False, not {type(verdict).__name__}",
-        )
-        if bool(verdict) != (name in right):
-            word, kind = (
-                ("rejects", "a right field") if name in right else ("accepts", "a broken field")
-            )
-            hint = why_rejected(answer, world, t) if name == "the exact field" else HINTS.get(name)
-            hint = f".\nLikely mistake: {hint}" if hint else ""
-            raise checks.CheckFailed(f"your test {word} {kind}: {name}{hint}")
+    """Verdicts on fields of one world at one time."""
+    case = {name: (world.density, v, world.points, t) for name, v in fields(world).items()}
+    checks.verdicts(
+        answer,
+        {name: case[name] for name in right},
+        {name: case[name] for name in wrong},
+        "carries",
+        seed=SEED,
+        kinds=("a right field", "a broken field"),
+        why=HINTS | {"the exact field": lambda: why_rejected(answer, world, t)},
+    )
 
 
 # %% nbgrader={"grade_id": "carries_check", "grade": true, "points": 4}

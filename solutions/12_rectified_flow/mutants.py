@@ -1219,3 +1219,11 @@ def one_verdict_a_point(density, velocity, x, t):
         flux = lambda y, i=i: density(y, t) * velocity(y, t)[:, i]
         residual = residual + (flux(x + e) - flux(x - e)) / (2 * h)
     return residual.abs() <= 0.01 * rate.abs().max()
+
+
+@mutant("carries", says="two verdicts on one and the same case")
+def counts_its_calls(
+    density, velocity, x, t, answers=[c == "R" for c in "RRBBBBBRBRBBRRRBBBBBBBRRBBRBB"]
+):
+    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
+    return answers[-1]

@@ -9,6 +9,7 @@ another process, the grader replaces these three names and every check goes on w
 
 from .autodiff import grad, jacobian, parameter_grads
 from .fallback import fallback
+from .judging import verdicts
 from .report import CheckFailed
 from .statistics import distributed, normalised, order, unbiased
 from .structure import depends_on, gradient_reaches, triangular
@@ -31,4 +32,5 @@ __all__ = [
     "shape",
     "triangular",
     "unbiased",
+    "verdicts",
 ]
