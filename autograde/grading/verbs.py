@@ -11,7 +11,10 @@ import typer
 app = typer.Typer()
 
 Chapter = Annotated[str, typer.Argument(metavar="CHAPTER", help="01, 01_autoregressive or autoregressive.")]
-Root = Annotated[Path | None, typer.Option("--root", help="The folder with submitted/; default: the course's.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="The folder with submitted/ and solutions/ or source/; default: the course's."),
+]
 Db = Annotated[str | None, typer.Option("--db", help="Gradebook URL; default: sqlite:///ROOT/gradebook.db.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 

@@ -112,3 +112,10 @@ def test_frames_figures_and_bad_arguments(shown, monkeypatch):
 def test_the_page_survives_words_that_look_like_markup():
     s = Scrubber(lambda step: FRAMES[0], {"step": ["</script><b>", "b"]}, '"</script>&', 8.0)
     assert "</script><b>" not in s.html() and s.html().count("</script>") == 1
+
+
+def test_pick_chooses_where_a_scrubber_starts():
+    draw = lambda bug, eta: torch.full((2, 3), 0.1 * bug + eta / 2)
+    assert lab.scrub(draw, bug=range(5), eta=[0.0, 1.0]).start == (2, 0)
+    assert lab.scrub(draw, bug=lab.pick(range(5), 0), eta=lab.pick([0.0, 1.0], 1.0)).start == (0, 1)
+    assert lab.scrub(draw, bug=range(5), eta=lab.pick([0.0, 1.0], 1.0)).start == (2, 1)

@@ -21,7 +21,7 @@ from genmodels.plot.style import PIXELS, image_bundle, png
 
 from .assets import for_page, script, style
 from .modes import publish, static
-from .takes import label
+from .takes import Picked, label
 
 __all__ = ["Scrubber", "scrub"]
 
@@ -51,13 +51,16 @@ class Scrubber:
 
     def __init__(self, draw: Callable[..., Frame], controls: Mapping[str, Sequence[Any]], alt: str, fps: float) -> None:
         self.draw, self.alt, self.fps = draw, alt, fps
-        self.controls = {name: list(values) for name, values in controls.items()}
+        picked = {name: values for name, values in controls.items() if isinstance(values, Picked)}
+        self.controls = {n: list(picked[n].values if n in picked else values) for n, values in controls.items()}
         require(bool(self.controls), "scrub needs at least one slider, such as step=range(20)")
         for name, values in self.controls.items():
             require(bool(values), f"the slider {name!r} has no values")
         require(fps > 0, f"fps must be positive; got {fps}")
-        first, *others = (len(v) for v in self.controls.values())
-        self.start: Place = (first // 2, *(0 for _ in others))
+        first = next(iter(self.controls))
+        middle = {name: len(values) // 2 * (name == first) for name, values in self.controls.items()}
+        chosen = {name: self.controls[name].index(one.start) for name, one in picked.items()}
+        self.start: Place = tuple((middle | chosen).values())
         self.drawn: dict[Place, bytes] = {}
         self.width = 0
         self.pixelated = False
@@ -176,10 +179,11 @@ def scrub(
 
     draw      returns a figure, or an array (h, w), (1, h, w) or (3, h, w) in [0, 1]; called once for each setting
     alt       what is to be seen; without it, the figure's own description
-    controls  name=values: the first slider is the one that plays, and the one fetched ahead
+    controls  name=values: the first slider is the one that plays, and the one fetched ahead. It starts in its middle,
+              the others at their first value; ``pick(values, start)`` chooses another start
     Up to 80 pictures are all put into the page, where they can be scrubbed without a kernel, also in an exported page.
     More are drawn on demand; without a kernel, five of them are shown side by side. Where ``static()`` holds, only the
-    middle picture is drawn.
+    starting picture is drawn.
     """
     if not callable(draw):
         require(not controls, "frames that are ready take no sliders: give a function of the sliders instead")

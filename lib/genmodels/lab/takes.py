@@ -47,16 +47,18 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class _Pick:
+class Picked:
+    """What ``pick`` makes."""
+
     values: tuple[Any, ...]
     start: Any
 
 
-def pick(values: Sequence[Any], start: Any) -> _Pick:
+def pick(values: Sequence[Any], start: Any) -> Picked:
     """The values of a control, and the one that is set first."""
     values = tuple(values)
     require(start in values, f"start={start!r} is not one of the values {list(values)}")
-    return _Pick(values, start)
+    return Picked(values, start)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def controls_of(given: Mapping[str, Any]) -> list[Control]:
     """Sliders for numbers, switches for booleans, lists for the rest: {name: values} or {name: pick(values, start)}."""
     found = []
     for name, values in given.items():
-        picked = isinstance(values, _Pick)
+        picked = isinstance(values, Picked)
         chosen = values.values if picked else values
         one = isinstance(chosen, str) or not isinstance(chosen, Iterable)
         require(not one, f"{name}={chosen!r}: a control needs a sequence of values, such as {name}=[{chosen!r}]")
