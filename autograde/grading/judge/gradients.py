@@ -100,3 +100,11 @@ class Tapes:
         if grad.shape != value.shape or grad.dtype != value.dtype:
             raise Malformed("a gradient of another shape")
         return vjp([value], leaves, [grad])
+
+
+def finite(state: Any) -> bool:
+    """Whether no tensor in a state holds NaN or infinity."""
+    if isinstance(state, Tensor):
+        return bool(state.isfinite().all())
+    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
+    return all(map(finite, parts))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograde.grading.judge.gradients import Mirror, Tapes, attach
+from autograde.grading.judge.gradients import Mirror, Tapes, attach, finite
 from autograde.grading.judge.remote import Remote, StudentError, number_of, student_error
 from autograde.grading.values import Decoder
 from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
@@ -145,13 +145,6 @@ def _expired(*_: Any, **__: Any) -> None:
     raise RuntimeError("this function was lent for an earlier test only")
 
 
-def _finite(state: Any) -> bool:
-    if isinstance(state, Tensor):
-        return bool(state.isfinite().all())
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return all(map(_finite, parts))
-
-
 class Session:
     """Calls into one student process; ``broken`` is set by the first message that no honest process sends."""
 
@@ -239,7 +232,7 @@ class Session:
     @staticmethod
     def _changed(lent: Any, state: Any) -> None:
         """Student code trained a module or stepped an optimiser that the test lent it."""
-        if not _finite(state):  # a truth computed with it later would be NaN too, and NaN agrees with NaN
+        if not finite(state):  # a truth computed with it later would be NaN too, and NaN agrees with NaN
             raise student_error("ValueError", f"the state of the {type(lent).__name__} became NaN or infinite", "")
         try:
             lent.load_state_dict(state)

@@ -19,6 +19,11 @@ from genmodels.core import require
 __all__ = ["CAUSAL_KINDS", "MaskedConv2d", "MaskedLinear", "causal_mask", "made_masks"]
 
 
+def _packed(_: nn.Module, state: dict[str, Tensor], prefix: str, __: object) -> None:
+    """In a checkpoint a mask is what it means: true or false, a byte each."""
+    state[f"{prefix}mask"] = state[f"{prefix}mask"].bool()
+
+
 class MaskedLinear(nn.Module):
     """y = (mask * W) x + b, where mask[i, j] says whether output i may look at input j.
 
@@ -27,7 +32,7 @@ class MaskedLinear(nn.Module):
     leaves to each output, so that sparse rows are not born too quiet.
     """
 
-    mask: Bool[Tensor, "k out in"]
+    mask: Float[Tensor, "1 out in"] | Bool[Tensor, "k out in"]
 
     def __init__(self, mask: Bool[Tensor, "*k out in"], *, bias: bool = True) -> None:
         super().__init__()
@@ -36,7 +41,11 @@ class MaskedLinear(nn.Module):
             mask.ndim in (2, 3) and mask.dtype == torch.bool,
             f"mask must be boolean of shape (out, in) or (k, out, in); got {mask.dtype} {tuple(mask.shape)}",
         )
-        self.register_buffer("mask", mask.clone() if mask.ndim == 3 else mask[None].clone())
+        mask = mask if mask.ndim == 3 else mask[None]
+        # Multiplying by booleans converts them at every call, which for a large mask takes thirty times the product.
+        # One mask is kept as numbers, therefore; many, which would need four times the memory, are not.
+        self.register_buffer("mask", mask.to(torch.get_default_dtype()) if len(mask) == 1 else mask.clone())
+        self.register_state_dict_post_hook(_packed)
         d_out, d_in = mask.shape[-2:]
         bound = self.mask.float().mean(0).sum(1, keepdim=True).clamp_min(1).rsqrt()
         self.weight = nn.Parameter((2 * torch.rand(d_out, d_in) - 1) * bound)
@@ -103,7 +112,7 @@ class MaskedConv2d(nn.Module):
     more than it saves. Horizontal kinds keep the centre's row alone (height 1).
     """
 
-    mask: Bool[Tensor, "out in height kernel"]
+    mask: Float[Tensor, "out in height kernel"]
 
     def __init__(self, c_in: int, c_out: int, kernel: int, kind: str, *, colours: int = 1, bias: bool = True) -> None:
         super().__init__()
@@ -119,7 +128,8 @@ class MaskedConv2d(nn.Module):
             mask[:, :, kernel // 2, kernel // 2] = source < to if row == "past" else source <= to
         if not above:
             mask = mask[:, :, kernel // 2 : kernel // 2 + 1].clone()
-        self.register_buffer("mask", mask)
+        self.register_buffer("mask", mask.to(torch.get_default_dtype()))  # numbers: see MaskedLinear
+        self.register_state_dict_post_hook(_packed)
         self.padding = (kernel // 2 if above else 0, kernel // 2)
         bound = mask.flatten(1).float().sum(1).clamp_min(1).rsqrt().reshape(-1, 1, 1, 1)
         self.weight = nn.Parameter((2 * torch.rand(mask.shape) - 1) * bound)
@@ -127,7 +137,7 @@ class MaskedConv2d(nn.Module):
 
     def masked_weight(self) -> Float[Tensor, "out in height kernel"]:
         """The weight the layer really uses."""
-        return self.weight * self.mask.to(self.weight.dtype)
+        return self.weight * self.mask
 
     def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
         """Convolve with the masked kernel, padding with zeros."""
