@@ -69,6 +69,17 @@ def test_what_cannot_pass_is_said_and_is_no_violation(pool, body):  # noqa: F811
     assert got == 0 and TOO_MUCH[body] in why and "Violation" not in why, why
 
 
+def test_the_same_seed_gives_the_same_draws_again(pool):  # noqa: F811
+    """The judge thought that the student's generator still stood where it had put it."""
+    test = "torch.manual_seed(7)\na = f(3)\ntorch.manual_seed(7)\nb = f(3)\nassert torch.equal(a, b)"
+    got, why = points(pool, "def f(n): return torch.randn(n)", test)
+    assert got == 4, why
+    raises = "try: f(0)\nexcept ZeroDivisionError: pass\ntorch.manual_seed(7)\nassert torch.equal(f(1), a)"
+    test = f"torch.manual_seed(7)\na = f(1)\ntorch.manual_seed(7)\n{raises}"
+    got, why = points(pool, "def f(n):\n    x = torch.randn(3)\n    1 / n\n    return x", test)
+    assert got == 4, why
+
+
 def test_a_class_that_calls_itself_tensor_is_none(pool):  # noqa: F811
     """It would answer every comparison itself."""
     liar = "class Liar:\n    shape = (3,)\n    def to(self, *_): return torch.empty(0)\n"

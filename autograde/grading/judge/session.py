@@ -216,11 +216,13 @@ class Session:
             error = reply["err"]
             if type(error) is not list or len(error) != 3 or not all(type(part) is str for part in error):
                 raise Malformed("bad error")
+            self.state = None  # it may have drawn before it failed
             raise student_error(error[0][:80], error[1][:4000], error[2][:400])
         if "ok" not in reply:
             raise Malformed("neither a value nor an error")
         if reply.get("drew") is True:
             torch.rand(1)  # the student drew random numbers: ours must not repeat them
+            self.state = None  # nor does the student's generator stand where we had put it
         decoder = Reply(self, buffers, reply, request.leaves)
         value = decoder(reply["ok"])
         for change in reply.get("changed", ()):
