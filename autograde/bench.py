@@ -68,7 +68,7 @@ class Memory:
         import psutil
 
         me = psutil.Process()
-        while not self.stop.wait(0.5):
+        while not self.stop.wait(2.0):  # a look at the shared pages of a dozen processes takes a tenth of a second
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
