@@ -137,8 +137,9 @@ class Decoder:
     def _shape(shape: Any) -> list[int]:
         if type(shape) is not list or len(shape) > DIMS_MAX:
             raise Malformed("bad shape")
-        if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
-            raise Malformed("bad shape")
+        for n in shape:
+            if type(n) is not int or not 0 <= n < 1 << 40:
+                raise Malformed("bad shape")
         return shape
 
     def _tensor(self, code: dict, _: int) -> Any:

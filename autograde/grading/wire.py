@@ -5,6 +5,7 @@ Both sides import this module. ``values.Decoder`` builds values from what ``enco
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
@@ -99,6 +100,11 @@ class Wire:
 # ------------------------------------------------------------------------------------------------ values to JSON
 
 
+@functools.cache
+def _named(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
 def tensor_bytes(tensor: Any) -> bytes:
     """The raw bytes of a dense CPU copy."""
     import torch
@@ -177,10 +183,10 @@ class Encoder:
 
     def plain(self, tensor: Any) -> dict:
         """A dense tensor by value, without its graph."""
-        dtype = str(tensor.dtype).removeprefix("torch.")
+        dtype = _named(tensor.dtype)
         if tensor.ndim > DIMS_MAX:
             raise Unsendable(f"a tensor of {tensor.ndim} dimensions cannot pass; {DIMS_MAX} is the limit")
-        if str(tensor.layout) != "torch.strided" or dtype not in DTYPES or tensor.device.type == "meta":
+        if tensor.is_sparse or tensor.is_meta or dtype not in DTYPES or str(tensor.layout) != "torch.strided":
             raise Unsendable(
                 f"a {tensor.layout} tensor of {tensor.dtype} on {tensor.device} cannot pass: make it dense"
             )

@@ -234,14 +234,13 @@ class Session:
     @staticmethod
     def _changed(lent: Any, state: Any) -> None:
         """Student code trained a module or stepped an optimiser that the test lent it."""
+        what = f"the state of the {type(lent).__name__}"
         if not finite(state):  # a truth computed with it later would be NaN too, and NaN agrees with NaN
-            raise student_error("ValueError", f"the state of the {type(lent).__name__} became NaN or infinite", "")
+            raise student_error("ValueError", f"{what} became NaN or infinite", "")
         try:
             lent.load_state_dict(state)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise student_error(
-                "ValueError", f"the state of the {type(lent).__name__} was replaced: {error}", ""
-            ) from None
+            raise student_error("ValueError", f"{what} was replaced: {error}", "") from None
 
     def _called_back(self, message: dict, buffers: list) -> None:
         encoder = Request(self)
@@ -268,10 +267,14 @@ class Session:
     def _apply(self, number: Any, asked: Asked, arguments: list, encoder: Request) -> dict:
         if number not in self.functions or len(arguments) != 2 or type(arguments[1]) is not dict:
             raise Malformed("no such function")
-        with torch.set_grad_enabled(bool(asked.leaves)):
-            value = self.functions[number](*arguments[0], **arguments[1])
-        tape = self.tapes.keep(value, asked.leaves)
+        function, tape = self.functions[number], None
         with torch.no_grad():
+            if asked.leaves:
+                with torch.enable_grad():
+                    value = function(*arguments[0], **arguments[1])
+                tape = self.tapes.keep(value, asked.leaves)
+            else:
+                value = function(*arguments[0], **arguments[1])
             return {"ok": encoder(value), "tape": tape}
 
     def names(self, wanted: list[str]) -> dict[str, Any]:
