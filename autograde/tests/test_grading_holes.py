@@ -9,7 +9,7 @@ import pytest
 
 from autograde.grading.attacks import bait
 from autograde.grading.instructor import clean, plan, reasons, session
-from autograde.grading.instructor.result import Result, TestResult
+from autograde.grading.instructor import result as results
 from autograde.tests.test_grading_split import LIMITS, SHORT, chapter, code, points, pool, run  # noqa: F401  pool is a fixture
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
@@ -248,9 +248,9 @@ def test_a_cell_of_thousands_of_magics_costs_the_instructor_nothing():
 
 
 def test_a_hidden_input_does_not_travel_in_an_exception_and_no_control_character_in_why():
-    test = TestResult("t", "failed", 0.0, 2.0, "ValueError", "9" * 5000)
+    test = results.TestResult("t", "failed", 0.0, 2.0, "ValueError", "9" * 5000)
     assert len(reasons.reason(test).text()) < 400
-    told = reasons.explain(Result("s", tests=[test], notes=["\x9b31mred\x1b[2J\u202egnp.exe\r"]))
+    told = reasons.explain(results.Result("s", tests=[test], notes=["\x9b31mred\x1b[2J\u202egnp.exe\r"]))
     assert not set(told) & set("\x9b\x1b\u202e\r")
 
 
