@@ -38,8 +38,9 @@ def basics() -> None:
 def warm(modules: list[str]) -> None:
     """Import what this chapter names, and what showing an error takes."""
     warnings.filterwarnings("ignore")
+    learned = _learn(LESSON)  # on another processor, while this one imports
     acquire(modules)
-    acquire(_learn(LESSON))
+    acquire(learned())
     warnings.resetwarnings()
 
 
@@ -56,8 +57,8 @@ def acquire(modules: list[str]) -> None:
     gc.enable()
 
 
-def _learn(lesson: str) -> list[str]:
-    """Names of the modules that a throw-away child had to import to run this cell."""
+def _learn(lesson: str) -> Callable[[], list[str]]:
+    """Have a throw-away child run this cell; asked later, the names of the modules that it had to import for it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -72,10 +73,14 @@ def _learn(lesson: str) -> list[str]:
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        names = file.read().decode().split("\n")
-    os.waitpid(pid, 0)
-    return [name for name in names if name and name not in sys.modules and not name.startswith("__")]
+
+    def learned() -> list[str]:
+        with os.fdopen(reader, "rb") as file:
+            names = file.read().decode().split("\n")
+        os.waitpid(pid, 0)
+        return [name for name in names if name and name not in sys.modules and not name.startswith("__")]
+
+    return learned
 
 
 def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable[[], None]:
