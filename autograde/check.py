@@ -23,7 +23,7 @@ KINDS = ("reference", "alternative", "mutant", "stub")
 ALTERNATIVES, MUTANTS, NAMED = 2, 6, 0.8
 SLACK = 20.0  # a trial may take this many times the reference's processor time ...
 COSTLY = 10.0  # seconds for all the seeds of one check; a whole chapter should take 15
-LEAST = 3.0  # ... and at least so many seconds, before it counts as endless
+LEAST = 8.0  # ... and at least so many seconds, before it counts as endless
 
 
 @dataclass
