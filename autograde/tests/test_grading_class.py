@@ -1,6 +1,5 @@
 """A class from end to end: bad files, repairs, nbgrader's gradebook, feedback, resume, export, analysis."""
 
-import json
 import os
 import re
 import signal
@@ -9,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import nbformat
 import pytest
 
 from autograde.errors import Refusal
@@ -188,7 +188,7 @@ def test_nbgraders_own_command_writes_the_same_rows_and_notebooks(course, tmp_pa
     assert {row[2] for row in said if row[0] == "blank"} == {"No response."}
     for name in ("right", "wrong", "blank", "duplicate"):
         path = f"autograded/{name}/{bait.CHAPTER}/{NAME}"
-        assert json.loads((other / path).read_text()) == json.loads((root / path).read_text()), name
+        assert nbformat.read(other / path, 4) == nbformat.read(root / path, 4), name
 
 
 def test_feedback_says_why_and_shows_nothing_hidden(course):

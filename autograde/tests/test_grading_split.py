@@ -11,6 +11,7 @@ from nbformat import v4
 
 from autograde.errors import Refusal
 from autograde.grading.instructor import engine, plan, sandbox
+from autograde.grading.instructor.body import SandboxFailed
 from autograde.grading.instructor.graft import graft
 from autograde.grading.instructor.intake import Cell, Submission
 from autograde.grading.instructor.pool import Pool
@@ -91,6 +92,7 @@ def test_idiom(pool, name):
 DEFEATS = {
     "exit": ("import os\ndef f(x): os._exit(3)", "StudentProcessDied", "code 3"),
     "crash": ("import ctypes\ndef f(x): ctypes.string_at(0)", "StudentProcessDied", "segmentation"),
+    "abort": ("import os\ndef f(x): os.abort()", "StudentProcessDied", "abort"),
     "loop": ("def f(x):\n    while True: pass", "CellTimeout", "ran longer than 4 s and was stopped"),
     "stubborn": (
         "import time\ndef f(x):\n    while True:\n        try: time.sleep(1)\n        except BaseException: pass",
@@ -134,6 +136,21 @@ def test_a_process_that_keeps_dying_ends_the_submission_after_three_restarts(poo
     made = chapter(DOUBLE, "f(1)", between=[code("1", tags=["x"])])
     result = run(pool, made, extra=["import os\nos._exit(0)"] * 6)
     assert result.restarts == 4 and result.tests[0].status == "not run" and result.tests[0].points == 0
+
+
+def test_processor_time_is_bounded_and_named(pool, monkeypatch):
+    asked = pool._request
+    monkeypatch.setattr(pool, "_request", lambda *a: (r := asked(*a)) | {"rules": r["rules"] | {"seconds": 2}})
+    test = run(pool, chapter(DOUBLE, "assert f(1) == 2"), "def f(x):\n    while True: pass").tests[0]
+    assert test.points == 0 and "too much processor time" in test.evalue, test
+
+
+def test_a_sandbox_that_cannot_be_furnished_gives_no_grade(pool, monkeypatch):
+    """It would look like an answer that ends the process."""
+    asked = pool._request
+    monkeypatch.setattr(pool, "_request", lambda *a: asked(*a) | {"disk": "nothing", "scratch": "/proc/none"})
+    with pytest.raises(SandboxFailed, match=r"sandbox: .*mount|proc/none"):
+        run(pool, chapter(DOUBLE, "assert f(1) == 2"))
 
 
 def test_the_budget_of_the_whole_submission(pool):
@@ -229,11 +246,11 @@ def test_what_was_bound_below_tmp_outlives_the_private_tmp(tmp_path):
     script = f"""
 import os, sys
 sys.path.insert(0, {str(HOME)!r})
-from autograde.grading.inside import keeper
+from autograde.grading.inside import namespaces
 open("/tmp/outside", "w").close()
 ids = os.getuid(), os.getgid()
-if keeper.fork() == 0:
-    keeper.furnish(1 << 24, ids)
+if namespaces.fork() == 0:
+    namespaces.furnish(1 << 24, ids)
     print(open({place!r} + "/here.txt").read())
     print("private" if not os.path.exists("/tmp/outside") else "shared")
     try:

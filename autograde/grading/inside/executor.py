@@ -5,14 +5,18 @@ No kernel, no ports, no threads, no connection file: a forked process, a shell, 
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import os
+import re
 import signal
 import sys
 import time
+import warnings
 from typing import Any
 
+from IPython.core.compilerop import CachingCompiler
 from IPython.core.displayhook import DisplayHook
 from IPython.core.displaypub import DisplayPublisher
 from IPython.core.interactiveshell import InteractiveShell
@@ -20,6 +24,7 @@ from traitlets.config import Config
 
 from autograde.grading.wire import Closed, Unsendable, Wire
 
+PROMPT = re.compile(r"^\s*(>>>|\.\.\.|In ?\[)", re.MULTILINE)
 FLUSH_BYTES, FLUSH_SECONDS = 16_000, 0.1
 MESSAGE_MAX = 4 << 20  # characters of one output
 
@@ -126,12 +131,55 @@ class Publisher(DisplayPublisher):
         self.shell.outputs.send("clear", bool(wait))
 
 
+def parse(cell: str, flags: int) -> tuple[ast.AST | None, str]:
+    """The tree and the text of a cell that is plain Python, None for any other, which IPython must look at."""
+    if not cell.strip() or PROMPT.search(cell):  # prompts are taken away even inside strings
+        return None, cell
+    lines = cell.splitlines(keepends=True)
+    while lines and lines[0].isspace():  # as IPython does: its line numbers begin at the first line of code
+        del lines[0]
+    text = "".join(lines)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a warning must be shown, by the compiler that knows the cell's name
+            return compile(text, "<cell>", "exec", flags | ast.PyCF_ONLY_AST, True), text + "\n" * (text[-1:] != "\n")
+    except (SyntaxError, Warning, ValueError, RecursionError, MemoryError):
+        return None, cell
+
+
+class Compiler(CachingCompiler):
+    """IPython's compiler, which need not parse again what was just parsed."""
+
+    ready: tuple[ast.AST, str, int] | None = None
+
+    def ast_parse(self, source: str, filename: str = "<unknown>", symbol: str = "exec") -> ast.AST:
+        """The tree of a cell."""
+        known, self.ready = self.ready, None
+        if known is not None and (source, self.flags, symbol) == (*known[1:], "exec"):
+            return known[0]
+        return super().ast_parse(source, filename, symbol)
+
+
 class Shell(InteractiveShell):
     """IPython without a terminal and without a kernel."""
 
     displayhook_class = Hook
     display_pub_class = Publisher
     outputs = Outputs()
+
+    compiler_class = Compiler
+
+    def transform_cell(self, raw_cell: str) -> str:
+        """IPython's way looks for magics among all tokens of a cell; plain Python passes through it unchanged."""
+        tree, text = parse(raw_cell, self.compile.flags)
+        if tree is None:
+            return super().transform_cell(raw_cell)
+        self.compile.ready = tree, text, self.compile.flags
+        return text
+
+    def should_run_async(self, raw_cell: str, **about: Any) -> bool:
+        """Without these words there is nothing to await, and no need to compile the cell to find out."""
+        return ("await" in raw_cell or "async" in raw_cell) and super().should_run_async(raw_cell, **about)
 
     def enable_gui(self, gui: Any = None) -> None:
         """No event loop of a window system here."""

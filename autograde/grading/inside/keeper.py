@@ -1,9 +1,7 @@
-"""The supervisor of one submission: private namespaces, a bound on all its memory, and a clean end.
+"""The supervisor of one submission where there are no namespaces: a bound on all that it uses, and a clean end.
 
-Where namespaces are to be had (inside bubblewrap) the keeper is pid 1 of the submission, with a ``/tmp``, a
-``/dev/shm`` and a ``/proc`` of its own, so that its end is the end of everything that was started or written there.
-Elsewhere it is the nearest subreaper. Either way what the body leaves behind becomes the keeper's child, and is killed
-until nothing is left.
+The keeper is the nearest subreaper: what the body leaves behind becomes its child, and is killed until nothing is left.
+Where namespaces are to be had, the kernel does that, and ``warden`` the rest.
 """
 
 from __future__ import annotations
@@ -11,182 +9,67 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import platform
 import select
 import signal
 import socket
-import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import NoReturn
 
-NEWNS, NEWIPC, NEWUSER, NEWPID = 0x00020000, 0x08000000, 0x10000000, 0x20000000
-NOSUID, NODEV, NOEXEC, BIND, PRIVATE, RECURSIVE = 2, 4, 8, 1 << 12, 1 << 18, 1 << 14
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-CLONE = {"x86_64": 56, "aarch64": 220}
-TICK = 0.1  # seconds between looks at memory
-FILES_MAX = 20_000  # files and folders of one submission
-PAGE = os.sysconf("SC_PAGE_SIZE")
+from autograde.grading.inside.namespaces import die_with_parent
+from autograde.grading.inside.usage import descendants, excess, used_disk
+
+PR_SET_CHILD_SUBREAPER = 36
+TICK = 0.1  # seconds between looks at what is used
 
 libc = ctypes.CDLL(None, use_errno=True)
-python = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during a call
 
 
-def fork() -> int:
-    """As ``os.fork``, but the child is pid 1 of new namespaces: pid, ipc, mount, and user where we are not root.
-
-    ``unshare`` and then ``os.fork`` would take a second fork, each a hundredth of a second in a parent that has
-    imported torch. Here the system call itself gives the child its namespaces; Python is told before and after.
-    """
-    flags = NEWNS | NEWIPC | NEWPID | (NEWUSER if os.getuid() else 0) | signal.SIGCHLD
-    number = CLONE[platform.machine()]
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = python.syscall(*map(ctypes.c_long, (number, flags, 0, 0, 0, 0)))
-    if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
-        return 0
-    code = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
-    if pid < 0:
-        raise OSError(code, f"clone: {os.strerror(code)}")
-    return pid
-
-
-def name_ids(uid: int, gid: int) -> None:
-    """In a user namespace of our own we are who we were outside."""
-    for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
-
-
-def mount(kind: str, where: str, options: str = "") -> None:
-    """A fresh file system over ``where``, seen by this submission only."""
-    flags = NOSUID | NODEV | (NOEXEC if kind == "proc" else 0)
-    if libc.mount(kind.encode(), where.encode(), kind.encode(), flags, options.encode()):
-        raise OSError(ctypes.get_errno(), f"mount {where}")
-
-
-def furnish(disk: int, ids: tuple[int, int]) -> None:
-    """What pid 1 does first: its own /proc, /tmp and /dev/shm. ``ids`` are our user and group outside."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if ids[0]:
-        name_ids(*ids)
-    libc.mount(None, b"/", None, PRIVATE | RECURSIVE, None)
-    mount("proc", "/proc")
-    kept = {place: os.open(place, os.O_PATH | os.O_CLOEXEC) for place in mounted_below("/tmp")}
-    mount("tmpfs", "/tmp", f"size={disk},nr_inodes={FILES_MAX},mode=1777")
-    for place, descriptor in kept.items():
-        put_back(descriptor, place)
-    mount("tmpfs", "/dev/shm", f"size={disk},nr_inodes={FILES_MAX},mode=1777")
-
-
-def mounted_below(folder: str) -> list[str]:
-    """What was bound below a folder that is about to be covered: Python itself, for a course that lies in /tmp."""
-    with open("/proc/self/mountinfo") as file:
-        places = [line.split()[4].encode().decode("unicode_escape") for line in file]
-    return sorted(place for place in places if place.startswith(folder + "/"))
-
-
-def put_back(descriptor: int, place: str) -> None:
-    """Bind what ``descriptor`` holds to its old place; a bind of a read-only mount is read-only too."""
-    if os.path.isdir(f"/proc/self/fd/{descriptor}"):
-        os.makedirs(place, 0o755, exist_ok=True)
-    else:
-        os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
-        with open(place, "a"):
-            pass
-    if libc.mount(f"/proc/self/fd/{descriptor}".encode(), place.encode(), None, BIND, None):
-        raise OSError(ctypes.get_errno(), f"mount {place}")
-    os.close(descriptor)
-
-
-def descendants(root: int) -> Iterator[int]:
-    """Every process below ``root``."""
-    parents: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])
-        except (OSError, IndexError, ValueError):
-            continue
-        parents.setdefault(parent, []).append(int(name))
-    todo = list(parents.get(root, []))
-    while todo:
-        pid = todo.pop()
-        yield pid
-        todo += parents.get(pid, [])
-
-
-def resident(pid: int, exactly: bool = False) -> int:
-    """Bytes of memory of a process: quickly and too many (pages shared with the parent included), or its fair share."""
+def begin(trouble: int, body: Callable[[int], None]) -> NoReturn:
+    """Be the body, in a fresh child. Until it closes ``trouble``, an error goes there: no student made it."""
     try:
-        if not exactly:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                fields = file.read().split()  # [2], "shared", is no use: it holds what processes share on purpose
-            return int(fields[1]) * PAGE
-        with open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            return next(int(line.split()[1]) for line in file if line.startswith(b"Pss:")) << 10
-    except (OSError, StopIteration, IndexError, ValueError):
-        return 0
-
-
-def used_disk(folders: list[str], pids: list[int]) -> float:
-    """Bytes that the submission wrote, deleted files that it holds open included; infinite for far too many files."""
-    total, count, held = 0, 0, {}
-    try:
-        for path, below, files in (step for folder in folders for step in os.walk(folder)):
-            count += len(files) + len(below)
-            if count > FILES_MAX:
-                return float("inf")
-            for name in files:
-                try:
-                    total += os.lstat(os.path.join(path, name)).st_blocks * 512
-                except OSError:  # gone meanwhile
-                    continue
-    except RecursionError:  # folders in folders in folders
-        return float("inf")
-    for link in (f"/proc/{pid}/fd/{n}" for pid in pids for n in _listed(f"/proc/{pid}/fd")):
+        body(trouble)
+    except BaseException as error:  # the reason must reach the instructor: this process has no other voice
+        text = f"{type(error).__name__}: {error}"[:500].encode()
         try:
-            status = os.stat(link)
+            os.write(trouble, text)
         except OSError:
-            continue
-        if stat.S_ISREG(status.st_mode) and not status.st_nlink:
-            held[status.st_dev, status.st_ino] = status.st_blocks * 512
-    return total + sum(held.values())
+            os.write(2, text + b"\n")
+        os._exit(70)
+    os._exit(0)
 
 
-def _listed(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+def ended(code: int | None, seconds: float, config: dict, trouble: int, why: str | None) -> dict:
+    """The report of a body's end: its exit code, and why where it is known."""
+    os.set_blocking(trouble, False)
+    with os.fdopen(trouble, "rb") as pipe:
+        text = (pipe.read() or b"").decode(errors="replace")
+    if text:
+        why = f"sandbox: {text}"
+    elif why is None and code == -signal.SIGKILL and seconds >= config["rules"]["seconds"] - 1:
+        why = "time"  # the limit of jail.py
+    return {"code": code} | ({"why": why} if why else {})
 
 
 class Keeper:
     """Watches one submission until it ends, is told to end it, or its owner is gone."""
 
-    def __init__(self, owner: socket.socket, config: dict, body: Callable[[], None]):
+    def __init__(self, owner: socket.socket, config: dict, body: Callable[[int], None]):
         self.owner, self.config, self.body = owner, config, body
-        self.private = config["namespaces"]
-        self.child = 0
+        self.child, self.trouble, self.why = 0, -1, None
 
     def start(self) -> None:
-        """Furnish the namespaces and fork the body."""
+        """Fork the body."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # it would raise here; the body's own comes by `_obey`
-        if self.private:
-            furnish(self.config["disk"], self.config["ids"])
-        else:
-            libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        self.trouble, trouble = os.pipe()
         self.child = os.fork()
         if self.child == 0:
             self.owner.close()
-            try:
-                libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-                self.body()
-            except BaseException as error:  # the reason must reach the instructor: this process has no other voice
-                os.write(2, f"{type(error).__name__}: {error}\n".encode())
-                os._exit(70)
-            os._exit(0)
+            die_with_parent()
+            begin(trouble, self.body)
+        os.close(trouble)
         for descriptor in self.config["fds"]:
             os.close(descriptor)
 
@@ -199,32 +82,35 @@ class Keeper:
         poll = select.poll()
         poll.register(self.owner, select.POLLIN)
         poll.register(waker, select.POLLIN)
-        looked, why = 0.0, None
+        looked = 0.0
         while True:
-            ended = self._ended()
-            if ended is not None:
-                return ended | ({"why": why} if why else {})
+            report = self._ended()
+            if report is not None:
+                return report
             for descriptor, _ in poll.poll(TICK * 1000):
                 if descriptor == waker:
                     os.read(waker, 64)
                 elif not self._obey():
-                    why = why or "stopped"
-                    self.kill()
-            if time.monotonic() - looked > TICK and why is None:
+                    self._end("stopped")
+            if time.monotonic() - looked > TICK and self.why is None:
                 looked = time.monotonic()
-                why = self._excess()
-                if why:
-                    self.kill()
+                if why := self._excess():
+                    self._end(why)
+
+    def _end(self, why: str) -> None:
+        self.why = self.why or why
+        self.kill()
 
     def _ended(self) -> dict | None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                return {"code": None}
+                return ended(None, 0.0, self.config, self.trouble, self.why)
             if pid == self.child:
                 self.kill()
-                return {"code": os.waitstatus_to_exitcode(status)}
+                code = os.waitstatus_to_exitcode(status)
+                return ended(code, used.ru_utime + used.ru_stime, self.config, self.trouble, self.why)
             if pid == 0:
                 return None
 
@@ -238,15 +124,9 @@ class Keeper:
         return order == b"i"
 
     def _excess(self) -> str | None:
-        pids = [int(n) for n in os.listdir("/proc") if n.isdigit()] if self.private else list(descendants(os.getpid()))
-        if len(pids) > self.config["processes"]:
-            return "processes"
-        if sum(map(resident, pids)) > self.config["memory"]:
-            if sum(resident(pid, exactly=True) for pid in pids) > self.config["memory"]:
-                return "memory"
-        if not self.private and used_disk(self.config["folders"], pids) > self.config["disk"]:
-            return "disk"
-        return None
+        pids = list(descendants(os.getpid()))
+        why = excess(pids, self.config)
+        return why or ("disk" if used_disk(self.config["folders"], pids) > self.config["disk"] else None)
 
     def kill(self) -> None:
         """End every process of the submission; returns when the kernel has none left."""
@@ -259,7 +139,7 @@ class Keeper:
     def _strike(self) -> bool:
         """Kill all there are; whether there were any."""
         struck = False
-        for pid in [-1] if self.private else list(descendants(os.getpid())):  # -1: all of the namespace but pid 1
+        for pid in list(descendants(os.getpid())):
             try:
                 os.kill(pid, signal.SIGKILL)
                 struck = True
@@ -284,7 +164,7 @@ def tell(owner: socket.socket, report: dict) -> None:
         pass
 
 
-def keep(owner: socket.socket, config: dict, body: Callable[[], None]) -> None:
+def keep(owner: socket.socket, config: dict, body: Callable[[int], None]) -> None:
     """The keeper's whole life, in a process of its own."""
     keeper = Keeper(owner, config, body)
     try:

@@ -1,8 +1,9 @@
 """The warm parent in its sandbox: imports everything once, then forks supervised bodies, two for each submission.
 
 It reads one request a datagram from standard input, with four descriptors: the instructor's line to the body, the
-line between judge and student, where raw output goes, and the instructor's line to the keeper. It never runs a line
-of a student's, and it has a single thread when it forks.
+line between judge and student, where raw output goes, and the instructor's line to whoever supervises the body: this
+process itself where namespaces are to be had, else a keeper in between. It never runs a line of a student's, and it
+has a single thread when it forks.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import faulthandler
 import gc
 import importlib
 import json
+import linecache
 import os
 import random
-import signal
 import socket
 import sys
 import warnings
@@ -53,6 +54,7 @@ def acquire(modules: list[str]) -> None:
                 importlib.import_module(name)
             except Exception:  # noqa: BLE001  a list of names was asked for, not a program
                 continue
+    linecache.clearcache()  # each child would have to, for the text of withheld answers, and pay for the pages
     gc.freeze()  # the children's collector leaves these pages alone: they stay shared
     gc.enable()
 
@@ -83,21 +85,19 @@ def _learn(lesson: str) -> Callable[[], list[str]]:
     return learned
 
 
-def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable[[], None]:
+def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable[[int], None]:
     """What the forked process does: tidy descriptors, enter the jail, run cells."""
 
-    def run() -> None:
-        control, peer, raw = descriptors
+    def run(trouble: int) -> None:
+        control, peer, raw = (os.dup(descriptor) for descriptor in descriptors)
         os.setsid()
         if config.get("cpu") is not None:
             os.sched_setaffinity(0, {config["cpu"]})
-        null = os.open(os.devnull, os.O_RDWR)
-        control, peer = os.dup(control) + 0, os.dup(peer)
-        kept = [os.dup2(fd, slot, inheritable=False) for fd, slot in ((control, 100), (peer, 101))]
-        for fd, slot in ((null, 0), (raw, 1), (raw, 2)):
+        for fd, slot in ((os.open(os.devnull, os.O_RDWR), 0), (raw, 1), (raw, 2)):
             os.dup2(fd, slot)
-        os.closerange(3, 100)
-        os.closerange(102, 4096)
+        kept = sorted((control, peer, trouble))
+        for start, end in zip([2, *kept], [*kept, 1 << 16], strict=True):
+            os.closerange(start + 1, end)
         for name in ("work", "home"):
             os.makedirs(os.path.join(config["scratch"], name), exist_ok=True)
             if config["rules"]["uid"] is not None:
@@ -106,13 +106,15 @@ def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable
         os.environ.update(HOME=home, TMPDIR=config["scratch"], IPYTHONDIR=home, MPLCONFIGDIR=home)
         os.chdir(os.path.join(config["scratch"], "work"))
         faulthandler.enable(file=2)
-        from autograde.grading.inside import jail
+        from autograde.grading.inside import jail, namespaces
         from autograde.grading.student import reach
 
         reach.withhold(config["withheld"])
         jail.enter(jail.Rules(**config["rules"]))
+        namespaces.die_with_parent()
         seed()
-        enter_role(socket.socket(fileno=kept[0]), socket.socket(fileno=kept[1]))
+        os.close(trouble)
+        enter_role(socket.socket(fileno=control), socket.socket(fileno=peer))
 
     return run
 
@@ -142,7 +144,7 @@ def seed() -> None:
 
     random.seed(SEED)
     numpy.random.seed(SEED)
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)  # torch.manual_seed also notes it for a GPU, in fifty times as long
 
 
 def main() -> None:
@@ -160,18 +162,13 @@ def main() -> None:
     files, folders = library_files(config["library"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
-    from autograde.grading.inside import keeper
+    from autograde.grading.inside.warden import Warden
 
+    warden = Warden(requests)
     ids = os.getuid(), os.getgid()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     while True:
+        warden.wait()
         data, descriptors, *_ = socket.recv_fds(requests, REQUEST_MAX, 4)
-        while True:
-            try:
-                if os.waitpid(-1, os.WNOHANG)[0] == 0:
-                    break
-            except ChildProcessError:
-                break
         if not data:
             return
         request = json.loads(data)
@@ -179,22 +176,17 @@ def main() -> None:
             acquire(request["import"])
             continue
         *passed, owner = descriptors
-        try:
-            child = keeper.fork() if request["namespaces"] else os.fork()
-        except OSError as error:
-            keeper.tell(socket.socket(fileno=os.dup(owner)), {"code": None, "why": f"sandbox: {error}"})
-            child = -1
-        if child == 0:
-            requests.close()
-            os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-            request["fds"], request["ids"] = passed, ids
-            student = request["role"] == "student"
-            request["withheld"] = config["withheld"] if student else []
-            request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
-            request["rules"]["list_only"] += folders
-            run = body(request, passed, roles[request["role"]].enter)
-            keeper.keep(socket.socket(fileno=owner), request, run)
-        for descriptor in descriptors:
+        request["fds"], request["ids"] = passed, ids
+        student = request["role"] == "student"
+        request["withheld"] = config["withheld"] if student else []
+        request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
+        request["rules"]["list_only"] += folders
+        run = body(request, passed, roles[request["role"]].enter)
+        if request["namespaces"]:
+            warden.fork(socket.socket(fileno=owner), request, run)
+        else:
+            warden.keep(socket.socket(fileno=owner), request, run)
+        for descriptor in passed:
             os.close(descriptor)
 
 

@@ -16,6 +16,10 @@ END_SECONDS = 40
 RAW_CHUNK = 1 << 16
 
 
+class SandboxFailed(RuntimeError):
+    """The sandbox itself did not start: nobody's fault but the machine's, and never a grade."""
+
+
 def remove(folder: str) -> None:
     """Delete a folder of a submission's, however deep it is: Python's own way would recurse."""
     subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
@@ -89,7 +93,7 @@ class Body:
             self.inbox.closed = True
 
     def events(self, timeout: float) -> list[tuple]:
-        """What happened: ("message", m, buffers), ("raw", bytes), ("end", report)."""
+        """What happened: ("message", m, buffers), ("raw", bytes), ("end", report); raises SandboxFailed."""
         found: list[tuple] = []
         for descriptor, _ in self.poll.poll(max(0, timeout) * 1000):
             if descriptor == self.control.fileno():
@@ -104,6 +108,8 @@ class Body:
             else:
                 self.report = self._read_report()
                 self._forget(descriptor)
+                if str(self.report.get("why", "")).startswith("sandbox: "):
+                    raise SandboxFailed(self.report["why"])
                 found.append(("end", self.report))
         return found
 

@@ -6,9 +6,10 @@ import time
 from typing import Any
 
 from autograde.grading.instructor import outputs as out
+from autograde.grading.instructor.body import SandboxFailed
 from autograde.grading.instructor.graft import Graft, Grafted
 from autograde.grading.instructor.plan import LAB, SETUP, TEST, TEXT, Plan, Step
-from autograde.grading.instructor.pool import Pool, SandboxFailed
+from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.result import (
     FAILED,
     NOT_RUN,

@@ -14,15 +14,11 @@ from typing import Any
 
 from autograde.errors import Refusal
 from autograde.grading.instructor import sandbox
-from autograde.grading.instructor.body import Body, remove
+from autograde.grading.instructor.body import Body, SandboxFailed, remove
 from autograde.grading.instructor.sandbox import JAILED, NAMESPACED, Limits
 
 READY_SECONDS = 180
 _users = itertools.count(int.from_bytes(os.urandom(2), "little"))
-
-
-class SandboxFailed(RuntimeError):
-    """The sandbox itself did not start: nobody's fault but the machine's, and never a grade."""
 
 
 class Pool:

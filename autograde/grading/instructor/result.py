@@ -21,8 +21,17 @@ SAY = {
     "budget": ("TimeBudget", "the submission used up its {total:.0f} s before this test"),
     "lost": ("NotRun", "an earlier cell kept ending the Python process, so this test could not run"),
 }
-DEATHS = {"memory": "out of memory", "processes": "too many processes", "disk": "too much written to disk"}
-SIGNALS = {-11: "a crash, segmentation fault", -6: "a crash, abort", -9: "killed", -24: "too much processor time"}
+DEATHS = {
+    "memory": "out of memory",
+    "processes": "too many processes",
+    "disk": "too much written to disk",
+    "time": "too much processor time",
+}
+SIGNALS = {
+    -11: "a crash, segmentation fault or abort",  # pid 1 survives the signal of abort, and then ends like this
+    -6: "a crash, abort",
+    -9: "killed",
+}
 
 
 @dataclass
