@@ -18,6 +18,7 @@ from autograde.errors import Refusal
 from autograde.forks import Outcome, run_all
 from autograde.mutants import Variant, every, variants
 from autograde.trials import Bench
+from autograde.vandals import SEEN, probe, vandal
 
 KINDS = ("reference", "alternative", "mutant", "stub")
 ALTERNATIVES, MUTANTS, NAMED = 2, 6, 0.8
@@ -155,6 +156,7 @@ class _Examination:
         self.result.trials = sorted(trials, key=lambda trial: KINDS.index(trial.kind))
         if first.full:
             self.repeat(reference, first)
+            self.vandal(reference, limit)
         self.library()
         self.result.problems += judge(self.exercise, self.result)
         return self.result
@@ -203,6 +205,15 @@ class _Examination:
             if failures:
                 said = f"{len(failures)} of {self.seeds} seeds fail a right answer; SEED = {failures[0]['seed']}"
                 self.result.problems.append(f"{cell.grade_id}: {said}: {_short(failures[0]['said'])}")
+
+    def vandal(self, reference: Variant, limit: float) -> None:
+        """An answer that sets lent networks to zero and is right about those must not pass."""
+        name, source = self.exercise.name, reference.source
+        seen, spoilt = (Variant(name, "vandal", "zero", make(name, source)) for make in (probe, vandal))
+        if SEEN in self.run([seen], limit)[0].text and self.run([spoilt], limit)[0].full:
+            self.result.problems.append(
+                "an answer that sets a lent network to zero passes: compute the truth before the call, or from a copy"
+            )
 
     def library(self) -> None:
         """Answers that call the library's own, written here: one in the open, one that only a running guard sees."""

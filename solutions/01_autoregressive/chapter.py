@@ -2024,13 +2024,13 @@ weak[2, 4] = 0.01
 
 
 class PlainPixelCNN(nn.Module):
-    """4 x 4 pictures through three plain masked layers: a blind spot."""
+    """2 x 4 pictures through three plain masked layers: a blind spot."""
 
     def __init__(self):
         super().__init__()
         from genmodels.nets import MaskedConv2d
 
-        self.shape = (1, 4, 4)
+        self.shape = (1, 2, 4)
         self.layers = nn.Sequential(
             MaskedConv2d(1, 6, 3, "A"),
             nn.Tanh(),
@@ -2070,7 +2070,7 @@ broken_models = {
         lambda x: (W(x) - W(x).mean()) / W(x).std(),
         6,
     ),
-    "a PixelCNN with its blind spot": (random_weights(PlainPixelCNN()), 16),
+    "a PixelCNN with its blind spot": (random_weights(PlainPixelCNN()), 8),
 }
 why = {
     "a network whose gate x_0 must be open before pixel 2 matters": "one picture is not enough: some dependences show only in some pictures",
