@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -185,6 +186,8 @@ class Chapter:
 
 def read(folder: Path) -> Chapter:
     """Parse ``chapter.py``; raises AuthoringError only for a script that jupytext cannot take apart."""
+    # the schema validator below would compile a grammar of web addresses, 0.7 s of work that no notebook needs
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
     import jupytext
 
     text = (folder / "chapter.py").read_text(encoding="utf-8")

@@ -175,6 +175,8 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
+    from autograde import seldom
+
     logging.getLogger("papermill").setLevel(logging.ERROR)
     chapter = read(folder)
     place = course / "out" / "run" / (settings.profile + "-student" * settings.students) / chapter.id
@@ -193,6 +195,7 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
                 str(source),
                 str(executed),
                 parameters={"PROFILE": settings.profile, "TRAIN": settings.train},
+                engine_name=seldom.register(),
                 kernel_name="python3",
                 progress_bar=bar,
                 cwd=str(place),

@@ -81,3 +81,16 @@ def test_refusals(course):
         run.Settings("huge")
     with pytest.raises(Refusal, match="--record"):
         run.run(course, None, run.Settings("smoke", train=False), record=True)
+
+
+def test_a_run_saves_seldom_and_loses_nothing(course, monkeypatch):
+    """papermill writes the whole notebook before and after each cell; here only a pause or the end is a reason."""
+    import papermill.engines
+
+    saved: list[str] = []
+    write = papermill.engines.write_ipynb
+    monkeypatch.setattr(papermill.engines, "write_ipynb", lambda *a: (saved.append(a[1]), write(*a)))
+    (report,) = run.run(course, None, quiet=True)
+    cells = [c for c in nbformat.read(course / report.notebook, 4).cells if c.cell_type == "code"]
+    assert not report.error and 1 <= len(saved) <= 4 < len(cells), (len(saved), len(cells))
+    assert all(c.execution_count for c in cells)
