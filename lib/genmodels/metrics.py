@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -142,9 +143,14 @@ def energy(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], features: Feature
     return 2 * torch.cdist(x, y).mean() - _mean_of_pairs(torch.cdist(x, x)) - _mean_of_pairs(torch.cdist(y, y))
 
 
+def _sorted(x: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
+    """Each column in rising order; on a CPU by numpy, several times quicker than torch, which also keeps the places."""
+    return torch.from_numpy(np.sort(x.numpy(), axis=0)) if x.device.type == "cpu" else x.sort(0).values
+
+
 def _w2_on_lines(x: Float[Tensor, "n k"], y: Float[Tensor, "m k"]) -> Float[Tensor, "k"]:
     """Squared W2 of the columns: the integral over u of the squared difference of the two quantile functions."""
-    x, y = x.sort(0).values, y.sort(0).values
+    x, y = _sorted(x), _sorted(y)
     if len(x) == len(y):
         return (x - y).square().mean(0)
     n, m = len(x), len(y)
