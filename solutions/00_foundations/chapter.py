@@ -1490,12 +1490,15 @@ for row in zip(u, x, slope, (truth(4) - cell).exp()[cell_of_x]):
 
 # %% tags=["lab"]
 held, KERNELS = draws(1_000, SEED + 2), (0.25, 0.5, 1.0)
+REPEATS = 2 if PROFILE == "smoke" else 10
 bags: dict[str, list[Tensor]] = {
-    "real: other dots of the source": [draws(400, SEED + 10 + r) for r in range(10)]
+    "real: other dots of the source": [draws(400, SEED + 10 + r) for r in range(REPEATS)]
 }
 bags["the memory (the 400 dots)"] = [dots]
 for k in (1, 2, 8, 16, 128):
-    bags[f"mixture, k = {k}"] = [draw_mixture(models[k], 400, SEED + 10 * r) for r in range(10)]
+    bags[f"mixture, k = {k}"] = [
+        draw_mixture(models[k], 400, SEED + 10 * r) for r in range(REPEATS)
+    ]
 nats = {f"mixture, k = {k}": f"{cost:.3f}" for k, (_, cost) in costs.items()}
 nats |= {
     "real: other dots of the source": f"{entropy:.3f}",
