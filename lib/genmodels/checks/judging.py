@@ -35,8 +35,8 @@ def verdicts(
     right, broken  {name: the arguments as a tuple, or a function that makes them afresh for each asking}; make them
                    afresh where they draw from a generator, or the draws would depend on the order
     what           the name of the test, such as "is_honest"
-    seed           the seed of torch's CPU generator before each asking comes from this number and the case's name alone, so that a test
-                   which draws says the same in any order; torch's state is put back at the end
+    seed           the seed of torch's CPU generator before each asking comes from this number and the case's name
+                   alone, so that a test which draws says the same in any order; its state is put back at the end
     kinds          what a message calls a right and a broken case
     why            {name: the likely mistake of a test that is wrong about this case, or a function that finds it}
 
