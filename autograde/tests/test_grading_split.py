@@ -148,7 +148,8 @@ def test_processor_time_is_bounded_and_named(pool, monkeypatch):
 def test_a_sandbox_that_cannot_be_furnished_gives_no_grade(pool, monkeypatch):
     """It would look like an answer that ends the process."""
     asked = pool._request
-    monkeypatch.setattr(pool, "_request", lambda *a: asked(*a) | {"disk": "nothing", "scratch": "/proc/none"})
+    bad = {"disk": "nothing"} if pool.level == sandbox.NAMESPACED else {"scratch": "/proc/none"}
+    monkeypatch.setattr(pool, "_request", lambda *a: asked(*a) | bad)
     with pytest.raises(SandboxFailed, match=r"sandbox: .*mount|proc/none"):
         run(pool, chapter(DOUBLE, "assert f(1) == 2"))
 

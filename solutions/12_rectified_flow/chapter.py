@@ -2270,7 +2270,7 @@ walked_pairs = (paint(net, walk_from, 12) * 2 - 1, walk_from)
 if TRAIN:
     painters["reflowed"] = retrained(net, pair_loss, walked_pairs, REFLOWING)
 painters["distilled"] = retrained(
-    net, pair_loss_at_one, walked_pairs, DISTILLING if TRAIN else DISTILLING // 4
+    net, pair_loss_at_one, walked_pairs, DISTILLING if TRAIN else max(2, DISTILLING // 4)
 )
 print(f"{len(walk_from)} walks and the training on them: {time.perf_counter() - begin:.0f} s")
 

@@ -79,7 +79,8 @@ class Body:
         self.wire, self.inbox, self.raw, self.keeper, self.scratch = Wire(control), Inbox(control), raw, keeper, scratch
         control.settimeout(60)
         self.report: dict | None = None
-        self.poll = select.poll()
+        self.poll, self.printed = select.poll(), select.poll()
+        self.printed.register(raw, select.POLLIN)
         self.open = {control.fileno(), raw, keeper.fileno()}
         for descriptor in self.open:
             self.poll.register(descriptor, select.POLLIN)
@@ -100,18 +101,22 @@ class Body:
                 found += [("message", *message) for message in self.inbox.read()]
                 if self.inbox.closed:
                     self._forget(descriptor)
-            elif descriptor == self.raw:
-                data = os.read(self.raw, RAW_CHUNK)
-                found += [("raw", data)] if data else []
-                if not data:
-                    self._forget(descriptor)
-            else:
+            elif descriptor == self.keeper.fileno():
                 self.report = self._read_report()
                 self._forget(descriptor)
                 if str(self.report.get("why", "")).startswith("sandbox: "):
                     raise SandboxFailed(self.report["why"])
                 found.append(("end", self.report))
-        return found
+        return self._printed() + found
+
+    def _printed(self) -> list[tuple]:
+        """Raw output that has arrived: read last and told first, for a cell says that it ended after it has written."""
+        if self.raw not in self.open or not self.printed.poll(0):
+            return []
+        data = os.read(self.raw, RAW_CHUNK)
+        if not data:
+            self._forget(self.raw)
+        return [("raw", data)] if data else []
 
     def _forget(self, descriptor: int) -> None:
         if descriptor in self.open:
