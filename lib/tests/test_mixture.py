@@ -120,6 +120,17 @@ def flow_carries_the_density():
         checks.close(m.flow(x, p, t, s), want, f"flow on {p.name}", atol=1e-8)
 
 
+def flow_follows_the_velocity():
+    """The flow asks the schedule for its ends alone: its slope in t must still be the path's velocity, by differences."""
+    m, h = some_mixture(), 1e-4
+    for make in (rectified, cosine, edm):
+        p = make()
+        t = 0.5 * p.t_max if p.t_max == 1 else 2.0
+        x = p.at(t).alpha * m.means[:3] + p.at(t).sigma * points(3)
+        slope = (m.flow(x, p, t, t + h) - m.flow(x, p, t, t - h)) / (2 * h)
+        checks.close(slope, m.velocity(p)(x, t), f"slope of the flow on {p.name}", atol=1e-5)
+
+
 def test_the_flow_turns_back():
     m, x, p = some_mixture(), points(3), rectified()
     checks.close(m.flow(m.flow(x, p, 1.0, 0.2), p, 0.2, 1.0), x, "there and back", atol=1e-6)
@@ -148,6 +159,7 @@ ORACLES = [
     velocity_is_the_mean_of_its_conditionals,
     samples_follow_the_mixture,
     flow_carries_the_density,
+    flow_follows_the_velocity,
     empirical_is_the_posterior_mean,
 ]
 
@@ -175,6 +187,10 @@ SABOTAGE = [
     (samples_follow_the_mixture, G.sample, "ndj,nj->nd", "njd,nj->nd"),
     (samples_follow_the_mixture, G.sample, "self.weights.log()", "self.weights"),
     (flow_carries_the_density, G.flow, "(start, stop)", "(stop, start)"),
+    (flow_carries_the_density, G.flow, "r_1 * torch", "torch"),
+    (flow_follows_the_velocity, G.flow, "(start, stop)", "(stop, start)"),
+    (flow_follows_the_velocity, G.flow, "+ c * self", "+ self"),
+    (flow_follows_the_velocity, G.flow, "(x.double() / r_0)", "x.double()"),
     (empirical_is_the_posterior_mean, E.posterior, "sigma**2", "sigma"),
     (empirical_is_the_posterior_mean, E.posterior, "alpha**2 * ", ""),
 ]

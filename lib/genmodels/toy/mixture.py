@@ -119,15 +119,26 @@ class GaussianMixture:
         return velocity
 
     def flow(self, x: Float[Tensor, "b d"], schedule: Path, start: float, stop: float) -> Float[Tensor, "b d"]:
-        """Where the probability-flow ODE carries x from time ``start`` to ``stop``, to ten digits (scipy's DOP853)."""
+        """Where the probability-flow ODE carries x from time ``start`` to ``stop``, to nine digits (scipy's DOP853).
+
+        Every Gaussian path is the circle alpha = cos phi, sigma = sin phi, times a scale: with y = x / r,
+        r^2 = alpha^2 + sigma^2, the ODE of all of them is dy/dphi = -sin(phi) x_0 hat + cos(phi) eps hat. It asks
+        the schedule for its two ends alone (the rates of each step would take twenty times longer).
+        """
         from scipy.integrate import solve_ivp
 
-        velocity = self.velocity(schedule)
-        # a float tensor for a time: the solver visits each once, so the schedule need not remember it
-        field = lambda t, y: velocity(torch.from_numpy(y).reshape(x.shape), torch.tensor(t).double()).flatten().numpy()
-        end = solve_ivp(field, (start, stop), x.double().flatten().numpy(), method="DOP853", rtol=1e-11, atol=1e-12)
+        (r_0, phi_0), (r_1, phi_1) = (
+            (math.hypot(p.alpha, p.sigma), math.atan2(p.sigma, p.alpha)) for p in map(schedule.at, (start, stop))
+        )
+
+        def field(phi: float, y: Any) -> Any:
+            c, s, y = math.cos(phi), math.sin(phi), torch.from_numpy(y).reshape(x.shape)
+            return (-s * (self.denoise(y, c, s) + c * self.score(y, c, s))).flatten().numpy()
+
+        y = (x.double() / r_0).flatten().numpy()
+        end = solve_ivp(field, (phi_0, phi_1), y, method="DOP853", rtol=1e-11, atol=1e-12)
         require(end.success, f"the ODE solver failed between t = {start} and {stop}: {end.message}")
-        return torch.from_numpy(end.y[:, -1]).reshape(x.shape).to(x)
+        return r_1 * torch.from_numpy(end.y[:, -1]).reshape(x.shape).to(x)
 
 
 class EmpiricalDenoiser:
