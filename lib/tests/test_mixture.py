@@ -121,7 +121,7 @@ def flow_carries_the_density():
 
 
 def flow_follows_the_velocity():
-    """The flow asks the schedule for its ends alone: its slope in t must still be the path's velocity, by differences."""
+    """The flow asks the schedule for its two ends: its slope in t must still be the velocity."""
     m, h = some_mixture(), 1e-4
     for make in (rectified, cosine, edm):
         p = make()

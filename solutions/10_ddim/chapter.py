@@ -110,7 +110,7 @@ from genmodels.plot.style import picture, style
 # %% tags=["lab"]
 net = train.load_pretrained("ddpm").requires_grad_(False)  # guesses x_0; may be told attributes
 TOP = 0.999  # where sampling starts: at t = 1 exactly, alpha = 0 and nothing is left to guess from
-FEW = 2 if PROFILE == "smoke" else 10 if TRAIN else 8
+FEW = 2 if PROFILE == "smoke" else 10 if TRAIN else 6  # portraits in a row
 
 
 def net_path(t: float) -> tuple[float, float]:
@@ -1124,7 +1124,9 @@ def draw(
     return sampler(denoise, net_path, x, [TOP * k / T for k in grid(T, steps)], eta, g)[-1]
 
 
-MANY, SLOW = {"smoke": (4, 3), "laptop": (200, 100) if TRAIN else (16, 8)}.get(PROFILE, (1000, 500))
+MANY, SLOW = {"smoke": (4, 3), "laptop": (200, 100) if TRAIN else (16, FEW)}.get(
+    PROFILE, (1000, 500)
+)
 LADDER = (5, 10, 20, 50, 100, 1000)
 # With the ready weights a thousand steps are drawn once only, by DDPM, whom the others are compared with.
 RUNGS = {1.0: LADDER, 0.0: LADDER if TRAIN or PROFILE == "smoke" else LADDER[:-1]}
@@ -1256,7 +1258,7 @@ plot.show(
 # %% tags=["lab"]
 for eta in (0.0, 1.0):
     same = {
-        f"{steps} steps": draw(10 if TRAIN else 6, steps, eta, seed=4)
+        f"{steps} steps": draw(max(FEW, 6), steps, eta, seed=4)
         for steps in ((10, 20) if PROFILE == "smoke" else (10, 20, 50, 100))
     }
     plot.show(rows_of(same, f"eta = {eta:g}: one column, one first noise"))
@@ -1731,9 +1733,8 @@ coder = checks.fallback(
 people = data.portraits("test")
 NAMES = list(people.attributes)  # the order of the columns
 LABELS = torch.stack(list(people.attributes.values()), 1)
-bare = (
-    ((people.attributes["glasses"] == 0) & (people.attributes["hat"] == 0)).nonzero().flatten()[:10]
-)
+nothing_on = (people.attributes["glasses"] == 0) & (people.attributes["hat"] == 0)
+bare = nothing_on.nonzero().flatten()[: max(FEW, 6)]
 LOW = 0.05  # the first time of the way up; the noise there is small
 
 

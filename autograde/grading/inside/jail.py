@@ -78,7 +78,7 @@ def landlock(rules: Rules) -> None:
 
 
 def limit(rules: Rules) -> None:
-    """Per-process limits; the whole submission's memory and processes are the keeper's business."""
+    """Per-process limits; memory and processes of the whole submission are counted by the warden or the keeper."""
     already = 0 if rules.confined or rules.uid is not None else _threads_of_user()
     wanted = {
         resource.RLIMIT_DATA: rules.memory,
