@@ -110,7 +110,7 @@ from genmodels.plot.style import picture, style
 # %% tags=["lab"]
 net = train.load_pretrained("ddpm").requires_grad_(False)  # guesses x_0; may be told attributes
 TOP = 0.999  # where sampling starts: at t = 1 exactly, alpha = 0 and nothing is left to guess from
-FEW = 2 if PROFILE == "smoke" else 10 if TRAIN else 6  # portraits in a row
+FEW = 2 if PROFILE == "smoke" else 10 if TRAIN else 4  # portraits in a row
 
 
 def net_path(t: float) -> tuple[float, float]:
@@ -1124,7 +1124,7 @@ def draw(
     return sampler(denoise, net_path, x, [TOP * k / T for k in grid(T, steps)], eta, g)[-1]
 
 
-MANY, SLOW = {"smoke": (4, 3), "laptop": (200, 100) if TRAIN else (16, FEW)}.get(
+MANY, SLOW = {"smoke": (4, 3), "laptop": (200, 100) if TRAIN else (12, FEW)}.get(
     PROFILE, (1000, 500)
 )
 LADDER = (5, 10, 20, 50, 100, 1000)
@@ -1735,6 +1735,7 @@ NAMES = list(people.attributes)  # the order of the columns
 LABELS = torch.stack(list(people.attributes.values()), 1)
 nothing_on = (people.attributes["glasses"] == 0) & (people.attributes["hat"] == 0)
 bare = nothing_on.nonzero().flatten()[: max(FEW, 6)]
+EDIT_STEPS = 5 if PROFILE == "smoke" else 50 if TRAIN else 25
 LOW = 0.05  # the first time of the way up; the noise there is small
 
 
@@ -1778,7 +1779,7 @@ starts = {
     + sigma * torch.randn(original.shape, generator=core.generator(SEED)),
 }
 for name, start in starts.items():
-    ends = code_of(start, LABELS[bare], 10 if PROFILE == "smoke" else 50)[0]
+    ends = code_of(start, LABELS[bare], EDIT_STEPS)[0]
     lengths = ends.flatten(1).norm(dim=1)
     print(f"length of the codes of {name}: {lengths.mean():.1f}; noise has {768**0.5:.1f}")
 
@@ -1797,7 +1798,7 @@ EDITS = {
     "a hat": {"hat": people.words["hat"].index("variant05")},
     "red hair": {"hairColor": people.words["hairColor"].index("#bd1700")},
 }
-code, times = code_of(original, LABELS[bare], 5 if PROFILE == "smoke" else 50)
+code, times = code_of(original, LABELS[bare], EDIT_STEPS)
 edited = {"original": original, "decoded": decode(code, times, told(LABELS[bare]))}
 recogniser = train.load_pretrained("features")
 
@@ -2019,8 +2020,8 @@ guide = checks.fallback(
 # still are, by the mean distance between two of them.
 
 # %% tags=["lab"]
-GUIDE_STEPS = {"smoke": 3}.get(PROFILE, 20 if TRAIN else 12)
-GUIDE_COUNT = {"smoke": 6, "laptop": 64 if TRAIN else 20}.get(PROFILE, 500)
+GUIDE_STEPS = {"smoke": 3}.get(PROFILE, 20 if TRAIN else 10)
+GUIDE_COUNT = {"smoke": 6, "laptop": 64 if TRAIN else 16}.get(PROFILE, 500)
 SCALES = (0.0, 1.0, 2.0, 4.0, 8.0)
 
 
