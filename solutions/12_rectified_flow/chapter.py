@@ -2118,7 +2118,7 @@ SIZES = {
 }
 SETTINGS = {  # batch; steps of the training, of the reflow, of the distillation; walked pairs
     "smoke": (12, 4, 3, 3, 24),
-    "laptop": (32, 1500, 400, 250, 2500),
+    "laptop": (32, 1200, 300, 250, 2000),
     "gpu": (512, 50_000, 10_000, 10_000, 50_000),
 }
 BATCH, TRAINING, REFLOWING, DISTILLING, WALKED = SETTINGS[PROFILE]
@@ -2344,9 +2344,9 @@ plot.show(
 # portrait, and what it should subtract of the noise it does not hit exactly. *Reflowed* or *distilled*: the same people as after twenty steps (compare the columns), softer, with pale
 # spots around them and now and then a smeared hat or mouth. Nobody would take them for the real ones in the last row.
 #
-# The distances say the same. On the machine that wrote these lines, with all the training and 300 portraits, one distilled step scored 556 and one reflowed step 687, where the first flow needs eight steps for 551 and one of its
-# own gives 2,055; twenty give 459, and the floor is 264. So the honest sum: *one evaluation instead of eight*, paid with a minute of walking and training, and not the quality of twenty. With
-# training so short the plain distillation beats the reflow, which must learn all times and never sees more than 2,500 walks; from eight steps on the first flow, which was
+# The distances say the same. On the machine that wrote these lines, with all the training and 300 portraits, one distilled step scored 582 and one reflowed step 747, where the first flow needs eight steps for 586 and one of its
+# own gives 2,085; twenty give 482, and the floor is 264. So the honest sum: *one evaluation instead of eight*, paid with a minute of walking and training, and not the quality of twenty. With
+# training so short the plain distillation beats the reflow, which must learn all times and never sees more than 2,000 walks; from eight steps on the first flow, which was
 # trained on data and not on its own walks, is better again.
 #
 # ### Live: portraits
