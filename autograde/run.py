@@ -239,6 +239,8 @@ def collect(chapter: Chapter, executed: NotebookNode, report: Report) -> None:
                     report.cpu_seconds = round(data["cpu_seconds"], 1)
                     for key in ("memory_mb", "cores", "torch", "device"):
                         setattr(report, key, data[key])
+                    # a chapter that goes back to one thread at its end has used more before
+                    report.cores = max(report.cores, round(report.cpu_seconds / max(report.seconds, 1e-9)))
                 else:
                     report.metrics.append(dict(data))
             if output.output_type == "error" and not report.error:

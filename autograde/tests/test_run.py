@@ -31,6 +31,19 @@ def test_cost_metrics_and_the_record(course):
     assert notebooks.budget(select(course)[0]) == "not measured yet", "only the laptop profile is a student's budget"
 
 
+def test_cores_are_those_that_worked_not_the_last_setting(course):
+    """Chapters 02 and 04 train on two threads and end on one; their front pages spoke of one core."""
+    from nbformat import v4
+
+    chapter = select(course)[0]
+    cost = {"name": run.COST, "memory_mb": 500, "cpu_seconds": 18.0, "cores": 1, "torch": "2", "device": "CPU"}
+    cell = v4.new_code_cell("", outputs=[v4.new_output("display_data", {run.MIME: cost})])
+    for seconds, cores in ((10.0, 2), (18.0, 1)):
+        report = run.Report(chapter.id, "laptop", seconds=seconds)
+        run.collect(chapter, v4.new_notebook(cells=[cell]), report)
+        assert report.cores == cores
+
+
 def test_labs_are_told_that_nobody_watches(course, edit, monkeypatch):
     monkeypatch.delenv("COURSE_STATIC", raising=False)
     edit("time.sleep(1.2)", "from genmodels import lab\n\nassert lab.static()")
