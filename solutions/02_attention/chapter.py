@@ -1514,6 +1514,7 @@ probs_of = checks.fallback(
 recipe = train.find_recipe("char_transformer")
 sized = recipe.profile(PROFILE)
 windows = recipe.data()  # (n, length + 1) characters of the training plays
+taught = windows.shape[1] - 1  # places in a window
 
 
 def next_character_loss(model: nn.Module, x: Int[Tensor, "b m"]) -> Float[Tensor, "b"]:
@@ -1574,7 +1575,7 @@ if TRAIN:
     ):
         curve.append(state.loss / (windows.shape[1] - 1) / math.log(2))
         if state.step in (1, s.steps // 20, s.steps // 4, s.steps):
-            sample = write(without_training(state), "\n", 200)
+            sample = write(without_training(state), "\n", taught - 1)
             state.model.train()
             growing.append(f"--- step {state.step}: {curve[-1]:.2f} bits a character{sample}")
             canvas.update(Page("\n".join(growing)))
@@ -1582,7 +1583,7 @@ if TRAIN:
     print(f"{s.steps} steps of {sized.batch} windows: {time.perf_counter() - begin:.0f} s")
 else:
     shakespeare = train.load_pretrained("char_transformer")
-    canvas.update(Page(write(shakespeare, "\n", 240)))
+    canvas.update(Page(write(shakespeare, "\n", taught - 1)))
 
 # %% [markdown]
 # **How good is it, on plays it has never seen?** Each test window is 128 characters, and only its last 64 are
@@ -1631,7 +1632,6 @@ plot.show(
 
 # %% tags=["lab"]
 LIMIT = shakespeare.max_len
-taught = windows.shape[1] - 1
 long_windows = plays["test"].tokens.unfold(0, LIMIT + 1, LIMIT)[
     :: {"smoke": 40, "laptop": 2}.get(PROFILE, 1)
 ]
@@ -1651,6 +1651,10 @@ plot.show(
 )
 
 # %% [markdown]
+# A little past the last place it was taught it still copes; then it falls apart, and even the counter is
+# better. Larger distances turn queries and keys by angles that it never met. So we let it write within its
+# window.
+#
 # ### Your own hands on the real weights
 #
 # `causal_attention` and `decode_step` are all one needs to run this model. Below, the trained weights go
@@ -1702,7 +1706,7 @@ torch.set_num_threads(1)  # one token at a time is a small job again
 prompt = "\nTo be, or not to be"
 start = plays["train"].encode(prompt)
 written, logits = own_writing(
-    shakespeare, start.tolist(), 180, core.generator(SEED), temperature=0.7
+    shakespeare, start.tolist(), taught - len(start), core.generator(SEED), temperature=0.7
 )
 with torch.no_grad():
     full = shakespeare(torch.tensor([written[:-1]]))[0]
