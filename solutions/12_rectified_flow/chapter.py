@@ -1376,7 +1376,7 @@ bend_of = checks.fallback(
 @torch.no_grad()
 def reflow(v: Callable, n: int = 8192, steps: int = 40) -> Callable[[int], tuple[Tensor, Tensor]]:
     """Pairs of where a walk ends and where it began; returns a function that draws some of them."""
-    eps = torch.randn(512 if QUICK else n, 2)
+    eps = torch.randn(512 if QUICK else n if TRAIN else n // 4, 2)
     x0 = walk_of(v, eps, grid(steps))[-1]
 
     def pairs(count: int) -> tuple[Tensor, Tensor]:

@@ -123,7 +123,7 @@ class GaussianMixture:
 
         Every Gaussian path is the circle alpha = cos phi, sigma = sin phi, times a scale: with y = x / r,
         r^2 = alpha^2 + sigma^2, the ODE of all of them is dy/dphi = -sin(phi) x_0 hat + cos(phi) eps hat. It asks
-        the schedule for its two ends alone (the rates of each step would take twenty times longer).
+        the schedule for its two ends alone (the rates of each step would take more than ten times as long).
         """
         from scipy.integrate import solve_ivp
 

@@ -13,7 +13,7 @@ from genmodels.core import require
 
 __all__ = ["Muon", "orthogonalize"]
 
-QUINTIC = (3.4445, -4.7750, 2.0315)  # a steep start at 0 and no exact end at 1: singular values reach 0.7 to 1.2
+QUINTIC = (3.4445, -4.7750, 2.0315)  # steep at 0, and no exact end at 1: see ``orthogonalize``
 
 
 def orthogonalize(m: Float[Tensor, "*b r c"], *, steps: int = 5) -> Float[Tensor, "*b r c"]:
