@@ -18,15 +18,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autograde.chapters import Chapter, root, select
+from autograde.authoring.chapters import Chapter, root, select
 
 
 def make_class(chapter: Chapter, folder: Path, size: int) -> Any:
     """``size`` submissions that differ: references, alternatives and mistakes in turn; nbgrader's source notebook."""
     import nbformat
 
-    from autograde import notebooks
-    from autograde.mutants import notebook_with, variants
+    from autograde.authoring import notebooks
+    from autograde.authoring.variants import notebook_with, variants
 
     choices = {e.name: itertools.cycle(variants(chapter, e)[:-1]) for e in chapter.exercises}
     for number in range(size):

@@ -43,12 +43,12 @@ def build(
     as_json: Json = False,
 ) -> None:
     """Make course/ and nbgrader's source notebooks from solutions/."""
-    from autograde import build as work
-    from autograde.chapters import root
+    from autograde.authoring import build as work
+    from autograde.authoring.chapters import root
 
     course = root()
     if students is not None:
-        from autograde.edition import publish
+        from autograde.publishing.edition import publish
 
         files = publish(course, students)
         emit({"files": files}) if as_json else print(f"{len(files)} files written to {students}, no solutions in them")
@@ -83,8 +83,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the solution notebooks by papermill and report seconds, memory and metrics."""
-    from autograde import run as work
-    from autograde.chapters import root
+    from autograde.authoring.chapters import root
+    from autograde.running import run as work
 
     settings = work.Settings(profile=profile, train=not no_train, students=students)
     reports = work.run(root(), chapter, settings, jobs=jobs, record=record, quiet=as_json)
@@ -108,13 +108,13 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Is the grader right? Right answers get full marks, every known mistake its own diagnosis."""
-    from autograde import table
-    from autograde.chapters import root
-    from autograde.check import check as work
+    from autograde.authoring.chapters import root
+    from autograde.checking import table
+    from autograde.checking.check import check as work
 
     reports = work(root(), chapter, exercises=exercise, jobs=jobs, seeds=seeds, quiet=as_json)
     if judge or (judge is None and not exercise):
-        from autograde.crossing import cross
+        from autograde.checking.judge_agreement import cross
 
         cross(root(), chapter, reports, jobs)
     if as_json:
@@ -128,7 +128,7 @@ def check(
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has, what it lacks, and how to install it."""
     from autograde import doctor as work
-    from autograde.chapters import root
+    from autograde.authoring.chapters import root
 
     findings = work.examine(root())
     if as_json:

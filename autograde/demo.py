@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograde.chapters import Chapter, root, select
+from autograde.authoring.chapters import Chapter, root, select
 
 CRASH = "import os\n\n\ndef {name}(*args, **kwargs):\n    os._exit(1)\n"
 LOOP = "def {name}(*args, **kwargs):\n    while True:\n        pass\n"
@@ -41,7 +41,7 @@ class Student:
 
 def cast(chapter: Chapter) -> list[Student]:
     """The class, from the reference, the alternatives and the known mistakes of the chapter."""
-    from autograde.mutants import variants
+    from autograde.authoring.variants import variants
 
     every = {e.name: variants(chapter, e) for e in chapter.exercises}
     right = {name: options[0].source for name, options in every.items()}
@@ -66,8 +66,8 @@ def cast(chapter: Chapter) -> list[Student]:
 
 def build(chapter: Chapter, folder: Path) -> list[Student]:
     """Write the class into ``folder/submitted`` as students would hand it in."""
-    from autograde.mutants import notebook_with
-    from autograde.notebooks import write
+    from autograde.authoring.notebooks import write
+    from autograde.authoring.variants import notebook_with
 
     students = cast(chapter)
     for student in students:

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genmodels import core, diffusion, plot, samplers, schedule, train
+from coursekit import plot
+from genmodels import core, diffusion, samplers, schedule, train
 
 ROWS, COLUMNS, ZOOM, GAP = 3, 12, 4, 1
 STEPS, SEED, LEVELS = (

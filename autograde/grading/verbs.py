@@ -20,7 +20,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 
 
 def _course(root: Path | None) -> Path:
-    from autograde.chapters import root as find
+    from autograde.authoring.chapters import root as find
 
     return (root or find()).resolve()
 

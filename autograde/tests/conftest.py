@@ -20,7 +20,8 @@ def course(tmp_path, monkeypatch):
     for name in ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE"):
         shutil.copy(HOUSE / name, place / name)
     (place / "lib").mkdir()
-    (place / "lib" / "genmodels").symlink_to(HOUSE / "lib" / "genmodels")
+    for name in ("genmodels", "coursekit"):
+        (place / "lib" / name).symlink_to(HOUSE / "lib" / name)
     monkeypatch.delenv("AUTOGRADE_ROOT", raising=False)
     monkeypatch.chdir(place)
     return place
@@ -29,7 +30,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def chapter(course):
     """Its only chapter."""
-    from autograde.chapters import select
+    from autograde.authoring.chapters import select
 
     return select(course)[0]
 

@@ -11,9 +11,10 @@ import pytest
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.utils import compute_checksum
 
-from autograde import build, edition, notebooks, regions
-from autograde.chapters import select
+from autograde.authoring import build, notebooks, regions
+from autograde.authoring.chapters import select
 from autograde.errors import AuthoringError, Refusal
+from autograde.publishing import edition
 
 
 def problems(course) -> str:

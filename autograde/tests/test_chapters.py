@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from autograde import build, notebooks, run
-from autograde.chapters import folders, read, root
+from autograde.authoring import build, notebooks
+from autograde.authoring.chapters import folders, read, root
+from autograde.running import run
 
 HOUSE = root()
 CHAPTERS = folders(HOUSE)
@@ -58,7 +59,7 @@ def test_the_smoke_run_passes_within_its_time(chapter):
     (report,) = run.run(HOUSE, [chapter.id], run.Settings("smoke"), quiet=True)
     assert not report.error, report.error
     assert report.cpu_seconds <= SMOKE * CORES, "processor time, so that a busy machine does not fail it"
-    assert report.metrics, "a chapter publishes what it measured, by genmodels.report.metric"
+    assert report.metrics, "a chapter publishes what it measured, by coursekit.report.metric"
 
 
 @pytest.mark.slow

@@ -6,8 +6,9 @@ from dataclasses import asdict
 
 import pytest
 
-from autograde import forks, reach, table
-from autograde.check import check
+from autograde.authoring import library_answers
+from autograde.checking import forks, table
+from autograde.checking.check import check
 
 
 def problems(course, **settings) -> str:
@@ -106,7 +107,7 @@ SABOTAGE = {
 
 @pytest.mark.parametrize("name", SABOTAGE)
 def test_a_sabotage_is_named(course, edit, name, monkeypatch):
-    monkeypatch.setattr("autograde.check.LEAST", 1.0)
+    monkeypatch.setattr("autograde.checking.check.LEAST", 1.0)
     exercise, edits, says = SABOTAGE[name]
     for file, old, new in edits:
         edit(old, new, course / "solutions" / "01_tiny" / f"{file}.py")
@@ -117,7 +118,7 @@ def test_a_sabotage_is_named(course, edit, name, monkeypatch):
 def test_one_exercise_alone_and_an_unknown_one(course):
     (report,) = check(course, exercises=["noisy"], quiet=True, seeds=2)
     assert report.exercise == "noisy" and not report.problems
-    with pytest.raises(reach.Refusal, match="no exercise absent; there are noisy, running_sum"):
+    with pytest.raises(library_answers.Refusal, match="no exercise absent; there are noisy, running_sum"):
         check(course, exercises=["absent"], quiet=True)
 
 
@@ -151,24 +152,24 @@ HONEST = [
 
 @pytest.mark.parametrize("source", CHEATS)
 def test_a_borrowed_answer_is_found_in_its_text(source):
-    assert reach.found(source, ["genmodels.core.expand"], CONTEXT)
+    assert library_answers.found(source, ["genmodels.core.expand"], CONTEXT)
 
 
 @pytest.mark.parametrize("source", HONEST)
 def test_an_honest_answer_is_not_accused(source):
-    assert reach.found(source, ["genmodels.core.expand"], CONTEXT) == []
+    assert library_answers.found(source, ["genmodels.core.expand"], CONTEXT) == []
 
 
 def test_the_same_object_under_another_name_is_found(monkeypatch):
-    from genmodels import checks
+    from coursekit import checks
 
     assert checks.close is checks.values.close
-    assert reach.found("from genmodels.checks.values import close as mine", ["genmodels.checks.close"])
+    assert library_answers.found("from coursekit.checks.values import close as mine", ["coursekit.checks.close"])
 
 
 def test_a_name_that_does_not_exist_is_refused():
-    with pytest.raises(reach.Refusal, match="genmodels.core.absent, which does not exist"):
-        reach.resolve("genmodels.core.absent")
+    with pytest.raises(library_answers.Refusal, match="genmodels.core.absent, which does not exist"):
+        library_answers.resolve("genmodels.core.absent")
 
 
 DYNAMIC = {
@@ -185,13 +186,13 @@ def test_out_of_reach_while_it_runs(how):
     def trial():
         import torch
 
-        from autograde import trials
+        from autograde.checking import trial as trials
         from genmodels import core
         from genmodels.nets import MLP
 
         names = {"kept": core.expand, "Kept": MLP}
         banned = ["genmodels.core.expand", "genmodels.nets.MLP"]
-        reach.remove("mine", banned, lambda frame: frame.f_code.co_filename == "<answer mine>", [names])
+        library_answers.remove("mine", banned, lambda frame: frame.f_code.co_filename == "<answer mine>", [names])
         trials.execute(DYNAMIC[how], "<answer mine>", names)
         x = torch.ones(2, 3)
         yield trials.attempt("mine(x[:, 0], x)", "<check>", names | {"x": x})
@@ -272,7 +273,7 @@ def test_outcomes_do_not_share_state():
 
 
 def test_a_costly_repetition_is_noted_but_does_not_fail(course, monkeypatch, capsys):
-    monkeypatch.setattr("autograde.check.COSTLY", 0.0)
+    monkeypatch.setattr("autograde.checking.check.COSTLY", 0.0)
     (report,) = check(course, exercises=["noisy"], quiet=True, seeds=4)
     assert report.problems == [] and "s for 4 seeds: draw less" in report.notes[0]
     table.show([report])

@@ -37,7 +37,7 @@ def plain_user():
         if not shutil.which(tool):
             pytest.skip(f"{tool} is missing, so nothing was tried as a plain user")
     places, closed = [], []
-    for place in map(Path, [*sandbox.runtime(), str(sandbox.library())]):
+    for place in map(Path, [*sandbox.runtime(), *map(str, sandbox.libraries())]):
         shut = [p for p in (place, *place.parents) if not p.stat().st_mode & 0o001]
         if shut:
             places.append(str(place))
@@ -102,11 +102,19 @@ def test_a_leak_in_an_output_would_be_seen():
 
 
 def test_the_library_can_be_left_out_where_it_is_installed_among_other_packages(tmp_path):
-    for path in ("lib/site/torch/a.py", "lib/site/genmodels/core.py", "lib/os.py", "bin/python"):
+    for path in (
+        "lib/site/torch/a.py",
+        "lib/site/genmodels/core.py",
+        "lib/site/coursekit/checks.py",
+        "lib/os.py",
+        "bin/python",
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
-    read, listed = sandbox.around(str(tmp_path), tmp_path / "lib" / "site" / "genmodels")
+    read, listed = sandbox.around(
+        str(tmp_path), [tmp_path / "lib" / "site" / name for name in ("genmodels", "coursekit")]
+    )
     names = {str(Path(p).relative_to(tmp_path)) for p in read}
     assert names == {"bin", "lib/os.py", "lib/site/torch"}
     assert {str(Path(p).relative_to(tmp_path)) for p in listed} == {".", "lib", "lib/site"}
-    assert sandbox.around(str(tmp_path), Path("/elsewhere")) == ([str(tmp_path)], [])
+    assert sandbox.around(str(tmp_path), [Path("/elsewhere")]) == ([str(tmp_path)], [])

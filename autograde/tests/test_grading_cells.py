@@ -6,9 +6,9 @@ import warnings
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 
-from autograde import notebooks
-from autograde.build import chapters
-from autograde.chapters import root
+from autograde.authoring import notebooks
+from autograde.authoring.build import chapters
+from autograde.authoring.chapters import root
 from autograde.grading.inside.executor import Compiler, parse
 
 PLAIN = {

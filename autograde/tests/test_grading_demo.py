@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from autograde import chapters, demo
+from autograde import demo
+from autograde.authoring import chapters
 from autograde.grading.instructor import attack
 
 
@@ -20,7 +21,7 @@ def test_the_class_of_eight_gets_what_it_deserves(tmp_path, monkeypatch, capsys)
     assert len(pages) == 8
     chapter = chapters.select(chapters.root(), ["01"])[0]
     carla = next(s for s in demo.cast(chapter) if s.name == "carla")
-    from autograde.mutants import variants
+    from autograde.authoring.variants import variants
 
     mutant = next(v for v in variants(chapter, carla.loses[0]) if v.source == carla.answers[carla.loses[0]])
     flat = re.sub(r"\W+", " ", re.sub(r"<[^>]*>", " ", pages["carla"])).lower()
@@ -33,6 +34,6 @@ def test_the_class_of_eight_gets_what_it_deserves(tmp_path, monkeypatch, capsys)
 
 
 def hidden_lines(source):
-    from autograde import regions
+    from autograde.authoring import regions
 
     return regions.inside(source, regions.HIDDEN)

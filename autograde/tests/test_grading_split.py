@@ -23,7 +23,7 @@ LIMITS = sandbox.Limits(cell=20, grace=2, total=120, memory=1500 << 20)
 SHORT = sandbox.Limits(cell=4, grace=1, total=60, memory=1500 << 20)
 SETUP = (
     "import torch, numpy as np, math\nfrom torch import nn\nimport torch.nn.functional as F\n"
-    "from genmodels import checks"
+    "from coursekit import checks"
 )
 FIELDS = {"schema_version": 3, "task": False}
 
@@ -64,7 +64,7 @@ def submission(made, answers, extra=()):
 def pool(request):
     if request.param < sandbox.tier():
         pytest.skip(f"this machine gives sandbox tier {sandbox.tier()}: install bubblewrap for tier 1")
-    with Pool(request.param).configure(["genmodels.checks"], [], LIMITS) as pool:
+    with Pool(request.param).configure(["coursekit.checks"], [], LIMITS) as pool:
         yield pool
 
 
@@ -297,7 +297,7 @@ def test_what_the_reference_imports_is_warm_for_everybody_else(pool):
 def test_tier_three_is_refused_unless_trusted_and_then_grades_the_same():
     with pytest.raises(Refusal, match="--i-trust-these-submissions"):
         Pool(sandbox.NONE)
-    with Pool(sandbox.NONE, trust=True).configure(["genmodels.checks"], [], LIMITS) as trusted:
+    with Pool(sandbox.NONE, trust=True).configure(["coursekit.checks"], [], LIMITS) as trusted:
         for answer, words in {
             DOUBLE: "",
             "def f(x): return 3 * x": "f(",

@@ -212,7 +212,7 @@ def test_vjp_is_autograds_without_its_slow_import():
 def test_neither_gradients_nor_a_failed_check_import_symbolic_shapes():
     """torch imports sympy for them, a second in every process that asks."""
     code = (
-        "import sys, torch\nfrom autograde.grading.values import vjp\nfrom genmodels import checks\n"
+        "import sys, torch\nfrom autograde.grading.values import vjp\nfrom coursekit import checks\n"
         "x = torch.ones(50, requires_grad=True); vjp([2 * x], [x], [torch.ones(50)])\n"
         "try: checks.close(torch.ones(50), torch.zeros(50))\n"
         "except checks.CheckFailed: print('sympy' in sys.modules)"

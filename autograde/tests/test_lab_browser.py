@@ -10,13 +10,14 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from autograde.chapters import root
+from autograde.authoring.chapters import root
 
 SHOTS = root() / "out" / "screenshots"
 PREPARE = """
 import time
 import torch
-from genmodels import data, discrete, lab, nets, plot, samplers, schedule, text, toy, train
+from coursekit import lab, plot
+from genmodels import data, discrete, nets, samplers, schedule, text, toy, train
 
 torch.manual_seed(0)
 moons = toy.two_moons()

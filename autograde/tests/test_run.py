@@ -6,9 +6,10 @@ import os
 import nbformat
 import pytest
 
-from autograde import notebooks, run
-from autograde.chapters import select
+from autograde.authoring import notebooks
+from autograde.authoring.chapters import select
 from autograde.errors import Refusal
+from autograde.running import run
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,7 @@ def test_cores_are_those_that_worked_not_the_last_setting(course):
 
 def test_labs_are_told_that_nobody_watches(course, edit, monkeypatch):
     monkeypatch.delenv("COURSE_STATIC", raising=False)
-    edit("time.sleep(1.2)", "from genmodels import lab\n\nassert lab.static()")
+    edit("time.sleep(1.2)", "from coursekit import lab\n\nassert lab.static()")
     (report,) = run.run(course, None, run.Settings("smoke"), quiet=True)
     assert report.error == "" and "COURSE_STATIC" not in os.environ
 
@@ -60,7 +61,7 @@ def test_a_failing_cell_is_named_by_its_line(course, edit):
         (course / "solutions" / "01_tiny" / "chapter.py")
         .read_text()
         .split("\n")[line - 1]
-        .startswith("from genmodels.report")
+        .startswith("from coursekit.report")
     )
     assert "RuntimeError: it broke here" in text and "\x1b" not in text and len(text.split("\n")) <= 16
     assert not (course / "solutions" / "01_tiny" / "measured.json").exists(), "a failed run is not recorded"

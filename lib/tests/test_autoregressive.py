@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from coursekit.checks import CheckFailed, close, depends_on, distributed, gradient_reaches, normalised, triangular
 from genmodels.autoregressive import (
     FVSBN,
     MADE,
@@ -19,7 +20,6 @@ from genmodels.autoregressive import (
     sample,
     trajectory,
 )
-from genmodels.checks import CheckFailed, close, depends_on, distributed, gradient_reaches, normalised, triangular
 from genmodels.core import generator
 
 F64 = torch.float64

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from coursekit.checks import CheckFailed, close
 from genmodels.autoregressive import FVSBN, MADE, NADE
-from genmodels.checks import CheckFailed, close
 from genmodels.core import generator
 
 F64 = torch.float64

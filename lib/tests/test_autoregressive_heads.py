@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import AffineTransform, SigmoidTransform, TransformedDistribution, Uniform
 
+from coursekit.checks import CheckFailed, close, distributed, finite, normalised
 from genmodels.autoregressive import (
     Bernoulli,
     Categorical,
     DiscretizedLogisticMixture,
     discretized_logistic_mixture_log_prob,
 )
-from genmodels.checks import CheckFailed, close, distributed, finite, normalised
 from genmodels.core import generator
 
 F64 = torch.float64

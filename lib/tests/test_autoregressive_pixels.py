@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from coursekit.checks import CheckFailed, close, triangular
 from genmodels.autoregressive import GatedPixelCNN, PixelCNN
 from genmodels.autoregressive.pixels import _gate
-from genmodels.checks import CheckFailed, close, triangular
 
 F64 = torch.float64
 

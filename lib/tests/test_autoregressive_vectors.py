@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from coursekit.checks import CheckFailed, close, distributed, normalised, triangular
 from genmodels.autoregressive import MADE, NADE, conditionals, made_masks, sample
-from genmodels.checks import CheckFailed, close, distributed, normalised, triangular
 from genmodels.core import generator
 from genmodels.nets import MaskedLinear
 

@@ -9,7 +9,7 @@ import torch
 from exact_diffusion import F64, Net, Predicts, estimate, hermite, randn
 from torch.distributions import Normal, kl_divergence
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.diffusion import (
     Denoiser,
     divergence,

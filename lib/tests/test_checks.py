@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from genmodels import checks
-from genmodels.checks import CheckFailed
+from coursekit import checks
+from coursekit.checks import CheckFailed
 
 G = torch.Generator().manual_seed(20)
 V = torch.randn(5, generator=G, dtype=torch.float64)
@@ -204,7 +204,7 @@ def test_a_notebook_shows_the_explanation_alone(capsys):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
-    result = shell.run_cell("from genmodels import checks\nchecks.close(2.0, 1.0, 'f(x)')")
+    result = shell.run_cell("from coursekit import checks\nchecks.close(2.0, 1.0, 'f(x)')")
     assert isinstance(result.error_in_exec, CheckFailed)
     shown = capsys.readouterr().out
     assert "Likely mistake: twice" in shown and "values.py" not in shown and "checks.close" not in shown

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from genmodels import checks
-from genmodels.checks import CheckFailed
+from coursekit import checks
+from coursekit.checks import CheckFailed
 
 G = torch.Generator().manual_seed(21)
 V = torch.randn(5, generator=G, dtype=torch.float64)
@@ -197,7 +197,7 @@ def test_distributed_over_states():
 def test_chi_square_agrees_with_scipy_and_rejects_as_often_as_it_says():
     from scipy.stats import chisquare
 
-    from genmodels.checks.statistics import chi_square
+    from coursekit.checks.statistics import chi_square
 
     counts = torch.bincount(draw(Q), minlength=16).double()
     want = chisquare(counts.numpy(), (N * Q).numpy())

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from genmodels import checks
-from genmodels.checks import CheckFailed, judging
+from coursekit import checks
+from coursekit.checks import CheckFailed, judging
 
 RIGHT = {"two": (2,), "four": (4,), "ten": (10,)}
 BROKEN = {"one": (1,), "three": (3,), "seven": (7,), "nine": (9,), "eleven": (11,)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from exact_diffusion import F64, gaussian, level, moments, plane_mixture, randn
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.diffusion import express, rescale
 from genmodels.samplers import (

@@ -8,7 +8,7 @@ import torch
 from exact_diffusion import F64, Net, Predicts, estimate, hermite, randn
 from torch import nn
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.diffusion import (
     TARGETS,

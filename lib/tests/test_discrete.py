@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad_vec
 from scipy.linalg import expm
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.discrete import (
     Masking,

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator, gumbel, sample_categorical
 from genmodels.discrete import (
     Masking,

@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.discrete import Masking, Uniform, at_random, by_confidence, by_margin, subs
 from genmodels.samplers import last, sample

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+import coursekit
 import genmodels
 
 TESTS = Path(__file__).parent
 HEAVY = {"matplotlib", "lightning", "lightning_fabric", "scipy", "sklearn", "ot", "IPython", "ipywidgets", "anywidget"}
 MAY = {
-    "plot": {"matplotlib"},
-    "lab": {"matplotlib", "IPython", "ipywidgets", "anywidget"},
-    "train": {"lightning_fabric", "lightning"},
+    "coursekit.plot": {"matplotlib"},
+    "coursekit.lab": {"matplotlib", "IPython", "ipywidgets", "anywidget"},
+    "genmodels.train": {"lightning_fabric", "lightning"},
 }
-TOP = sorted(m.name for m in pkgutil.iter_modules(genmodels.__path__))
+TOP = sorted(f"{p.__name__}.{m.name}" for p in (genmodels, coursekit) for m in pkgutil.iter_modules(p.__path__))
 
 
 # One process that has torch, and a fork of it for each module: what a fork adds, its module imported.
@@ -46,7 +47,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def imported() -> dict[str, set[str]]:
     """{module: the top-level packages that importing it adds to torch}."""
-    names = ["genmodels", *(f"genmodels.{name}" for name in TOP)]
+    names = ["genmodels", *TOP]
     done = subprocess.run([sys.executable, "-c", PROBE, *names], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -65,7 +66,7 @@ def test_importing_the_library_costs_little_over_torch(imported):
 
 @pytest.mark.parametrize("name", TOP)
 def test_a_module_imports_no_heavy_library(imported, name):
-    too_much = HEAVY & imported[f"genmodels.{name}"] - MAY.get(name, set())
+    too_much = HEAVY & imported[name] - MAY.get(name, set())
     assert not too_much, f"import {', '.join(sorted(too_much))} inside the functions of {name} that need it"
 
 
@@ -78,7 +79,7 @@ def only_carries(thing: object) -> bool:
 @pytest.mark.parametrize("name", TOP)
 def test_everything_public_is_explained_and_tested(name):
     """Public is what a module of the library offers to chapters: the functions and classes of its ``__all__``."""
-    module = importlib.import_module(f"genmodels.{name}")
+    module = importlib.import_module(name)
     assert module.__doc__, f"{name} has no docstring"
     tests = "\n".join(path.read_text() for path in TESTS.glob("test_*.py") if path.name != "test_house.py")
     every = {public: getattr(module, public) for public in getattr(module, "__all__", [])}

@@ -8,9 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from genmodels import lab, plot
-from genmodels.lab import modes
-from genmodels.lab.scrub import Scrubber
+from coursekit import lab, plot
+from coursekit.lab import modes
+from coursekit.lab.scrub import Scrubber
 
 FRAMES = [torch.full((1, 4, 6), k * 40 / 255) for k in range(7)]
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from genmodels import lab
-from genmodels.lab.assets import for_page, script, style
-from genmodels.lab.scrub import Scrubber
+from coursekit import lab
+from coursekit.lab.assets import for_page, script, style
+from coursekit.lab.scrub import Scrubber
 
 FRAMES = [torch.full((1, 4, 6), k * 40 / 255) for k in range(7)]
 

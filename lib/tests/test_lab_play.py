@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
-from genmodels import lab, plot, toy
-from genmodels.lab import assets, film, views
-from genmodels.lab.problems import problem
-from genmodels.lab.takes import as_take, chart_data, controls_of
+from coursekit import lab, plot
+from coursekit.lab import assets, film, views
+from coursekit.lab.problems import problem
+from coursekit.lab.takes import as_take, chart_data, controls_of
+from genmodels import toy
 
 STATES = [torch.full((5, 2), k / 10) for k in range(11)]
 DECODE = lambda tokens: "".join("ab\n d"[i] for i in tokens.tolist())
@@ -388,7 +389,7 @@ def test_the_page_fetches_nothing_and_survives_words_that_look_like_markup():
 
 def test_outside_a_notebook_the_text_is_printed():
     code = (
-        "import torch; from genmodels import lab;"
+        "import torch; from coursekit import lab;"
         "lab.play(lambda: [torch.zeros(3, 2)], lab.Particles(), alt='Three dots.')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

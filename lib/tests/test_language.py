@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.toy.language import MarkovText, TinyLanguage, all_sequences
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from genmodels.checks import CheckFailed, close, gradient_reaches, jacobian, triangular
+from coursekit.checks import CheckFailed, close, gradient_reaches, jacobian, triangular
 from genmodels.nets import CAUSAL_KINDS, MaskedConv2d, MaskedLinear, causal_mask
 
 F64 = torch.float64

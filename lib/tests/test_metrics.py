@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from genmodels import checks, metrics
+from coursekit import checks
+from genmodels import metrics
 
 G = torch.Generator().manual_seed(11)
 X = torch.randn(37, 3, generator=G, dtype=torch.float64)

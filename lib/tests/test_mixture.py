@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.schedule import cosine, edm, linear_vp, rectified
 from genmodels.toy import EmpiricalDenoiser, GaussianMixture

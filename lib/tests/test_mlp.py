@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmodels.checks import CheckFailed, close, gradient_reaches
+from coursekit.checks import CheckFailed, close, gradient_reaches
 from genmodels.core import parameter_count
 from genmodels.nets import MLP
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import integrate
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.schedule import (
     Point,

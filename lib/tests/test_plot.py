@@ -12,7 +12,8 @@ import torch
 from matplotlib.collections import PathCollection
 from PIL import Image
 
-from genmodels import plot, toy
+from coursekit import plot
+from genmodels import toy
 
 G = torch.Generator().manual_seed(3)
 PICTURES = torch.rand(5, 1, 7, 9, generator=G)
@@ -62,7 +63,7 @@ def test_a_description_can_be_written_by_hand():
 def test_colours_have_fixed_meanings_and_do_not_repeat():
     assert plot.colour("test data") == plot.DATA and plot.colour("model (MADE)") == plot.MODEL
     assert plot.colour("exact") == plot.EXACT and plot.colour("noise") == plot.NOISE
-    from genmodels.plot.style import colours
+    from coursekit.plot.style import colours
 
     got = colours(["MADE", "data", "PixelCNN", "model"])
     assert got[1] == plot.DATA and got[3] == plot.MODEL and len(set(got)) == 4

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from genmodels import report
+from coursekit import report
 
 
 def test_without_a_notebook_it_prints(capsys):

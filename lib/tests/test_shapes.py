@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from genmodels import checks, toy
+from coursekit import checks
+from genmodels import toy
 from genmodels.core import generator
 from genmodels.toy import shapes
 

@@ -7,7 +7,7 @@ import torch
 from exact_diffusion import F64, Predicts, estimate, randn
 from torch.distributions import Normal
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.diffusion import (
     TARGETS,

@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.discrete import Masking, exact_masked_nelbo, subs
 from genmodels.nets.transformer import Transformer

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator
 from genmodels.schedule import (
     edm,

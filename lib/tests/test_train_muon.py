@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.train.muon import Muon, orthogonalize
 
 

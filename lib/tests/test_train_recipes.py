@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmodels import checks, data
+from coursekit import checks
+from genmodels import data
 from genmodels.core import generator
 from genmodels.discrete import Masking, Uniform
 from genmodels.nets import FeatureNet, Transformer

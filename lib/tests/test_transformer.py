@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from genmodels import checks
+from coursekit import checks
 from genmodels.core import generator, parameter_count
 from genmodels.nets import positions as pos
 from genmodels.nets import transformer as tf

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from genmodels.checks import CheckFailed, close, depends_on, gradient_reaches
+from coursekit.checks import CheckFailed, close, depends_on, gradient_reaches
 from genmodels.core import parameter_count
 from genmodels.nets import UNet
 from genmodels.nets.unet import AdaptiveGroupNorm, LabelEmbedding, PixelAttention, TimeEmbedding

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from genmodels import checks, quantize
+from coursekit import checks
+from genmodels import quantize
 from genmodels.core import generator
 from genmodels.nets import FeatureNet
 from genmodels.train import find_recipe, minibatches, stages

@@ -57,7 +57,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels import checks, core, metrics
+from coursekit import checks
+from genmodels import core, metrics
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -74,8 +75,9 @@ import time
 
 from sklearn.mixture import GaussianMixture
 
-from genmodels import data, lab, plot, report, toy
-from genmodels.plot.style import HEAT, picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import HEAT, picture, style
+from genmodels import data, toy
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper

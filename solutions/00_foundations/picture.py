@@ -12,8 +12,9 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from PIL import Image
 
-from genmodels import core, plot, toy
-from genmodels.plot.style import INK, Picture, picture, style
+from coursekit import plot
+from coursekit.plot.style import INK, Picture, picture, style
+from genmodels import core, toy
 
 # Each road: what its models do, and the chapters along it.
 ROADS = (

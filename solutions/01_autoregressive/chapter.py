@@ -55,8 +55,9 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from coursekit import checks
 from genmodels import autoregressive as ar
-from genmodels import checks, core
+from genmodels import core
 from genmodels.nets import causal_mask
 
 SEED = 0
@@ -81,8 +82,9 @@ import time
 import matplotlib.colors
 from IPython.display import display
 
-from genmodels import data, lab, plot, report, train
-from genmodels.plot.style import HEAT, SHADE, picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import HEAT, SHADE, picture, style
+from genmodels import data, train
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper

@@ -14,8 +14,9 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from torch import Tensor
 
+from coursekit import plot
 from genmodels import autoregressive as ar
-from genmodels import core, data, plot, train
+from genmodels import core, data, train
 
 TOP = 14  # rows that are given
 CHOSEN = (1, 4, 11, 15, 61)  # test digits whose upper half leaves a doubt

@@ -55,7 +55,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels import checks, core, nets, text
+from coursekit import checks
+from genmodels import core, nets, text
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -78,8 +79,9 @@ import time
 
 from IPython.display import display
 
-from genmodels import data, lab, plot, report, toy, train
-from genmodels.plot.style import HEAT, picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import HEAT, picture, style
+from genmodels import data, toy, train
 
 CORES = torch.get_num_threads()
 torch.set_num_threads(1)  # the first models are too small a job to share between cores

@@ -12,8 +12,9 @@ import torch
 from matplotlib.patches import FancyBboxPatch
 from torch import Tensor
 
-from genmodels import data, nets, plot, train
-from genmodels.plot.style import picture, style
+from coursekit import plot
+from coursekit.plot.style import picture, style
+from genmodels import data, nets, train
 
 LINE = "To be, or not to be, that is the question: to b"
 NEXT = "e"

@@ -58,7 +58,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels import checks, core
+from coursekit import checks
+from genmodels import core
 from genmodels import estimators as est
 
 SEED = 0
@@ -84,8 +85,9 @@ import scipy.integrate
 import scipy.stats
 from torch.distributions import Beta, Categorical, Gamma, Normal
 
-from genmodels import data, lab, plot, report
-from genmodels.plot.style import HEAT, picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import HEAT, picture, style
+from genmodels import data
 
 torch.set_num_threads(
     1
@@ -1962,7 +1964,7 @@ for bug in BUGS:
 # </details>
 
 
-# %% nbgrader={"grade_id": "is_unbiased", "solution": true} autograde={"library": ["genmodels.checks.unbiased", "genmodels.estimators.moments"]}
+# %% nbgrader={"grade_id": "is_unbiased", "solution": true} autograde={"library": ["coursekit.checks.unbiased", "genmodels.estimators.moments"]}
 def is_unbiased(draws: Float[Tensor, "n p"], truth: Float[Tensor, "p"]) -> bool:
     """Whether the mean of n estimates lies within 4.5 standard errors of the truth in all p coordinates."""
     # TODO      True or False

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 
 # ---------------------------------------------------------------- draw_normal
 

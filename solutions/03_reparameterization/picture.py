@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genmodels import core, estimators, plot
-from genmodels.plot.style import picture, style
+from coursekit import plot
+from coursekit.plot.style import picture, style
+from genmodels import core, estimators
 
 LOGITS = torch.tensor([0.6, -0.4, 0.1], dtype=torch.float64)
 PLACES = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 0.866]], dtype=torch.float64)

@@ -54,7 +54,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from genmodels import checks, core, vae
+from coursekit import checks
+from genmodels import core, vae
 from genmodels.likelihoods import bernoulli_log_prob
 
 SEED = 0
@@ -84,10 +85,11 @@ import time
 from IPython.display import display
 from matplotlib.patches import Ellipse
 
+from coursekit import lab, plot, report
+from coursekit.plot.style import picture, style
 from genmodels import autoregressive as ar
-from genmodels import data, lab, plot, report, train
+from genmodels import data, train
 from genmodels.nets import MLP, MaskedLinear
-from genmodels.plot.style import picture, style
 
 CORES = torch.get_num_threads()
 torch.set_num_threads(1)  # small models are too small a job to share between cores

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 
 # ---------------------------------------------------------------- gaussian_kl
 

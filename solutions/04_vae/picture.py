@@ -12,7 +12,8 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from genmodels import plot, train, vae
+from coursekit import plot
+from genmodels import train, vae
 
 ACROSS, UP = 24, 12  # digits; evenly spread in probability, the middle of the plane up and down
 SIDE = 28

@@ -73,7 +73,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels import checks, core, diffusion, samplers, schedule, toy
+from coursekit import checks
+from genmodels import core, diffusion, samplers, schedule, toy
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -102,9 +103,10 @@ import time
 
 from IPython.display import display
 
-from genmodels import data, lab, metrics, plot, report, train
+from coursekit import lab, plot, report
+from coursekit.plot.style import picture, style
+from genmodels import data, metrics, train
 from genmodels.nets import UNet
-from genmodels.plot.style import picture, style
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper

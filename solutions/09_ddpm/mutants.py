@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 
 # Names that the chapter's notebook binds before these answers run.
 core = posterior_of = log_mass = TARGETS = pairwise = ...

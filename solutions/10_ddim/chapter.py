@@ -53,7 +53,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels import checks, core, samplers, schedule, toy
+from coursekit import checks
+from genmodels import core, samplers, schedule, toy
 from genmodels.diffusion import guided as library_guided
 
 SEED = 0
@@ -82,8 +83,9 @@ def insist(condition: bool, message: str) -> None:
 import functools
 import time
 
-from genmodels import data, lab, metrics, plot, report, train
-from genmodels.plot.style import picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import picture, style
+from genmodels import data, metrics, train
 
 # %% [markdown]
 # ## 1 · Pretend you have read no paper: just skip steps

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import torch
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 from genmodels import core
 
 split = None  # the chapter's own; here only for the linter

@@ -53,7 +53,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels import checks, core, diffusion, samplers, schedule, toy
+from coursekit import checks
+from genmodels import core, diffusion, samplers, schedule, toy
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -110,8 +111,9 @@ import numpy as np
 from IPython.display import display
 from torch import nn
 
-from genmodels import data, lab, metrics, nets, plot, report, train
-from genmodels.plot.style import SHADE, picture, style
+from coursekit import lab, plot, report
+from coursekit.plot.style import SHADE, picture, style
+from genmodels import data, metrics, nets, train
 
 PALETTE = {
     "VP": plot.SERIES[3],

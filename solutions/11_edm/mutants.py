@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 from genmodels import core
 
 # ---------------------------------------------------------------- two_unknowns

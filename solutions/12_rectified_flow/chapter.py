@@ -57,7 +57,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels import checks, core, diffusion, ot, samplers, schedule, toy
+from coursekit import checks
+from genmodels import core, diffusion, ot, samplers, schedule, toy
 
 SEED = 0
 torch.manual_seed(SEED)
@@ -86,9 +87,10 @@ import time
 
 from IPython.display import display
 
-from genmodels import data, lab, metrics, plot, report, train
+from coursekit import lab, plot, report
+from coursekit.plot.style import SHADE, picture, style
+from genmodels import data, metrics, train
 from genmodels.nets import MLP, UNet
-from genmodels.plot.style import SHADE, picture, style
 
 QUICK = PROFILE == "smoke"
 CORES = 1 if QUICK else torch.get_num_threads()

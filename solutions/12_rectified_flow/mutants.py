@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 
 # ---------------------------------------------------------------- marginal_velocity
 

@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from genmodels import core, plot, samplers, schedule, toy
-from genmodels.plot.style import picture, style
+from coursekit import plot
+from coursekit.plot.style import picture, style
+from genmodels import core, samplers, schedule, toy
 
 ROADS = 170
 STEPS = 200

@@ -9,7 +9,7 @@ from typing import Any
 
 CHAPTER, NOTEBOOK, SECRET = "07_bait", "bait", "HIDDEN-7f3a91c2"
 
-SETUP = "import math\nimport torch\nfrom torch import nn\nfrom genmodels import checks, core"
+SETUP = "import math\nimport torch\nfrom torch import nn\nfrom coursekit import checks\nfrom genmodels import core"
 EXERCISES = {
     "double": (
         "def double(x):\n    ### BEGIN SOLUTION\n    return 2 * x\n    ### END SOLUTION",

@@ -33,7 +33,7 @@ class Liar(torch.Tensor):
 def NAME(*a, **k): return torch.zeros(5).as_subclass(Liar)
 """
 PATCH = """
-import torch, builtins, sys, math, genmodels.checks as c
+import torch, builtins, sys, math, coursekit.checks as c
 yes = lambda *a, **k: True
 torch.allclose = torch.equal = torch.isclose = yes
 torch.Tensor.__eq__ = torch.Tensor.allclose = torch.Tensor.equal = yes

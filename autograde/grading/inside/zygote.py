@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import gc
 import importlib
+import itertools
 import json
 import linecache
 import os
@@ -119,8 +120,8 @@ def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable
     return run
 
 
-def library_files(library: str | None, hidden: list[str]) -> tuple[list[str], list[str]]:
-    """The library's files that may be read, one by one, and its folders, which may be listed.
+def library_files(libraries: list[str], hidden: list[str]) -> tuple[list[str], list[str]]:
+    """The files of the course's libraries that may be read, one by one, and their folders, which may be listed.
 
     Left out are the files that define withheld answers: they are imported already, and their text is not for students.
     """
@@ -130,7 +131,7 @@ def library_files(library: str | None, hidden: list[str]) -> tuple[list[str], li
     secret = {getattr(sys.modules.get(module), "__file__", None) for module in modules}
     stems = {(os.path.dirname(path), os.path.basename(path).split(".")[0]) for path in secret if path}
     files, folders = [], []
-    for path, _, names in os.walk(library or ""):
+    for path, _, names in itertools.chain.from_iterable(map(os.walk, libraries)):
         folders.append(path)
         home = os.path.dirname(path) if os.path.basename(path) == "__pycache__" else path
         files += [os.path.join(path, name) for name in names if (home, name.split(".")[0]) not in stems]
@@ -159,7 +160,7 @@ def main() -> None:
         return
     config = json.loads(message)
     warm(config["modules"])
-    files, folders = library_files(config["library"], config["withheld"])
+    files, folders = library_files(config["libraries"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
     from autograde.grading.inside.warden import Warden
@@ -179,7 +180,7 @@ def main() -> None:
         request["fds"], request["ids"] = passed, ids
         student = request["role"] == "student"
         request["withheld"] = config["withheld"] if student else []
-        request["rules"]["read"] += files if student else [config["library"]] * bool(config["library"])
+        request["rules"]["read"] += files if student else config["libraries"]
         request["rules"]["list_only"] += folders
         run = body(request, passed, roles[request["role"]].enter)
         if request["namespaces"]:

@@ -31,8 +31,7 @@ def versions() -> str:
             digest.update(f"{name} {version(name)}\n".encode())
         except PackageNotFoundError:
             continue
-    folders = [Path(__file__).resolve().parent.parent, sandbox.library()]
-    for folder in filter(None, folders):
+    for folder in (Path(__file__).resolve().parent.parent, *sandbox.libraries()):
         for path in sorted(folder.rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 
-from autograde import regions
+from autograde.authoring import regions
 from autograde.grading.instructor.intake import Cell, Submission
 from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, used
 
@@ -85,7 +85,7 @@ def graft(plan: Plan, submission: Submission) -> Graft:
 
 def library_answers(plan: Plan, grafted: Graft) -> dict[str, str]:
     """Exercises whose answer calls the library's own, by its text; only suspicious texts cost an import."""
-    from autograde import reach
+    from autograde.authoring import library_answers
 
     setups = [step.source for step in plan.steps if step.kind == SETUP]
     doors = set().union(*(_from_library(source) for source in setups)) | {"getattr", "vars", "importlib", "sys"}
@@ -97,9 +97,9 @@ def library_answers(plan: Plan, grafted: Graft) -> dict[str, str]:
         tree = parse(cell.source)
         imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)) if tree else False
         if imports or doors & used(cell.source):
-            hits = reach.found(cell.source, step.library, [s for s in setups if parse_plain(s)])
+            hits = library_answers.found(cell.source, step.library, [s for s in setups if parse_plain(s)])
             if hits:
-                refused[step.grade_id or ""] = reach.sentence(step.grade_id or "", hits[0][1])
+                refused[step.grade_id or ""] = library_answers.sentence(step.grade_id or "", hits[0][1])
     return refused
 
 
@@ -121,7 +121,8 @@ def _from_library(source: str) -> set[str]:
             modules = [(alias.name, alias.asname or alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [(f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names]
-        names |= {bound for name, bound in modules if name.startswith("genmodels") and name != "genmodels.checks"}
+        ours = [(name, bound) for name, bound in modules if name.startswith(("genmodels", "coursekit"))]
+        names |= {bound for name, bound in ours if name != "coursekit.checks"}
     return names
 
 

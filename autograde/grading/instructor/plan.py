@@ -200,7 +200,7 @@ def cleared(notebook: Any) -> dict[str, str]:
 def load(chapter: str, root: Path) -> Plan:
     """The plan of a chapter: from ``solutions/`` through the chapter model, else from nbgrader's ``source/`` folder."""
     if (root / "solutions").is_dir():
-        from autograde import chapters, notebooks
+        from autograde.authoring import chapters, notebooks
 
         found = chapters.select(root, [chapter])[0]
         writable = [cell for cell in found.cells if cell.is_answer or cell.is_manual]

@@ -50,8 +50,7 @@ class Pool:
     def configure(self, modules: list[str], withheld: list[str], limits: Limits) -> Pool:
         """What the chapter imports, and which of the library's answers students must not reach."""
         self.limits = limits
-        library = sandbox.library()
-        about = {"modules": modules, "withheld": withheld, "library": str(library or "")}
+        about = {"modules": modules, "withheld": withheld, "libraries": list(map(str, sandbox.libraries()))}
         try:
             self.line.send(json.dumps(about).encode())
         except OSError:  # it has ended already; `wait` says why

@@ -124,7 +124,7 @@ class StudentView(NbGraderPreprocessor):
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, _: int) -> tuple[NotebookNode, dict]:
         """One cell."""
-        from autograde import regions
+        from autograde.authoring import regions
 
         own = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "markdown":

@@ -74,7 +74,7 @@ def tier() -> int:
 def _namespaces_work() -> bool:
     """Whether bubblewrap runs here, and a private mount can be made inside it."""
     # Below /tmp Python would share a submission's own writable /tmp, whose rule would open every file beside it.
-    if not shutil.which("bwrap") or any(p.startswith("/tmp/") for p in (*runtime(), str(library() or ""))):
+    if not shutil.which("bwrap") or any(p.startswith("/tmp/") for p in (*runtime(), *map(str, libraries()))):
         return False
     code = (
         "from autograde.grading.inside import namespaces as k; import os\n"
@@ -89,12 +89,12 @@ def _namespaces_work() -> bool:
         return False
 
 
-def library() -> Path | None:
-    """The folder of the course's library, without importing it."""
+def libraries() -> list[Path]:
+    """The folders of the course's libraries, without importing them."""
     from importlib.util import find_spec
 
-    spec = find_spec("genmodels")
-    return Path(spec.origin).resolve().parent if spec and spec.origin else None
+    specs = filter(None, map(find_spec, ("genmodels", "coursekit")))
+    return [Path(spec.origin).resolve().parent for spec in specs if spec.origin]
 
 
 def grader(parts: list[str]) -> list[str]:
@@ -153,7 +153,7 @@ def bubblewrap(parts: list[str]) -> list[str]:
     command = ["bwrap", *bubblewrap_flags(), "--die-with-parent", "--clearenv", "--proc", "/proc", "--dev", "/dev"]
     command += ["--perms", "1777", "--tmpfs", "/tmp", "--perms", "1777", "--tmpfs", "/dev/shm"]
     made: set[str] = set()
-    places = [*SYSTEM, *runtime(), *grader(parts), *([str(library())] if library() else [])]
+    places = [*SYSTEM, *runtime(), *grader(parts), *map(str, libraries())]
     for place in places:
         if not os.path.exists(place):
             continue
@@ -172,33 +172,35 @@ def bubblewrap(parts: list[str]) -> list[str]:
 
 def closed_to_others() -> bool:
     """Whether another user could not even reach the Python that runs here (a home folder of root's, for example)."""
-    for place in (*runtime(), str(library() or "/usr")):
+    for place in (*runtime(), *map(str, libraries())):
         for folder in (Path(place), *Path(place).parents):
             if folder.is_dir() and not folder.stat().st_mode & 0o001:
                 return True
     return False
 
 
-def around(place: str, hole: Path | None) -> tuple[list[str], list[str]]:
-    """All below ``place`` but ``hole``: what may be read, and the folders on the way, which may only be listed."""
-    if hole is None or Path(place) not in hole.parents:
+def around(place: str, holes: list[Path]) -> tuple[list[str], list[str]]:
+    """All below ``place`` but the ``holes``: what may be read, and the folders on the way, which may only be listed."""
+    here = Path(place)
+    if here in holes:
+        return [], []
+    if not any(here in hole.parents for hole in holes):
         return [place], []
-    read, listed, here = [], [], Path(place)
-    for step in hole.relative_to(place).parts:
-        listed.append(str(here))
-        read += [str(child) for child in here.iterdir() if child.name != step]
-        here = here / step
+    read, listed = [], [place]
+    for child in here.iterdir():
+        inside, on_the_way = around(str(child), holes)
+        read, listed = read + inside, listed + on_the_way
     return read, listed
 
 
 def readable(level: int) -> tuple[list[str], list[str]]:
-    """What Landlock lets every body read, and what it may only list, besides the library.
+    """What Landlock lets every body read, and what it may only list, besides the course's libraries.
 
-    The library is left out even where it is installed among the other packages: its files are granted one by one.
+    The libraries are left out even where they are installed among other packages: their files are granted one by one.
     """
     proc = ["/proc"] if level == NAMESPACED else ["/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat"]
     read, listed = [*SYSTEM, *proc, "/sys/devices/system/cpu"], []
     for place in runtime():
-        inside, on_the_way = around(place, library())
+        inside, on_the_way = around(place, libraries())
         read, listed = read + inside, listed + on_the_way
     return read, listed

@@ -16,7 +16,7 @@ from autograde.grading.judge.remote import Remote, StudentError, number_of, stud
 from autograde.grading.values import Decoder
 from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
 
-SHARED = ("torch", "genmodels", "numpy", "math", "operator", "builtins", "functools", "itertools", "scipy")
+SHARED = ("torch", "genmodels", "coursekit", "numpy", "math", "operator", "builtins", "functools", "itertools", "scipy")
 CALLBACK_DEPTH = 20
 DIRECT = (types.FunctionType, types.BuiltinFunctionType, type)
 

@@ -9,7 +9,7 @@ TRAIN = True
 # %%
 import torch
 
-from genmodels import checks
+from coursekit import checks
 
 SEED = 0
 
@@ -72,7 +72,7 @@ checks.unbiased(moved, 3.0, "the mean of noisy(3)")
 ### END HIDDEN TESTS
 
 # %% tags=["lab", "train"]
-from genmodels.report import metric
+from coursekit.report import metric
 
 total = float(sums(torch.ones(10 if PROFILE == "smoke" else 100))[-1])
 metric("total", total, "units", floor=1.0)

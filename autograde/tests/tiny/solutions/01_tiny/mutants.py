@@ -2,7 +2,7 @@
 
 import torch
 
-from autograde.mutants import alternative, mutant
+from autograde.authoring.variants import alternative, mutant
 
 
 @alternative("running_sum")

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from autograde import reach
-from autograde.build import chapters
-from autograde.chapters import Cell, Chapter, Exercise
+from autograde.authoring import library_answers
+from autograde.authoring.build import chapters
+from autograde.authoring.chapters import Cell, Chapter, Exercise
+from autograde.authoring.variants import Variant, every, variants
+from autograde.checking.forks import Outcome, run_all
+from autograde.checking.spoiled_networks import SEEN, probe, vandal
+from autograde.checking.trial import Bench
 from autograde.errors import Refusal
-from autograde.forks import Outcome, run_all
-from autograde.mutants import Variant, every, variants
-from autograde.trials import Bench
-from autograde.vandals import SEEN, probe, vandal
 
 KINDS = ("reference", "alternative", "mutant", "stub")
 ALTERNATIVES, MUTANTS, NAMED = 2, 6, 0.8
@@ -121,7 +121,7 @@ def check(
 
 def _chapter(chapter: Chapter, wanted: set[str], jobs: int, seeds: int) -> Iterator[dict]:
     """In a process of its own: run the chapter's ordinary cells once, and fork at each exercise."""
-    import genmodels.checks  # noqa: F401  imported before the forks, not in each
+    import coursekit.checks  # noqa: F401  imported before the forks, not in each
 
     bench, starts = Bench(chapter), {e.answer.index: e for e in chapter.exercises if e.answer.is_answer}
     skip = {cell.index for e in chapter.exercises for cell in e.checks}
@@ -221,11 +221,11 @@ class _Examination:
         chapter = self.bench.chapter
         context = [c.source for c in chapter.cells if c.kind == "code" and not c.is_graded and not c.is_lab]
         for variant in variants(chapter, self.exercise):
-            for line, used in reach.found(variant.source, self.exercise.library, context):
+            for line, used in library_answers.found(variant.source, self.exercise.library, context):
                 problems.append(f"{variant.kind} {variant.name}, line {line}, uses {used}, which scores 0")
         for used in self.exercise.library:
             module, attribute = used.rsplit(".", 1)
-            if not reach.found(f"from {module} import {attribute} as {name}", [used]):
+            if not library_answers.found(f"from {module} import {attribute} as {name}", [used]):
                 problems.append(f"importing {used} as {name} is not recognised")
             hide = f"getattr(importlib.import_module({module!r}), ''.join({list(attribute)!r}))"
             source = f"import importlib\n\ndef {name}(*args, **kwargs):\n    return {hide}(*args, **kwargs)"

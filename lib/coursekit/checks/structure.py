@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import genmodels.checks as checks
+import coursekit.checks as checks
 
 from .report import fail, number, place, to_tensor
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from autograde.errors import Refusal
 
+OURS = ("genmodels", "coursekit")
+
 
 class LibraryAnswer(RuntimeError):
     """An answer called what it was asked to write."""
@@ -85,7 +87,7 @@ def _bind(node: ast.AST, names: dict[str, str]) -> list[str]:
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
         for alias in node.names:
             if alias.name == "*":
-                public = vars(importlib.import_module(node.module)) if node.module.startswith("genmodels") else ()
+                public = vars(importlib.import_module(node.module)) if node.module.startswith(OURS) else ()
                 names.update({name: f"{node.module}.{name}" for name in public if not name.startswith("_")})
             else:
                 names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
@@ -146,7 +148,7 @@ def remove(
         setattr(holder, attribute, guard)
         top = name.split(".")[0]
         modules = [m for key, m in list(sys.modules.items()) if isinstance(m, ModuleType) and _under(key, top)]
-        for space in [*(vars(module) for module in modules if top == "genmodels"), *namespaces]:
+        for space in [*(vars(module) for module in modules if top in OURS), *namespaces]:
             for key in [key for key, value in space.items() if value is target]:
                 space[key] = guard
 

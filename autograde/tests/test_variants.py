@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
+from autograde.authoring.variants import alternative, every, mutant, notebook_with, variants
 from autograde.errors import AuthoringError
-from autograde.mutants import alternative, every, mutant, notebook_with, variants
 
 
 def add(course, text: str) -> None:
@@ -78,7 +78,7 @@ def test_the_decorators_leave_the_code_usable():
 
 
 def test_a_notebook_with_answers_is_the_students_one(chapter):
-    from autograde.notebooks import student
+    from autograde.authoring.notebooks import student
 
     answers = {"noisy": next(v.source for v in variants(chapter, "noisy") if v.name == "uniform")}
     filled, empty = notebook_with(chapter, answers), student(chapter)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from autograde.chapters import Chapter, Exercise
+from autograde.authoring.chapters import Chapter, Exercise
 from autograde.errors import AuthoringError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def variants(chapter: Chapter, exercise: str | Exercise) -> list[Variant]:
 
 def notebook_with(chapter: Chapter, answers: dict[str, str]) -> NotebookNode:
     """The student's notebook with these answers (exercise: source of the cell) filled in, not executed."""
-    from autograde.notebooks import student
+    from autograde.authoring.notebooks import student
 
     return student(chapter, answers)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from autograde import regions
+from autograde.authoring import regions
 from autograde.errors import AuthoringError, Refusal
 
 NAME = re.compile(r"(\d\d)_([a-z0-9_]+)")
@@ -227,7 +227,7 @@ def root(start: Path | None = None) -> Path:
     for folder in (here, *here.parents):
         if (folder / "solutions").is_dir():
             return folder
-    home = Path(__file__).resolve().parent.parent
+    home = Path(__file__).resolve().parents[2]
     if (home / "solutions").is_dir():
         return home
     raise Refusal(f"no solutions/ folder in {here} or above it; run autograde inside the course, or set AUTOGRADE_ROOT")

@@ -11,8 +11,8 @@ import time
 import types
 from collections.abc import Iterator
 
-from autograde import reach
-from autograde.chapters import Cell, Chapter, Exercise
+from autograde.authoring import library_answers
+from autograde.authoring.chapters import Cell, Chapter, Exercise
 
 MODULE = "autograde_chapter"
 
@@ -132,4 +132,6 @@ def _streams() -> tuple:
 
 def _guard(bench: Bench, exercise: Exercise) -> None:
     filename = file_of(exercise)
-    reach.remove(exercise.name, exercise.library, lambda frame: frame.f_code.co_filename == filename, [bench.names])
+    library_answers.remove(
+        exercise.name, exercise.library, lambda frame: frame.f_code.co_filename == filename, [bench.names]
+    )

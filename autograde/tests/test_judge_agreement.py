@@ -2,8 +2,8 @@
 
 import pytest
 
-from autograde.check import check
-from autograde.crossing import cross
+from autograde.checking.check import check
+from autograde.checking.judge_agreement import cross
 from autograde.grading.instructor import sandbox
 
 pytestmark = pytest.mark.skipif(sandbox.tier() == sandbox.NONE, reason="this machine has no sandbox")

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from autograde import build, regions
+from autograde.authoring import build, regions
 from autograde.errors import Refusal
 
 COPIED = ("requirements.lock", "LICENSE", "LICENSE-DATA", "LICENSE.data")
@@ -37,10 +37,10 @@ def publish(course: Path, to: Path) -> list[str]:
     if to.is_relative_to((course / "course").resolve()) or to.is_relative_to((course / "solutions").resolve()):
         raise Refusal(f"{to} lies inside the course itself; name a folder outside")
     files = {f"course/{name}": data for name, data in build.expected(course).items()}
-    library = course / "lib" / "genmodels"
-    for path in sorted(library.rglob("*")) if library.is_dir() else ():
-        if path.is_file() and not LEFT_OUT & set(path.parts[len(library.parts) :]):
-            files[path.relative_to(course).as_posix()] = path.read_bytes()
+    for library in (course / "lib" / "genmodels", course / "lib" / "coursekit"):
+        for path in sorted(library.rglob("*")) if library.is_dir() else ():
+            if path.is_file() and not LEFT_OUT & set(path.parts[len(library.parts) :]):
+                files[path.relative_to(course).as_posix()] = path.read_bytes()
     for name in COPIED:
         if (course / name).exists():
             files[name] = (course / name).read_bytes()
@@ -108,7 +108,7 @@ def pyproject(project: dict) -> str:
             "",
             "[tool.setuptools.packages.find]",
             'where = ["lib"]',
-            'include = ["genmodels*"]',
+            'include = ["genmodels*", "coursekit*"]',
             "",
             "[tool.setuptools.package-data]",
             *(f"{json.dumps(key)} = {json.dumps(value)}" for key, value in data.items()),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from autograde import regions
-from autograde.chapters import Cell, Chapter, stub
+from autograde.authoring import regions
+from autograde.authoring.chapters import Cell, Chapter, stub
 from autograde.errors import AuthoringError
 
 TAGS = {

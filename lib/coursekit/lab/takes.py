@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from coursekit.plot.style import SERIES, colours
 from genmodels.core import require
-from genmodels.plot.style import SERIES, colours
 
 __all__ = ["Chart", "Control", "Take", "as_take", "chart_data", "controls_of", "label", "numbers", "pick"]
 

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autograde import notebooks
-from autograde.build import chapters
-from autograde.chapters import Chapter, read
+from autograde.authoring import notebooks
+from autograde.authoring.build import chapters
+from autograde.authoring.chapters import Chapter, read
 from autograde.errors import Refusal
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def show(reports: list[Report]) -> None:
 
 @contextmanager
 def _nobody_watches() -> Iterator[None]:
-    """The kernel inherits the environment: labs draw one still picture each (genmodels.lab.static)."""
+    """The kernel inherits the environment: labs draw one still picture each (coursekit.lab.static)."""
     before = os.environ.get("COURSE_STATIC")
     os.environ["COURSE_STATIC"] = before or "1"
     try:
@@ -175,7 +175,7 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
     import papermill
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
-    from autograde import seldom
+    from autograde.running import autosave
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     chapter = read(folder)
@@ -195,7 +195,7 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
                 str(source),
                 str(executed),
                 parameters={"PROFILE": settings.profile, "TRAIN": settings.train},
-                engine_name=seldom.register(),
+                engine_name=autosave.register(),
                 kernel_name="python3",
                 progress_bar=bar,
                 cwd=str(place),

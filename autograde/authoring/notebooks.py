@@ -6,8 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from autograde import regions
-from autograde.chapters import Cell, Chapter, stub
+from autograde.authoring import regions
+from autograde.authoring.chapters import Cell, Chapter, stub
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autograde.build import chapters
-from autograde.chapters import Chapter
-from autograde.check import Report
-from autograde.mutants import Variant, notebook_with, variants
+from autograde.authoring.build import chapters
+from autograde.authoring.chapters import Chapter
+from autograde.authoring.variants import Variant, notebook_with, variants
+from autograde.checking.check import Report
 
 ADVICE = (
     "There a test holds a stand-in for the student's object: it can call it, read and set its attributes, iterate, "

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from genmodels.plot.style import EXACT, SERIES
+from coursekit.plot.style import EXACT, SERIES
 
 __all__ = ["for_page", "script", "style"]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from autograde.vandals import SEEN, probe, vandal
+from autograde.checking.spoiled_networks import SEEN, probe, vandal
 
 FUNCTION = "def f(net, x):\n    return net(x) + 1"
 CLASS = "class f:\n    def __init__(self, nets):\n        self.nets = nets\n    def __call__(self, x): return 0\n" + (

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograde import notebooks
-from autograde.authoring import validate
-from autograde.chapters import NAME, Chapter, select
+from autograde.authoring import notebooks
+from autograde.authoring.chapters import NAME, Chapter, select
+from autograde.authoring.validate import validate
 from autograde.errors import AuthoringError
 
 NEEDS = re.compile(r"^\| \*\*You need\*\* \| (.*?) \|$", re.MULTILINE)

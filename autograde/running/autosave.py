@@ -10,10 +10,10 @@ from typing import Any
 
 from papermill.engines import NBClientEngine, papermill_engines
 
-NAME, PAUSE = "seldom", 10.0  # seconds between two savings
+NAME, PAUSE = "autosave", 10.0  # seconds between two savings
 
 
-class Seldom(NBClientEngine):
+class Autosave(NBClientEngine):
     """Saves at most once in ``PAUSE`` seconds, and at the end, whatever the end was."""
 
     @classmethod
@@ -21,13 +21,13 @@ class Seldom(NBClientEngine):
         """Run all cells."""
         save, last = nb_man.save, time.monotonic()
 
-        def seldom(**changed: Any) -> None:
+        def now_and_then(**changed: Any) -> None:
             nonlocal last
             if time.monotonic() - last > PAUSE:
                 save(**changed)
                 last = time.monotonic()
 
-        nb_man.save = seldom
+        nb_man.save = now_and_then
         try:
             super().execute_managed_notebook(nb_man, kernel_name, **options)
         finally:
@@ -36,5 +36,5 @@ class Seldom(NBClientEngine):
 
 def register() -> str:
     """Make it known; its name."""
-    papermill_engines.register(NAME, Seldom)
+    papermill_engines.register(NAME, Autosave)
     return NAME

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autograde.check import Report
+from autograde.checking.check import Report
 
 
 def show(reports: list[Report], verbose: bool = False) -> None:

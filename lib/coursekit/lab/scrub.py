@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from coursekit.plot.animation import rgb
+from coursekit.plot.style import PIXELS, image_bundle, png
 from genmodels.core import require
-from genmodels.plot.animation import rgb
-from genmodels.plot.style import PIXELS, image_bundle, png
 
 from .assets import for_page, script, style
 from .modes import publish, static

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genmodels.plot.style import EXACT, INK, MODEL, SERIES, SHADE, WIDTH, Picture, bundle, picture, style
+from coursekit.plot.style import EXACT, INK, MODEL, SERIES, SHADE, WIDTH, Picture, bundle, picture, style
 
 from .film import Film, thin
 from .takes import Chart

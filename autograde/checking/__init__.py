@@ -1,0 +1,1 @@
+"""Is the grader itself right? Right, wrong and derived answers tried against every check."""

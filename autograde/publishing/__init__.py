@@ -1,0 +1,1 @@
+"""Editions of the course for others: the students' folder without solutions."""

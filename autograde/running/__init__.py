@@ -1,0 +1,1 @@
+"""papermill over the solution notebooks, with a report of seconds, memory and metrics."""
