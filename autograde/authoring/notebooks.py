@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from autograde.authoring import regions
+from autograde.authoring import records, regions
 from autograde.authoring.chapters import Cell, Chapter, stub
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def source(chapter: Chapter) -> NotebookNode:
     """nbgrader's source notebook: markers, hidden tests and the names of the library's answers included."""
     cells = []
     for cell in chapter.cells:
-        node = _node(chapter, cell, cell.source)
+        node = _node(chapter, cell, _graded(chapter, cell))
         for key in ("autograde", "exercise"):
             if key in cell.metadata:
                 node.metadata[key] = cell.metadata[key]
@@ -50,7 +50,7 @@ def source(chapter: Chapter) -> NotebookNode:
 
 def solution(chapter: Chapter) -> NotebookNode:
     """The author's notebook, every check included, ready to run."""
-    return _notebook([_node(chapter, cell, _unmarked(cell)) for cell in chapter.cells])
+    return _notebook([_node(chapter, cell, _unmarked(_graded(chapter, cell))) for cell in chapter.cells])
 
 
 def write(notebook: NotebookNode) -> str:
@@ -63,8 +63,11 @@ def write(notebook: NotebookNode) -> str:
     return nbformat.writes(notebook).rstrip("\n") + "\n"
 
 
-def _unmarked(cell: Cell) -> str:
-    text = cell.source
+def _graded(chapter: Chapter, cell: Cell) -> str:
+    return records.graded(chapter, cell.source) if cell.is_check else cell.source
+
+
+def _unmarked(text: str) -> str:
     for name in (regions.SOLUTION, regions.HIDDEN, regions.SCHEME):
         text = regions.without_markers(text, name)
     return text

@@ -1,12 +1,13 @@
-"""Right and wrong answers to an exercise, kept as real code in ``solutions/NN_name/mutants.py``.
+"""Right and wrong answers to an exercise, kept as real code in ``solutions/NN_name/answers.py``.
 
-    @alternative("made_masks")
+    @right("made_masks")
     def with_loops(orders): ...
 
-    @mutant("made_masks", says="The output layer may look at strictly smaller orders only")
-    def off_by_one(orders): ...
+    @wrong("made_masks", "a pixel sees itself: the output layer may look at strictly smaller ranks only")
+    def sees_itself(orders): ...
 
-The source of a variant, its decorators dropped and its name changed to the exercise's, replaces the answer cell.
+A variant's source is its definition under the exercise's name, with every helper of the file that it uses; it replaces
+the answer cell. (``mutants.py`` with @alternative and @mutant is the older form, whose checks stand in the chapter.)
 """
 
 from __future__ import annotations
@@ -19,14 +20,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from autograde.authoring.chapters import Chapter, Exercise
+from autograde.authoring.slices import closure
 from autograde.errors import AuthoringError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-__all__ = ["Variant", "alternative", "mutant", "notebook_with", "variants"]
+__all__ = ["Variant", "alternative", "mutant", "notebook_with", "right", "variants", "wrong"]
 
 T = TypeVar("T")
+FILES = {"answers.py": ("right", "wrong"), "mutants.py": ("alternative", "mutant")}
+
+
+def right(exercise: str) -> Callable[[T], T]:
+    """Mark a right answer in another style than the reference."""
+    return _mark("alternative", exercise)
+
+
+def wrong(exercise: str, says: str) -> Callable[[T], T]:
+    """Mark a wrong answer; ``says`` is the sentence that a student who makes this mistake reads."""
+    return _mark("mutant", exercise, says)
 
 
 def alternative(exercise: str) -> Callable[[T], T]:
@@ -56,6 +69,8 @@ class Variant:
     name: str
     source: str
     says: str = ""
+    file: str = ""
+    line: int = 0
 
 
 def variants(chapter: Chapter, exercise: str | Exercise) -> list[Variant]:
@@ -79,52 +94,68 @@ def notebook_with(chapter: Chapter, answers: dict[str, str]) -> NotebookNode:
 
 
 def every(chapter: Chapter) -> list[Variant]:
-    """All variants in the chapter's mutants.py, read without running it; [] where there is no such file."""
-    path = chapter.folder / "mutants.py"
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
+    """All variants in the chapter's files, read without running them."""
     found, problems = [], []
-    for node in ast.parse(text).body:
-        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or not node.decorator_list:
-            continue
-        where = f"{path.parent.parent.name}/{chapter.id}/mutants.py:{node.lineno}"
-        for decorator in node.decorator_list:
-            try:
-                kind, exercise, says = _label(decorator)
-            except ValueError as error:
-                problems.append(f"{where}: {node.name}: {error}")
-                continue
-            if exercise not in [e.name for e in chapter.exercises]:
-                problems.append(f"{where}: {node.name}: the chapter has no exercise {exercise!r}")
-            found.append(Variant(exercise, kind, node.name, _source(text, node, exercise), says))
+    for file, decorators in FILES.items():
+        path = chapter.folder / file
+        if path.exists():
+            some, wrong_lines = _read(chapter, file, path.read_text(encoding="utf-8"), decorators)
+            found, problems = found + some, problems + wrong_lines
     names = [(variant.exercise, variant.name) for variant in found]
-    problems += [f"{path}: {name} is defined twice" for name in sorted({n[1] for n in names if names.count(n) > 1})]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"{chapter.id}: {name} is defined twice for {exercise}" for exercise, name in twice]
     if problems:
         raise AuthoringError(problems)
     return found
 
 
-def _label(decorator: ast.expr) -> tuple[str, str, str]:
+def _read(chapter: Chapter, file: str, text: str, decorators: tuple[str, str]) -> tuple[list[Variant], list[str]]:
+    found, problems = [], []
+    for node in ast.parse(text).body:
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or not node.decorator_list:
+            continue
+        where = f"{chapter.folder.parent.name}/{chapter.id}/{file}:{node.lineno}: {node.name}"
+        for decorator in node.decorator_list:
+            try:
+                kind, exercise, says = _label(decorator, decorators)
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+                continue
+            if exercise not in [e.name for e in chapter.exercises]:
+                problems.append(f"{where}: the chapter has no exercise {exercise!r}")
+            source = _source(
+                closure(text, [node.name]) if file == "answers.py" else _definition(text, node), node.name, exercise
+            )
+            found.append(Variant(exercise, kind, node.name, source, says, file, node.lineno))
+    return found, problems
+
+
+def _label(decorator: ast.expr, names: tuple[str, str]) -> tuple[str, str, str]:
+    right_name, wrong_name = names
     kind = getattr(getattr(decorator, "func", None), "id", "")
-    if kind not in ("alternative", "mutant"):
-        raise ValueError("only @alternative and @mutant can decorate a variant")
+    if kind not in names:
+        raise ValueError(f"only @{right_name} and @{wrong_name} can decorate a variant")
     try:
         args = [ast.literal_eval(arg) for arg in decorator.args]
         keywords = {keyword.arg: ast.literal_eval(keyword.value) for keyword in decorator.keywords}
     except ValueError:
         raise ValueError(f"the arguments of @{kind} must be plain strings") from None
-    if len(args) != 1 or set(keywords) != ({"says"} if kind == "mutant" else set()):
-        raise ValueError('write @alternative("exercise") or @mutant("exercise", says="...")')
-    return kind, args[0], keywords.get("says", "")
+    says = keywords.pop("says", args[1] if len(args) > 1 else "")
+    if keywords or not args or len(args) > 2 or bool(says) != (kind == wrong_name):
+        raise ValueError(f'write @{right_name}("exercise") or @{wrong_name}("exercise", "the sentence")')
+    return ("alternative", "mutant")[names.index(kind)], args[0], says
 
 
-def _source(text: str, node: ast.stmt, exercise: str) -> str:
-    """The definition without its decorators, under the exercise's name wherever it speaks of itself."""
-    lines = text.split("\n")[node.lineno - 1 : node.end_lineno]
-    tokens = tokenize.generate_tokens(io.StringIO("\n".join(lines) + "\n").readline)
-    own = [token.start for token in tokens if token.type == tokenize.NAME and token.string == node.name]
-    for row, column in reversed(own):
+def _definition(text: str, node: ast.stmt) -> str:
+    return "\n".join(text.split("\n")[node.lineno - 1 : node.end_lineno])
+
+
+def _source(text: str, own: str, exercise: str) -> str:
+    """The text with the variant under the exercise's name wherever it speaks of itself."""
+    lines = text.split("\n")
+    tokens = tokenize.generate_tokens(io.StringIO(text + "\n").readline)
+    places = [token.start for token in tokens if token.type == tokenize.NAME and token.string == own]
+    for row, column in reversed(places):
         line = lines[row - 1]
-        lines[row - 1] = line[:column] + exercise + line[column + len(node.name) :]
+        lines[row - 1] = line[:column] + exercise + line[column + len(own) :]
     return "\n".join(lines)

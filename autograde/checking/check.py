@@ -253,7 +253,7 @@ def judge(exercise: Exercise, report: Report) -> list[str]:
     if wrong and len(unnamed) > (1 - NAMED) * len(wrong):
         for t in unnamed:
             problems.append(f"mutant {t.name} is not told {t.says!r}: {_short(t.text)}")
-    if not any(cell.has_hidden for cell in exercise.checks):
+    if not any(Bench.hides(cell) for cell in exercise.checks):
         problems.append("no hidden test")
     elif wrong and not any(t.passes_visible and not t.full for t in wrong):
         problems.append("no mutant passes the visible checks and fails the hidden ones")

@@ -11,8 +11,9 @@ import time
 import types
 from collections.abc import Iterator
 
-from autograde.authoring import library_answers
+from autograde.authoring import library_answers, records
 from autograde.authoring.chapters import Cell, Chapter, Exercise
+from coursekit.checks.records import packed
 
 MODULE = "autograde_chapter"
 
@@ -50,7 +51,7 @@ class Bench:
             start = time.process_time()
             said = {"check": cell.grade_id, "visible": self.ask(cell, judge, visible=True), "hidden": ""}
             said["drew"] = drew()
-            if cell.has_hidden and not said["visible"]:
+            if self.hides(cell) and not said["visible"]:
                 said["hidden"] = self.ask(cell, judge, visible=False)
                 said["drew"] = said["drew"] or drew()
             yield {**said, "seconds": time.process_time() - start}
@@ -73,9 +74,23 @@ class Bench:
         names = {"SEED": 0, **self.names, **judge}
         names["SEED"] = value
         seed(value)
-        error = attempt(cell.visible if visible else cell.source, f"<check {cell.grade_id}>", names)
+        error = attempt(self.text(cell, visible), f"<check {cell.grade_id}>", names)
         judge.update({k: v for k, v in names.items() if k not in self.names or self.names[k] is not v})
         return error
+
+    @staticmethod
+    def hides(cell: Cell) -> bool:
+        """Whether some of its tests are kept from students."""
+        return cell.has_hidden or bool(records.asked(cell.source))
+
+    def text(self, cell: Cell, visible: bool) -> str:
+        """A check cell as students run it, or as the grader does."""
+        exercise = records.asked(cell.source)
+        if not exercise:
+            return cell.visible if visible else cell.source
+        full = records.records(self.chapter)[exercise]
+        record = packed(records.visible(full) if visible else full)
+        return f"checks.use({record!r})\n{cell.source}"
 
 
 def between(chapter: Chapter, exercise: Exercise) -> list[Cell]:

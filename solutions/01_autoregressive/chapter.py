@@ -531,93 +531,10 @@ def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after be
     ### END SOLUTION
 
 
-# %% nbgrader={"grade_id": "made_masks_oracle", "locked": true} tags=["hide-input"]
-# Folded: how the check below knows the truth.
-from operator import ge, gt, le, lt
-
-
-def allowed(ranks: list[Tensor], hidden: Callable, output: Callable) -> list[Tensor]:
-    """The masks, unit by unit: which units of the layer before may each unit look at?"""
-    layers = [*ranks, ranks[0]]
-    rules = [*[hidden] * (len(ranks) - 1), output]
-    return [
-        torch.tensor([[int(rule(b, a)) for b in before.tolist()] for a in after.tolist()])
-        for before, after, rule in zip(layers, layers[1:], rules)
-    ]
-
-
-def made_mistakes(ranks: list[Tensor]) -> dict[str, list[Tensor]]:
-    """The masks that other comparisons give."""
-    natural, places = (
-        [torch.arange(len(ranks[0])), *ranks[1:]],
-        [torch.arange(len(r)) for r in ranks],
-    )
-    right = allowed(ranks, le, lt)
-    return {
-        "a pixel sees itself: the output layer may look at strictly smaller ranks only": allowed(
-            ranks, le, le
-        ),
-        "a strict > between hidden layers cuts wires that are allowed; there it is >=": allowed(
-            ranks, lt, lt
-        ),
-        "the mask is transposed: a row for each unit that receives, (units after, units before)": [
-            m.T for m in right
-        ],
-        "the comparison points the wrong way: early pixels look at late ones": allowed(
-            ranks, ge, gt
-        ),
-        "the outputs must have the ranks of the pixels, ranks[0], not 0, 1, 2, ...": [
-            *right[:-1],
-            allowed(natural, le, lt)[-1],
-        ],
-        "compare the ranks, not positions: unit number 3 need not have rank 3": allowed(
-            places, le, lt
-        ),
-    }
-
-
-def check_masks(answer: Callable, *ranks: Tensor) -> None:
-    """The masks of an answer against ``allowed``, and no path that should not be there."""
-    ranks = list(ranks)
-    masks, what = answer(ranks), f"made_masks of {' x '.join(str(len(r)) for r in ranks)} units"
-    lost = "the mask of the output layer is missing; " if len(masks) == len(ranks) - 1 else ""
-    insist(
-        len(masks) == len(ranks),
-        (
-            f"{what}: {len(ranks)} layers of weights need {len(ranks)} masks; {len(masks)} came back.\nLikely mistake: "
-            f"{lost}one mask between each two layers, and one to the outputs, for any number of layers."
-        ),
-    )
-    masks = [torch.as_tensor(m).int() for m in masks]
-    checks.close(masks, allowed(ranks, le, lt), what, mistakes=made_mistakes(ranks))
-    paths = torch.eye(len(ranks[0]), dtype=torch.int)
-    for mask in masks:
-        paths = mask @ paths
-    earlier = ranks[0][None, :] < ranks[0][:, None]
-    insist(
-        not paths[~earlier].any(),
-        f"there is a path from a pixel to itself or to an earlier one:\n{paths}",
-    )
-
-
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
-# First the masks themselves, for 4 pixels in the shuffled order 2, 0, 3, 1 and hidden layers of 5
-# and 3 units, written out from the sentence "a unit of rank m knows ranks up to m". Then what
-# they are for: entry (i, j) of their product counts the paths from pixel j to output i, and there
-# must be none unless j comes strictly before i.
-check_masks(
-    made_masks, torch.tensor([2, 0, 3, 1]), torch.tensor([0, 2, 1, 0, 2]), torch.tensor([1, 2, 0])
-)
-print("No path leads from a pixel to itself or to an earlier one.")
-### BEGIN HIDDEN TESTS
-g = core.generator(SEED)
-for n, widths in [(7, (5, 9, 6)), (3, (4,)), (6, (11, 8)), (5, ())]:
-    check_masks(
-        made_masks,
-        torch.randperm(n, generator=g),
-        *[torch.randint(0, n - 1, (w,), generator=g) for w in widths],
-    )
-### END HIDDEN TESTS
+# Small networks whose masks were worked out unit by unit, from the sentence "a unit of rank m knows ranks up
+# to m". You should see: 3 cases right.
+checks.run("made_masks", made_masks)
 
 
 # %%

@@ -8,15 +8,20 @@ another process, the grader replaces these three names and every check goes on w
 """
 
 from .autodiff import grad, jacobian, parameter_grads
+from .cases import Sampled, Wrong
 from .fallback import fallback
 from .judging import verdicts
+from .records import use
 from .report import CheckFailed
+from .running import run
 from .statistics import distributed, normalised, order, unbiased
 from .structure import depends_on, gradient_reaches, triangular
 from .values import close, finite, raises, shape
 
 __all__ = [
     "CheckFailed",
+    "Sampled",
+    "Wrong",
     "close",
     "depends_on",
     "distributed",
@@ -29,8 +34,10 @@ __all__ = [
     "order",
     "parameter_grads",
     "raises",
+    "run",
     "shape",
     "triangular",
     "unbiased",
+    "use",
     "verdicts",
 ]

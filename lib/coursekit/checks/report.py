@@ -23,11 +23,12 @@ class CheckFailed(AssertionError):
         return ["CheckFailed", str(self)]
 
 
-def fail(headline: str, rows: Mapping[str, str], mistake: str | None = None) -> CheckFailed:
+def fail(headline: str, rows: Mapping[str, str] | list[tuple[str, str]], mistake: str | None = None) -> CheckFailed:
     """The error to raise: a first line that says what failed, aligned rows, and the likely mistake last."""
-    width = max((len(name) for name in rows), default=0)
+    rows = list(rows.items()) if isinstance(rows, Mapping) else rows
+    width = max((len(name) for name, _ in rows), default=0)
     margin = "\n" + " " * (width + 4)
-    lines = [headline, *(f"  {name:<{width}}  " + text.replace("\n", margin) for name, text in rows.items())]
+    lines = [headline, *(f"  {name:<{width}}  " + text.replace("\n", margin) for name, text in rows)]
     if mistake:
         lines.append(f"Likely mistake: {mistake}")
     return CheckFailed("\n".join(lines))
