@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autograde.authoring import notebooks
-from autograde.authoring.build import chapters
+from autograde.authoring.build import FIGURES, chapters
 from autograde.authoring.chapters import Chapter, read
 from autograde.errors import Refusal
 
@@ -189,6 +189,8 @@ def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:
     source = place / "input.ipynb"
     nbformat.write(to_run(chapter, settings.students), source)
     start, failure = time.monotonic(), ""
+    if (figures := chapter.folder / FIGURES).exists():
+        shutil.copy(figures, place)
     try:
         with _nobody_watches():
             papermill.execute_notebook(
