@@ -62,7 +62,9 @@ class Exercise:
     dtype      whether a floating result must have the dtype of the truth
     verdict    for tests that students write: what they judge, such as "estimator"; ``want`` is True or False then
     about      a convention that the message repeats when something is wrong
-    show       whether the message shows the call of a visible case
+    show       whether the message shows the call of a visible case (it never does where the view calls otherwise)
+    equivalent derived wrong answers (as `autograde check` names them) that are as right as the reference, or beside
+               the point: say why in a comment
     """
 
     truth: Callable | None = None
@@ -74,6 +76,7 @@ class Exercise:
     verdict: str = ""
     about: str = ""
     show: bool = True
+    equivalent: tuple[str, ...] | list[str] = ()
     cases: list[Written] = field(default_factory=list)
 
     def case(

@@ -14,7 +14,7 @@ from typing import Any
 from autograde.authoring.build import chapters
 from autograde.authoring.chapters import Chapter
 from autograde.authoring.variants import Variant, notebook_with, variants
-from autograde.checking.check import Report
+from autograde.checking.report import Report
 
 ADVICE = (
     "There a test holds a stand-in for the student's object: it can call it, read and set its attributes, iterate, "
