@@ -17,7 +17,7 @@ from autograde.authoring import regions
 from autograde.authoring.chapters import Chapter
 from autograde.authoring.exercise import Exercise, Recipe, Written
 from autograde.authoring.slices import closure
-from autograde.authoring.truths import function, truths
+from autograde.authoring.truths import function, left, truths
 from autograde.authoring.variants import Variant, every
 from autograde.errors import AuthoringError
 
@@ -145,9 +145,8 @@ def _record(chapter: Chapter, name: str, exercise: Exercise) -> dict:
     for variant in every(chapter):
         if variant.exercise == name and variant.kind == "mutant":
             answer = function(chapter, variant)
-            record["mistakes"].append(
-                {"says": variant.says, "left": [_left(examination, answer, c) for c in examination.cases]}
-            )
+            traces = [left(examination, answer, case) for case in examination.cases]
+            record["mistakes"].append({"says": variant.says, "left": traces})
     if problems := _indistinct(record, chapter, name):
         raise AuthoringError(problems)
     return record
