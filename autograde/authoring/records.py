@@ -100,6 +100,11 @@ def graded(chapter: Chapter, source: str) -> str:
     return "\n".join([*hidden, source])
 
 
+def packed_lines(chapter: Chapter, source: str) -> list[str]:
+    """The lines of a check cell's packed record, which only the instructor may hold."""
+    return list(regions.inside(graded(chapter, source), regions.HIDDEN))[1:-1] if asked(source) else []
+
+
 def _key(chapter: Chapter) -> str:
     import torch
 
