@@ -65,7 +65,8 @@ def _finite_differences(want: dict, exercise: Exercise, case: Any, examination: 
         part = f"gradient in {argument}"
         if part not in want or bool(want[part].any()):
             continue
-        args, step = list(case.inputs()), 1e-5
+        args, step = [_double(a) for a in case.inputs()], 1e-5
+        kind = case.inputs()[examination.rules.arguments.index(argument)].dtype
         i = examination.rules.arguments.index(argument)
         x = args[i].double()
         slopes = torch.zeros(x.numel(), dtype=torch.float64)
@@ -74,7 +75,12 @@ def _finite_differences(want: dict, exercise: Exercise, case: Any, examination: 
             nudge[k] = step
             up, down = ((x + s * nudge.reshape(x.shape)).to(args[i].dtype) for s in (1, -1))
             slopes[k] = (total((*args[:i], up, *args[i + 1 :])) - total((*args[:i], down, *args[i + 1 :]))) / (2 * step)
-        want[part] = slopes.reshape(x.shape).to(args[i].dtype)
+        want[part] = slopes.reshape(x.shape).to(kind)
+
+
+def _double(value: Any) -> Any:
+    """In float64, whatever the case: differences need all the digits."""
+    return value.double() if hasattr(value, "is_floating_point") and value.is_floating_point() else value
 
 
 def left(examination: Any, answer: Callable, case: Any) -> Any:

@@ -50,6 +50,7 @@ def check(
     reports: list[Report] = []
     for chapter in chosen:
         every(chapter)
+        records.records(chapter)  # malformed cases are refused before anything is tried
         work = {chapter.id: lambda c=chapter: _chapter(c, set(exercises or known), jobs, seeds, thorough)}
         outcome = run_all(work, quiet=False, seen=None if quiet else _progress)[chapter.id]
         reports += [_revive(event) for event in outcome.events]
@@ -231,5 +232,7 @@ def _revive(event: dict) -> Report:
 def _progress(chapter: str, event: dict) -> None:
     import sys
 
+    if "problems" not in event:  # the chapter's process died; its report says so
+        return
     state = f"{len(event['problems'])} problem(s)" if event["problems"] else "right"
     print(f"{chapter} {event['exercise']}: {state}", file=sys.stderr, flush=True)

@@ -120,7 +120,7 @@ def _what(seen: Seen, case: Case, rules: Rules) -> list[tuple[str, str]]:
 
 def _numbers(part: str, kind: str, seen: Seen, case: Case, rules: Rules) -> list[tuple[str, str]]:
     got, want = seen.parts[part], torch.as_tensor(case.want[part]).double()
-    value, room = value_and_room(got, want, rules, case.room)
+    value, room = value_and_room(got, want, rules, case.room, part)
     off = ~((value == want) | ((value - want).abs() <= room))
     count = f", in {int(off.sum())} of {off.numel()} entries{_where(off, got)}" if off.numel() > 1 else ""
     rows = [("not finite" if kind == "not finite" else "wrong", part + count)]
