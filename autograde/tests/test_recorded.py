@@ -145,8 +145,8 @@ HOLES = {
     "a right answer is refused": ("answers.py", "total + scale", "total + 1.1 * scale", "by_loop loses points"),
     "derived answers slip through": (
         "checks.py",
-        GRADIENT,
-        GRADIENT.replace(', gradient=["x"]', ""),
+        ', gradient=["x"]',
+        "",
         "full marks: the gradient is cut",
     ),
     "the reference is biased": ("checks.py", '"mean of z": [0.0', '"mean of z": [0.2', "seeds refuse a right answer"),
