@@ -31,6 +31,8 @@ def relations(wrong: list[tuple[Case, Seen]], rules: Rules) -> list[str]:
     if not bad or any(isinstance(seen.parts[name], Sampled) for name, _, seen in bad):
         return []
     pairs = [(seen.parts[name].double(), torch.as_tensor(case.want[name]), case) for name, case, seen in bad]
+    if all(w.numel() == 1 and not w.is_floating_point() for _, w, _ in pairs):
+        return []  # flags and counts, each told by its own name
     if all(not w.is_floating_point() for _, w, _ in pairs) and all(
         bool(((w == 0) | (w == 1)).all()) for _, w, _ in pairs
     ):

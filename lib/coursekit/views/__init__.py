@@ -1,0 +1,1 @@
+"""What the checks of several exercises look at in the same way."""
