@@ -60,7 +60,7 @@ def test_a_sound_course_passes_and_the_judge_agrees(recorded):
         assert not said.slipped + said.refused + said.fits + said.mistold
         assert all(trial.named for trial in report.of("mutant")), "each mistake is told its own sentence"
     cross(recorded, None, reports, jobs=2)
-    assert all(len(report.judged) == 9 and all(report.judged.values()) for report in reports)
+    assert all(len(report.judged) > 12 and all(report.judged.values()) for report in reports)
 
 
 SAMPLED = "noisy = Exercise(truth=lambda x, std, generator=None: x, view"
