@@ -10,7 +10,7 @@ import struct
 import subprocess
 from typing import Any
 
-from autograde.grading.wire import HEADER_MAX, Wire
+from autograde.grading.wire import BUFFERS_MAX, HEADER_MAX, Wire
 
 END_SECONDS = 40
 RAW_CHUNK = 1 << 16
@@ -26,10 +26,15 @@ def remove(folder: str) -> None:
 
 
 class Inbox:
-    """Messages from a body, put together from whatever has arrived; a claim of length costs nothing."""
+    """Messages from a body, put together from whatever has arrived; a claim of length costs nothing.
+
+    Every byte is looked at once, however small the pieces are: what has been understood of a message is kept.
+    """
 
     def __init__(self, sock: socket.socket):
         self.sock, self.data, self.closed = sock, bytearray(), False
+        self.received = 0  # bytes so far
+        self.head: tuple[Any, list[int]] | None = None  # of a message whose buffers are still on their way
 
     def read(self) -> list[tuple[Any, list[bytes]]]:
         """The messages that are complete now."""
@@ -37,6 +42,7 @@ class Inbox:
             piece = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
             self.closed = not piece
             self.data += piece
+            self.received += len(piece)
         except BlockingIOError:
             pass
         except OSError:
@@ -47,29 +53,37 @@ class Inbox:
         return found
 
     def _next(self) -> tuple[Any, list[bytes]] | None:
-        if len(self.data) < 4:
+        if self.head is None and not self._headed():
             return None
-        (size,) = struct.unpack_from("<I", self.data)
-        if size > HEADER_MAX:
-            self.closed, self.data = True, bytearray()
+        message, sizes = self.head
+        if len(self.data) < sum(sizes):
             return None
-        if len(self.data) < 4 + size:
-            return None
-        try:
-            message, sizes = json.loads(self.data[4 : 4 + size])
-            total = sum(sizes)
-            assert all(type(n) is int and n >= 0 for n in sizes) and total <= HEADER_MAX
-        except (ValueError, TypeError, AssertionError, RecursionError):
-            self.closed, self.data = True, bytearray()
-            return None
-        if len(self.data) < 4 + size + total:
-            return None
-        at, buffers = 4 + size, []
+        at, buffers = 0, []
         for n in sizes:
             buffers.append(bytes(self.data[at : at + n]))
             at += n
         del self.data[:at]
+        self.head = None
         return message, buffers
+
+    def _headed(self) -> bool:
+        """Take the head of the next message, if it is here and is one."""
+        if len(self.data) < 4:
+            return False
+        (size,) = struct.unpack_from("<I", self.data)
+        if size <= HEADER_MAX and len(self.data) < 4 + size:
+            return False
+        try:
+            assert size <= HEADER_MAX
+            message, sizes = json.loads(self.data[4 : 4 + size])
+            assert len(sizes) <= BUFFERS_MAX and all(type(n) is int and n >= 0 for n in sizes)
+            assert sum(sizes) <= HEADER_MAX
+        except (ValueError, TypeError, AssertionError, RecursionError):
+            self.closed, self.data = True, bytearray()
+            return False
+        del self.data[: 4 + size]
+        self.head = message, sizes
+        return True
 
 
 class Body:

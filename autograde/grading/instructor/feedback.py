@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autograde.grading.instructor import clean
+from autograde.grading.instructor import clean, colours
 from autograde.grading.instructor.cache import write_atomically
 from autograde.grading.instructor.plan import ANSWER, MANUAL, TEXT, Plan, Step
 from autograde.grading.instructor.reasons import reason
@@ -64,7 +64,7 @@ class Page:
 <meta http-equiv="Content-Security-Policy" content="{clean.POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer"><title>{clean.text(title)}</title>
-<style>{STYLE}{clean.code_style()}</style></head>
+<style>{STYLE}{colours.style()}</style></head>
 <body><main>
 <h1>{clean.text(self.plan.chapter)}</h1><p class="who">{clean.text(self.result.student)}</p>
 <section class="card"><div class="head"><h2>Score</h2>{_points(got, most)}</div>
@@ -114,7 +114,7 @@ class Page:
         cell = next((c for c in self.result.cells if c.index == step.index), None)
         mine = ""
         if cell is not None and cell.source.strip():
-            shown = clean.code(cell.source) if cell.kind == "code" else clean.markdown(cell.source)
+            shown = colours.code(cell.source) if cell.kind == "code" else clean.markdown(cell.source)
             shown += clean.outputs(cell.outputs)
             mine = f"<details{' open' if lost else ''}><summary>your answer</summary>{shown}</details>"
         head = f'<div class="head"><h2>{clean.text(step.grade_id or "")}</h2>{_points(got, most)}</div>'

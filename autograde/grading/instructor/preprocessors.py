@@ -15,7 +15,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, CheckCellMetadata, NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Float, Unicode
 
-from autograde.grading.instructor import clean
+from autograde.grading.instructor import clean, colours
 from autograde.grading.instructor.cache import Cache
 from autograde.grading.instructor.intake import NotGradable
 from autograde.grading.instructor.result import NO_GRADE, Result
@@ -37,7 +37,8 @@ def configure(config: Any, course: str = "") -> None:
     config.GenerateFeedback.preprocessors = feedback
     config.SanitizeHTML.enabled = True
     config.HTMLExporter.preprocessors = [Harmless]  # formgrader's page of a submission
-    config.HTMLExporter.filters = {"markdown2html": clean.markdown}
+    filters = {"markdown2html": clean.markdown, "highlight_code": lambda source, **_: colours.code(source)}
+    config.HTMLExporter.filters = filters
 
 
 def write_config(root: Path, course: Path) -> Path | None:

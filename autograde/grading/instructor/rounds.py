@@ -11,6 +11,7 @@ from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.sandbox import Limits
 
 TICK = 0.05
+IN_JSON = 8  # so many bytes of a message may stand for one of output: escapes, and what no page shows
 
 
 class JudgeFailed(RuntimeError):
@@ -61,10 +62,14 @@ class Rounds:
         """For the outputs of one cell."""
         return out.Collector(self.limits.output, self.limits.flood)
 
+    def _flooded(self, body: Body, before: int, into: out.Collector | None) -> bool:
+        """Far too much came from this body: shown, or not even shown."""
+        return (into is not None and into.flooded) or body.inbox.received - before > IN_JSON * self.limits.flood
+
     def wait(self, body: Body, cell: int, seconds: float, into: out.Collector | None) -> str:
         """Until the body reports the end of ``cell``. Interrupts what runs too long, then kills it."""
         status, asked = "", 0.0
-        start = time.monotonic()
+        start, before = time.monotonic(), body.inbox.received
         seconds = min(seconds, max(1.0, self.left()))
         while True:
             for event in body.events(TICK):
@@ -77,7 +82,7 @@ class Rounds:
                     if ended:
                         return status or ended
             now = time.monotonic()
-            if not status and into is not None and into.flooded:
+            if not status and self._flooded(body, before, into):
                 status, asked = "flood", now
                 body.interrupt()
             if not status and now - start > seconds:
@@ -103,7 +108,7 @@ class Rounds:
         said, told = self.collector(), self.collector()
         student.send("serve", cell)
         judge.send("cell", cell, code, names, muted)
-        start, asked, status = time.monotonic(), 0.0, ""
+        start, asked, status, before = time.monotonic(), 0.0, "", student.inbox.received
         seconds = min(seconds, max(1.0, self.left()))
         served = ended = False
         gone = False
@@ -122,7 +127,7 @@ class Rounds:
                 elif self._message(event[1], cell, said):
                     served = True
             now = time.monotonic()
-            if said.flooded and not status:
+            if not status and self._flooded(student, before, said):
                 status, asked = "flood", now
                 student.interrupt()
             if now - start > seconds and not asked and not ended:
