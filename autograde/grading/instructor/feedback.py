@@ -96,9 +96,10 @@ class Page:
         return f"<tr><td>{clean.text(step.grade_id or '')}</td><td>{_points(got, most)}</td></tr>"
 
     def _notes(self) -> str:
-        if not self.result.notes:
+        notes = [self.result.about] * bool(self.result.about) + self.result.notes
+        if not notes:
             return ""
-        items = "".join(f"<li>{clean.text(note)}</li>" for note in self.result.notes)
+        items = "".join(f"<li>{clean.text(note)}</li>" for note in notes)
         return f'<section class="card"><h2>Notes about your file</h2><ul>{items}</ul></section>'
 
     def _exercise(self, step: Step) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autograde.errors import Refusal
+from autograde.grading.instructor.intake import Known
 
 SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
 ORACLE = "_oracle"
@@ -116,6 +117,13 @@ class Plan:
         return hashlib.sha256(
             json.dumps([[s.kind, s.source, s.grade_id, s.points, s.library] for s in self.steps]).encode()
         ).hexdigest()
+
+    @cached_property
+    def known(self) -> Known:
+        """By what a submission of this chapter is recognised."""
+        named = [step for step in self.steps if step.grade_id]
+        cell_of = {step.cell_id: step.grade_id for step in named if step.cell_id}
+        return Known(self.notebook_name, cell_of, self.stubs, frozenset(step.grade_id for step in named))
 
     @property
     def max_score(self) -> float:

@@ -16,7 +16,6 @@ from nbgrader.preprocessors import AssignLatePenalties, CheckCellMetadata, NbGra
 from traitlets import Float, Unicode
 
 from autograde.grading.instructor import clean, colours
-from autograde.grading.instructor.cache import Cache
 from autograde.grading.instructor.intake import NotGradable
 from autograde.grading.instructor.result import NO_GRADE, Result
 
@@ -75,16 +74,16 @@ class Rebuild(NbGraderPreprocessor):
         from autograde.grading.instructor import plan as planning
         from autograde.grading.instructor import session
         from autograde.grading.instructor.classrun import ClassRun, read_one
+        from autograde.grading.instructor.standing import GRADED, standing
 
         plan = planning.load(chapter, Path(self.course) if self.course else root)
         try:
             submission = read_one(plan, root, student)
         except NotGradable as error:
             raise RuntimeError(f"{student}: {error}: not graded") from None
-        recorded = Cache(root, chapter)
-        found = recorded.of_student(student)
-        if found is not None and recorded.recorded(student)["submission"] == submission.key:
-            return found, plan
+        found = standing(root, plan, student)
+        if found.state == GRADED:
+            return found.result, plan
         run = ClassRun(plan, root, session.limits_for(plan, self.timeout), 1, session.gradebook(root, None))
         with self.lock:
             return run.one(submission), plan
