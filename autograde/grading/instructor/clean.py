@@ -9,6 +9,8 @@ import re
 
 import bleach
 
+from autograde.grading.instructor.reasons import TOLD_MAX
+
 TAGS = frozenset(
     "a abbr b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s samp span strong sub sup "
     "table tbody td th thead tr u ul var".split()
@@ -88,6 +90,12 @@ def bundle(data: dict) -> dict:
 def text(value: str) -> str:
     """Text as text."""
     return html.escape(value, quote=True)
+
+
+def guarded(items: list[dict]) -> list[dict]:
+    """Of what a student's process says after a hidden test only its errors, cut short: it has seen hidden inputs."""
+    errors = [item for item in items if item["output_type"] == "error"]
+    return [{**e, "ename": e["ename"][:80], "evalue": e["evalue"][:TOLD_MAX], "traceback": []} for e in errors[-1:]]
 
 
 def outputs(items: list[dict], limit: int = 20_000) -> str:

@@ -37,6 +37,7 @@ class Page:
     def __init__(self, plan: Plan, result: Result, marks: dict[str, tuple[float, float, str]] | None = None):
         self.plan, self.result = plan, result
         self.marks = marks or {}  # manual scores and comments from the gradebook: grade_id to (score, maximum, comment)
+        self.first_hidden = next((step.index for step in plan.steps if step.hides), len(plan.steps))
         self.tests: dict[str | None, list[TestResult]] = {}
         for test in result.tests:
             self.tests.setdefault(test.exercise, []).append(test)
@@ -116,7 +117,7 @@ class Page:
         mine = ""
         if cell is not None and cell.source.strip():
             shown = colours.code(cell.source) if cell.kind == "code" else clean.markdown(cell.source)
-            shown += clean.outputs(cell.outputs)
+            shown += clean.outputs(clean.guarded(cell.outputs) if step.index > self.first_hidden else cell.outputs)
             mine = f"<details{' open' if lost else ''}><summary>your answer</summary>{shown}</details>"
         head = f'<div class="head"><h2>{clean.text(step.grade_id or "")}</h2>{_points(got, most)}</div>'
         return f'<section class="card">{head}{about}{lost}{said}{mine}</section>\n'

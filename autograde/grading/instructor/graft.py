@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 
 from autograde.authoring import regions
 from autograde.grading.instructor.intake import Cell, Submission, defined
-from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, used
+from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, plain, used
+
+DOORS = {"getattr", "vars", "importlib", "sys"}  # ways to a module that no import in sight opens
 
 
 @dataclass
@@ -118,33 +120,26 @@ def library_answers(plan: Plan, grafted: Graft) -> dict[str, str]:
     """Exercises whose answer calls the library's own, by its text; only suspicious texts cost an import."""
     from autograde.authoring import library_answers
 
-    setups = [step.source for step in plan.steps if step.kind == SETUP]
-    doors = set().union(*(_from_library(source) for source in setups)) | {"getattr", "vars", "importlib", "sys"}
+    setups = [plain(step.source) for step in plan.steps if step.kind == SETUP]
+    setups = [source for source in setups if parse(source)]
     refused = {}
     for cell in grafted.cells:
         step = cell.step
         if step is None or not step.library or not cell.source.strip():
             continue
         tree = parse(cell.source)
+        owners = {name.split(".")[0] for name in step.library}
+        doors = set().union(DOORS, *(_doors(source, owners) for source in setups))
         imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)) if tree else False
-        if imports or doors & used(cell.source):
-            hits = library_answers.found(cell.source, step.library, [s for s in setups if parse_plain(s)])
+        if tree and (imports or doors & used(cell.source)):
+            hits = library_answers.found(ast.unparse(tree), step.library, setups)
             if hits:
                 refused[step.grade_id or ""] = library_answers.sentence(step.grade_id or "", hits[0][1])
     return refused
 
 
-def parse_plain(source: str) -> bool:
-    """Whether a cell is Python without magics."""
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def _from_library(source: str) -> set[str]:
-    """Names by which an ordinary cell makes the library reachable, its checks apart."""
+def _doors(source: str, owners: set[str]) -> set[str]:
+    """Names by which an ordinary cell makes these packages reachable, the checks apart."""
     tree, names = parse(source), set()
     for node in ast.walk(tree) if tree else ():
         modules = []
@@ -152,8 +147,7 @@ def _from_library(source: str) -> set[str]:
             modules = [(alias.name, alias.asname or alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [(f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names]
-        ours = [(name, bound) for name, bound in modules if name.startswith(("genmodels", "coursekit"))]
-        names |= {bound for name, bound in ours if name != "coursekit.checks"}
+        names |= {bound for name, bound in modules if name.split(".")[0] in owners and name != "coursekit.checks"}
     return names
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autograde.authoring import regions
 from autograde.errors import Refusal
 from autograde.grading.instructor.intake import Known
 
@@ -88,6 +89,11 @@ class Step:
     names: tuple[str, ...] = ()  # students' names that this cell reads
     exercise: str | None = None  # the answer that this test is about
     last: bool = False  # the last test of its exercise
+
+    @property
+    def hides(self) -> bool:
+        """A test with hidden parts: what the student's process says after it may carry their inputs away."""
+        return self.kind == TEST and any(region.name == regions.HIDDEN for region in regions.find(self.source)[0])
 
     @property
     def hidden(self) -> bool:

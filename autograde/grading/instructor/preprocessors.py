@@ -120,7 +120,12 @@ class Harmless(NbGraderPreprocessor):
 
 
 class StudentView(NbGraderPreprocessor):
-    """What nbgrader's own feedback shows: no hidden test, no frame through one, no active content."""
+    """What nbgrader's own feedback shows: no hidden test or input, no frame through one, no active content."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """All cells, in order: what comes after the first hidden test has seen its inputs."""
+        self.seen = False
+        return super().preprocess(nb, resources)
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, _: int) -> tuple[NotebookNode, dict]:
         """One cell."""
@@ -130,8 +135,12 @@ class StudentView(NbGraderPreprocessor):
         if cell.cell_type == "markdown":
             cell.source = clean.fragment(cell.source)
         if own.get("grade") and not own.get("solution"):
+            self.seen = self.seen or any(r.name == regions.HIDDEN for r in regions.find(cell.source)[0])
             hidden = {regions.HIDDEN: "# (hidden checks ran here)", regions.SCHEME: ""}
             cell.source = regions.replace(cell.source, hidden)
+        if self.seen and "outputs" in cell:
+            checked = [o for o in cell.outputs if o.output_type == "error" and o.ename == "CheckFailed" and own.get("grade")]
+            cell.outputs = checked or [NotebookNode(o) for o in clean.guarded(cell.outputs)]
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]

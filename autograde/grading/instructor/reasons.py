@@ -50,7 +50,7 @@ def reason(test: TestResult) -> Reason | None:
     if test.ename == "AssertionError":
         return Reason(text[:TOLD_MAX] or "A check found your answer wrong")
     if test.ename == "NameError" and text.startswith("`"):
-        return Reason(text[:TOLD_MAX])
+        return Reason(text[: 2 * TOLD_MAX])  # our own words, and as much of the student's
     if not test.ename:
         return Reason(f"Partial credit: {test.points:g} of {test.max_points:g} points")
     lines = [line for line in text.split("\n") if line.strip()]
