@@ -51,14 +51,18 @@ def _each(info: Any, in_dims: tuple, values: tuple, work: Function[..., tuple]) 
 
 
 class _Derivative(torch.autograd.Function):
-    """The judge's ``vjp`` or ``jvp`` of one call, ``tape``, at these vectors; it has no derivative itself."""
+    """The judge's ``vjp`` or ``jvp`` of one call, ``tape``, at the first ``count`` tensors.
+
+    The others are where the call was made: so torch knows that it depends on them, and that there is no second
+    derivative is said instead of taken for zero.
+    """
 
     @staticmethod
-    def forward(kind: str, desk: Desk, tape: Tensor, *vectors: Tensor) -> tuple:
+    def forward(kind: str, desk: Desk, count: int, tape: Tensor, *tensors: Tensor) -> tuple:
         if tape.item() < 0:
             raise RuntimeError(NO_TAPE)
         encoder = Encoder()
-        message = {"cb": kind, "tape": tape.item(), "a": [encoder(v.detach()) for v in vectors]}
+        message = {"cb": kind, "tape": tape.item(), "a": [encoder(v.detach()) for v in tensors[:count]]}
         reply, buffers = desk.ask(message, encoder.buffers)
         if "err" in reply:
             raise RuntimeError(reply["err"][1])
@@ -73,21 +77,26 @@ class _Derivative(torch.autograd.Function):
         raise RuntimeError(NO_TAPE)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple, kind: str, desk: Desk, *values: Tensor) -> tuple:
-        return _each(info, in_dims[2:], values, lambda *v: _Derivative.apply(kind, desk, *v))
+    def jvp(_: Any, *tangents: Any) -> tuple:
+        raise RuntimeError(NO_TAPE)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple, kind: str, desk: Desk, count: int, *values: Tensor) -> tuple:
+        return _each(info, in_dims[3:], values, lambda *v: _Derivative.apply(kind, desk, count, *v))
 
 
 class _Call(torch.autograd.Function):
     """The value of a judge's function; its gradient is asked for when it is needed."""
 
     @staticmethod
-    def forward(ctx: Any, desk: Desk, tape: int, value: Tensor, *_: Tensor) -> Tensor:
+    def forward(ctx: Any, desk: Desk, tape: int, value: Tensor, *leaves: Tensor) -> Tensor:
         ctx.desk, ctx.tape = desk, tape
+        ctx.save_for_backward(*leaves)
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
-        return (None, None, None, *_Derivative.apply("vjp", ctx.desk, torch.tensor(ctx.tape), grad))
+        return (None, None, None, *_Derivative.apply("vjp", ctx.desk, 1, torch.tensor(ctx.tape), grad, *ctx.saved_tensors))
 
 
 class _Asking:
@@ -134,7 +143,7 @@ class Lent(torch.autograd.Function):
         """One vector-Jacobian product."""
         if len(grads) != 1:
             raise RuntimeError(NO_TAPE)
-        found = iter(_Derivative.apply("vjp", ctx.asking.function.desk, ctx.tape, *grads))
+        found = iter(_Derivative.apply("vjp", ctx.asking.function.desk, 1, ctx.tape, *grads, *ctx.primals))
         return None, *(next(found) if floating else None for floating in ctx.asking.floating)
 
     @staticmethod
@@ -142,7 +151,8 @@ class Lent(torch.autograd.Function):
         """One Jacobian-vector product."""
         pairs = zip(ctx.primals, tangents, ctx.asking.floating, strict=True)
         vectors = [torch.zeros_like(p) if t is None else t for p, t, floating in pairs if floating]
-        return None, *_Derivative.apply("jvp", ctx.asking.function.desk, ctx.tape, *vectors)
+        desk, count = ctx.asking.function.desk, len(vectors)
+        return None, *_Derivative.apply("jvp", desk, count, ctx.tape, *vectors, *ctx.primals)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple, asking: _Asking, *tensors: Tensor) -> tuple:
