@@ -93,6 +93,7 @@ class Body:
         self.wire, self.inbox, self.raw, self.keeper, self.scratch = Wire(control), Inbox(control), raw, keeper, scratch
         control.settimeout(60)
         self.report: dict | None = None
+        self.told, self.used = b"", 0.0  # by the keeper, and seconds of a processor that all its processes have used
         self.poll, self.printed = select.poll(), select.poll()
         self.printed.register(raw, select.POLLIN)
         self.open = {control.fileno(), raw, keeper.fileno()}
@@ -116,7 +117,9 @@ class Body:
                 if self.inbox.closed:
                     self._forget(descriptor)
             elif descriptor == self.keeper.fileno():
-                self.report = self._read_report()
+                self.report = self._read_report(socket.MSG_DONTWAIT)
+                if self.report is None:
+                    continue
                 self._forget(descriptor)
                 if str(self.report.get("why", "")).startswith("sandbox: "):
                     raise SandboxFailed(self.report["why"])
@@ -137,10 +140,19 @@ class Body:
             self.open.discard(descriptor)
             self.poll.unregister(descriptor)
 
-    def _read_report(self) -> dict:
+    def _read_report(self, flags: int) -> dict | None:
+        """How it ended, or None for now; until then the keeper tells what was used."""
         try:
-            data = self.keeper.recv(4096, socket.MSG_DONTWAIT)
-            return json.loads(data) if data else {"code": None}
+            data = self.keeper.recv(1 << 16, flags)
+            self.told += data
+            *lines, self.told = self.told.split(b"\n")
+            for line in map(json.loads, lines):
+                if "used" not in line:
+                    return line
+                self.used = max(self.used, line["used"])
+            return None if data else {"code": None}
+        except BlockingIOError:
+            return None
         except (OSError, ValueError):
             return {"code": None}
 
@@ -157,9 +169,9 @@ class Body:
             try:
                 self.keeper.send(b"k")
                 self.keeper.settimeout(END_SECONDS)
-                data = self.keeper.recv(4096)
-                self.report = json.loads(data) if data else {"code": None}
-            except (OSError, ValueError):
+                while self.report is None:
+                    self.report = self._read_report(0)
+            except OSError:
                 self.report = {"code": None}
         for thing in (self.control, self.keeper):
             thing.close()

@@ -56,7 +56,7 @@ class Run:
 
     def _ordinary(self, cell: Grafted, source: str, replay: bool = False) -> str:
         """One cell that gives no points: in the student's process, and in the judge's where it is the instructor's."""
-        start = time.monotonic()
+        start = self._now()
         into, status = self.pair.collector(), "ok"
         if cell.step is None or not cell.step.hidden:
             number = self.pair.next()
@@ -72,8 +72,16 @@ class Run:
                 self._violation("an ordinary cell")
             elif "gone" in judged or judged == "killed":
                 status = "died"
-        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
+        self._took(start)
         return status
+
+    def _now(self) -> tuple[float, float]:
+        return self.pair.used(), time.monotonic()
+
+    def _took(self, start: tuple[float, float]) -> None:
+        """A cell has ended: what it took by the clock that limits it."""
+        used, wall = (after - before for before, after in zip(start, self._now(), strict=True))
+        self.result.slowest = max(self.result.slowest, used, wall / self.limits.wide)
 
     def _report(self) -> dict | None:
         return self.pair.student.report if self.pair.student else self.pair.report
@@ -104,9 +112,9 @@ class Run:
             return self._failed(step, self.lost, [])
         if step.exercise in self.graft.refused:
             return self._refused(step)
-        start = time.monotonic()
+        start = self._now()
         status, told, said = self.pair.judged(step.source, list(step.names), self.limits.cell, False)
-        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
+        self._took(start)
         seen = out.harmless(told) + out.text_only(said)
         if status in ("ok", "ok gone"):
             self._passed(step, seen)
