@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """The clock that limits a test: processor time of the pair, whoever of the two has used it; the wall far behind it."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """Honest work in an unusual form loses nothing: files under other names, lost marks, copies, encodings, helpers."""
 
 import codecs
@@ -51,7 +52,13 @@ def rows(tmp_path_factory):
     for edit in (only_ids, no_marks_at_all, unfinished_copy_at_the_end, unfinished_copy_without_marks, old_copy_above):
         bait.write_submission(root, edit.__name__, RIGHT, edit)
     fresh = json.dumps(bait.released())
-    for name in ("bait__20260301.ipynb", "bait-Copy1.ipynb", "bait (1).ipynb", "bait_20260301120000.ipynb", "meins.ipynb"):
+    for name in (
+        "bait__20260301.ipynb",
+        "bait-Copy1.ipynb",
+        "bait (1).ipynb",
+        "bait_20260301120000.ipynb",
+        "meins.ipynb",
+    ):
         folder = bait.write_submission(root, f"beside a fresh one: {name}", RIGHT)
         (folder / NAME).rename(folder / name)
         (folder / NAME).write_text(fresh)
@@ -111,7 +118,10 @@ def grade(pool, made, answer, files):  # noqa: F811
 
 def test_a_module_beside_the_notebook_can_be_imported(pool):  # noqa: F811
     made = chapter("def f(x): return 2 * x", "assert f(3) == 6")
-    files = {"helpers.py": b"from parts.inner import two\ndef twice(x): return two() * x", "parts/inner.py": b"two = lambda: 2"}
+    files = {
+        "helpers.py": b"from parts.inner import two\ndef twice(x): return two() * x",
+        "parts/inner.py": b"two = lambda: 2",
+    }
     got = grade(pool, made, "import helpers\ndef f(x): return helpers.twice(x)", files)
     assert got.points == 4, got
     files = {"torch.py": b"1 / 0", "genmodels/__init__.py": b"1 / 0", "json.py": b"1 / 0"}

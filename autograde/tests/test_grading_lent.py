@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """What a test lends: tensors that an answer writes into, functions under torch.func, objects that come back."""
 
 import pytest
@@ -72,12 +73,17 @@ def test_a_lent_function_works_under_torchs_transforms(pool, name):  # noqa: F81
 
 def test_what_a_lent_function_cannot_do_under_a_transform_is_said(pool):  # noqa: F811
     test = "f(lambda x: x ** 3, torch.ones(2))"
-    twice = ["torch.func.hessian(lambda a: g(a).sum())(x)", "torch.func.jacrev(torch.func.jacrev(lambda a: g(a).sum()))(x)"]
+    twice = [
+        "torch.func.hessian(lambda a: g(a).sum())(x)",
+        "torch.func.jacrev(torch.func.jacrev(lambda a: g(a).sum()))(x)",
+    ]
     twice += ["torch.autograd.functional.hessian(lambda a: g(a).sum(), x)"]
     for answer in twice:
         got, why = points(pool, "def f(g, x): return x", test, f"def f(g, x): return {answer}")
         assert got == 0 and "only once" in why and "Violation" not in why, (answer, why)
-    got, why = points(pool, "def f(g, x): return x", "f(lambda x: 'text', torch.ones(2))", "def f(g, x): return torch.vmap(g)(x)")
+    got, why = points(
+        pool, "def f(g, x): return x", "f(lambda x: 'text', torch.ones(2))", "def f(g, x): return torch.vmap(g)(x)"
+    )
     assert got == 0 and "must return tensors" in why, why
 
 
@@ -120,7 +126,9 @@ SPELLINGS = {
 
 def attention(between=(), library=(BANNED,)):
     reference = "def f(q): return (q @ q.mT / q.shape[-1] ** 0.5).softmax(-1) @ q"
-    made = chapter(reference, "q = torch.randn(2, 3, 4)\nchecks.close(f(q), (q @ q.mT / 2).softmax(-1) @ q)", between=between)
+    made = chapter(
+        reference, "q = torch.randn(2, 3, 4)\nchecks.close(f(q), (q @ q.mT / 2).softmax(-1) @ q)", between=between
+    )
     notebook = made.notebook
     notebook.cells[1].metadata["autograde"] = {"library": list(library)}
     from autograde.grading.instructor import plan
@@ -133,7 +141,9 @@ def banning():
     from autograde.grading.instructor.pool import Pool
     from autograde.tests.test_grading_split import LIMITS
 
-    with Pool().configure(["coursekit.checks", "genmodels.core"], [BANNED, "genmodels.core.log_mean_exp"], LIMITS) as made:
+    with Pool().configure(
+        ["coursekit.checks", "genmodels.core"], [BANNED, "genmodels.core.log_mean_exp"], LIMITS
+    ) as made:
         yield made
 
 
@@ -147,7 +157,9 @@ def test_a_function_of_torchs_that_is_banned_answers_in_no_spelling(banning, nam
 def test_a_right_answer_is_not_taken_for_one_of_torchs(banning):
     assert run(banning, attention()).tests[0].points == 4
     own = "def scaled_dot_product_attention(q, k, v): return (q @ k.mT / 2).softmax(-1) @ v\n"
-    assert run(banning, attention(), own + "def f(q): return scaled_dot_product_attention(q, q, q)").tests[0].points == 4
+    assert (
+        run(banning, attention(), own + "def f(q): return scaled_dot_product_attention(q, q, q)").tests[0].points == 4
+    )
 
 
 @pytest.mark.parametrize("alias", ["genmodels.core.log_mean_exp", "genmodels.core.maths.log_mean_exp"])
@@ -155,10 +167,9 @@ def test_what_a_later_exercise_bans_does_not_come_back_before_it_is_graded(banni
     """Given back after the first exercise, it answered the second."""
     from nbformat import v4
 
+    import genmodels.core
     from autograde.grading.instructor import plan
     from autograde.tests.test_grading_split import SETUP, code
-
-    import genmodels.core
 
     if not alias.startswith("genmodels.core.log"):
         module = genmodels.core.log_mean_exp.__module__

@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """Whatever the instructor's process does with a student's bytes takes processor time in proportion to the bytes.
 
 Every reader is given texts of many kinds, each made of one piece repeated, at one size and at four times that size.
@@ -128,7 +129,9 @@ def test_a_whole_notebook_is_read_grafted_shown_and_recorded_in_proportion(bait_
     template = gradebook.released(bait_plan)
 
     def work(text):
-        cells = [{**c, "source": text, "metadata": c["metadata"] | {text[:200]: text}} for c in bait.released()["cells"]]
+        cells = [
+            {**c, "source": text, "metadata": c["metadata"] | {text[:200]: text}} for c in bait.released()["cells"]
+        ]
         cells += [{"cell_type": "markdown", "source": text, "attachments": {"a": {"image/png": text}}, "metadata": {}}]
         submission = intake.Submission("s", intake.cells_of({"cells": cells}))
         done = graft(bait_plan, submission)
@@ -211,7 +214,11 @@ def test_colours_lose_no_character():
         def handle_data(self, data):
             self.said += data
 
-    sources = [c.source for c in bait.notebook().cells] + ["x = 'open\n'''more", '"""a\\', "rb'\\x00' + 1e-3 @ b #é\n<b>&amp;"]
+    sources = [c.source for c in bait.notebook().cells] + [
+        "x = 'open\n'''more",
+        '"""a\\',
+        "rb'\\x00' + 1e-3 @ b #é\n<b>&amp;",
+    ]
     for source in sources:
         page = Text()
         page.feed(colours.code(source))
@@ -219,7 +226,7 @@ def test_colours_lose_no_character():
 
 
 def test_html_that_is_harmless_stays_what_it_was():
-    table = "<table><tbody><tr><td align=\"right\">1 &lt; 2</td></tr></tbody></table>"
+    table = '<table><tbody><tr><td align="right">1 &lt; 2</td></tr></tbody></table>'
     assert clean.fragment(table) == table
     assert clean.fragment("<!-- hidden -->a <b>b</b> 1 < 2") == "a <b>b</b> 1 &lt; 2"
     nested = clean.fragment("<div>" * 500 + "x")

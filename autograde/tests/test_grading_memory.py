@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """Memory that no process shows as its own: counted, or not to be had; and a submission is the kernel's first victim."""
 
 from dataclasses import replace

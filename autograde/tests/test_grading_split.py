@@ -1,3 +1,4 @@
+# ruff: noqa: E501  cells are quoted here in few lines
 """The split judge: what chapters write works across two processes, what goes wrong is told apart, in both tiers."""
 
 import os

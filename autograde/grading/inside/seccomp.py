@@ -1,7 +1,8 @@
 """The system calls that student code may not make, as a seccomp filter built here and installed by ctypes.
 
-No sockets but connected stream pairs, no descriptors through them, no larger buffers, no namespaces, mounts, tracing, kernel keys, modules, io_uring or shared memory
-that outlives its process; and no knob of another process. Refused calls return an error, they do not kill.
+No sockets but connected stream pairs, no descriptors through them, no larger buffers; no
+namespaces, mounts, tracing, kernel keys, modules, io_uring or shared memory that outlives its process; and no knob of
+another process. Refused calls return an error, they do not kill.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ ATTRIBUTES = {
 }
 # Nor does it cover watching names: where the file system is the machine's, no folder may be watched.
 WATCHING = {"inotify_add_watch": (254, 27), "fanotify_mark": (301, 263)}
-SPECIAL = {"socketpair", "sendto", "setsockopt", "fcntl", "clone", "clone3", "socket", "prlimit64", "setpriority", "kill", "tkill", "tgkill"}
+SPECIAL = set("socketpair sendto setsockopt fcntl clone clone3 socket prlimit64 setpriority kill tkill tgkill".split())
 SIGNALS = {"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}
 OWN_ONLY = {"sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr"}
 

@@ -86,7 +86,7 @@ def resident(pid: int, exactly: bool = False) -> int:
 
 
 def in_the_kernel(pid: int) -> int:
-    """Bytes that the sockets and pipes of a process can hold: the sizes of their buffers cannot be raised in the jail."""
+    """Bytes that the sockets and pipes of a process can hold: the jail lets nobody raise the size of their buffers."""
     total = 0
     for number in _listed(f"/proc/{pid}/fd"):
         try:

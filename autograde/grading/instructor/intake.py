@@ -14,7 +14,18 @@ from pathlib import Path
 
 from autograde.grading.instructor.notebook import CELLS_MAX, Cell, NotGradable, cells_of, parse, text_of
 
-__all__ = ["CELLS_MAX", "Cell", "Known", "NotGradable", "Submission", "cells_of", "files_of", "parse", "read", "text_of"]
+__all__ = [
+    "CELLS_MAX",
+    "Cell",
+    "Known",
+    "NotGradable",
+    "Submission",
+    "cells_of",
+    "files_of",
+    "parse",
+    "read",
+    "text_of",
+]
 
 NOTEBOOK_MAX = 128 << 20
 FILES_MAX, FILES_BYTES_MAX = 200, 32 << 20

@@ -21,7 +21,7 @@ SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "l
 ORACLE = "_oracle"
 CODE_MAX = 60_000  # characters; nobody writes more into a cell, and reading it would take the instructor's time
 PARSING = threading.Lock()  # Python 3.11 counts the depth of syntax trees across threads, and stumbles over it
-# What only IPython understands, line by line: `%magic`, `!command`, `?help`, `help?`, and `x = %magic` or `x = !command`.
+# What only IPython understands, line by line: `%magic`, `!command`, `?help`, `help?`, `x = %magic` and `x = !command`.
 MAGIC = re.compile(
     r"^([ \t]*+)(?:([\w*][\w., \t\[\]*]*+=)[ \t]*+)?(?:[%!?][^\n]*+|[\w.*]++\?{1,2}+[ \t]*+)$", re.MULTILINE
 )  # possessive throughout: nothing is read twice

@@ -139,7 +139,9 @@ class StudentView(NbGraderPreprocessor):
             hidden = {regions.HIDDEN: "# (hidden checks ran here)", regions.SCHEME: ""}
             cell.source = regions.replace(cell.source, hidden)
         if self.seen and "outputs" in cell:
-            checked = [o for o in cell.outputs if o.output_type == "error" and o.ename == "CheckFailed" and own.get("grade")]
+            checked = [
+                o for o in cell.outputs if o.output_type == "error" and o.ename == "CheckFailed" and own.get("grade")
+            ]
             cell.outputs = checked or [NotebookNode(o) for o in clean.guarded(cell.outputs)]
         for output in cell.get("outputs", []):
             if output.output_type == "error":

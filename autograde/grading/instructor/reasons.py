@@ -46,7 +46,9 @@ def reason(test: TestResult) -> Reason | None:
     if test.ename in OURS:
         return Reason(text[:1].upper() + text[1:])
     if test.ename == "NotImplementedError":
-        return Reason("This exercise is not solved yet", (("your code raised", f"NotImplementedError: {text[:TOLD_MAX]}"),))
+        return Reason(
+            "This exercise is not solved yet", (("your code raised", f"NotImplementedError: {text[:TOLD_MAX]}"),)
+        )
     if test.ename == "AssertionError":
         return Reason(text[:TOLD_MAX] or "A check found your answer wrong")
     if test.ename == "NameError" and text.startswith("`"):

@@ -30,7 +30,7 @@ class Limits:
     """What a submission may use.
 
     ``cell`` is processor time of both its processes together, so that a busy machine changes no score; a cell that
-    computes nothing ends after ``wide`` times as much on the clock on the wall, by which the other seconds are measured.
+    computes nothing ends after ``wide`` times as much on the wall's clock, by which the other seconds are measured.
     """
 
     cell: float = 30.0

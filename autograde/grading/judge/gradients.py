@@ -102,7 +102,6 @@ class Tapes:
         found = vjp([value], leaves, [grad])
         return [torch.zeros_like(leaf).detach() if g is None else g for g, leaf in zip(found, leaves, strict=True)]
 
-
     def jvp(self, tape: Any, tangents: list) -> list:
         """The derivative of a kept call along these tangents, by differentiating its gradient twice."""
         if tape not in self.calls:

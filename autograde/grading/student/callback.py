@@ -1,7 +1,7 @@
-"""A function of the judge's, as the student's code sees it: callable, differentiable once, and a citizen of torch.func.
+"""A function of the judge's, as the student's code sees it: callable, differentiable once, under torch.func too.
 
-Under ``torch.func``'s transforms (``grad``, ``jacrev``, ``vmap``, ``jvp``) tensors have no bytes of their own: there the
-call goes through ``Lent``, which torch hands plain tensors, one sample after another where there is a batch of them.
+Under ``torch.func``'s transforms (``grad``, ``jacrev``, ``vmap``, ``jvp``) tensors have no bytes of their own:
+there the call goes through ``Lent``, which torch hands plain tensors, one sample after another where there is a batch of them.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class _Derivative(torch.autograd.Function):
         """Nothing is kept."""
 
     @staticmethod
-    def backward(_: Any, *grads: Tensor) -> tuple:
+    def backward(*_: Any) -> tuple:
         raise RuntimeError(NO_TAPE)
 
     @staticmethod
-    def jvp(_: Any, *tangents: Any) -> tuple:
+    def jvp(*_: Any) -> tuple:
         raise RuntimeError(NO_TAPE)
 
     @staticmethod
@@ -96,7 +96,12 @@ class _Call(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:
-        return (None, None, None, *_Derivative.apply("vjp", ctx.desk, 1, torch.tensor(ctx.tape), grad, *ctx.saved_tensors))
+        return (
+            None,
+            None,
+            None,
+            *_Derivative.apply("vjp", ctx.desk, 1, torch.tensor(ctx.tape), grad, *ctx.saved_tensors),
+        )
 
 
 class _Asking:
@@ -125,7 +130,7 @@ class _Asking:
 
 
 class Lent(torch.autograd.Function):
-    """A judge's function under ``torch.func``. The number of its tape is an output: in a batch each sample has its own."""
+    """A judge's function under ``torch.func``. The number of its tape is an output: each sample of a batch has its own."""
 
     @staticmethod
     def forward(asking: _Asking, *tensors: Tensor) -> tuple:
