@@ -93,7 +93,7 @@ def test_what_was_repaired_is_said(rows):
     assert "found by the name it defines" in notes("no_marks_at_all")
     for name in rows:
         if ": " in name:
-            assert name.split(": ")[1] in notes(name) and "was graded instead of" in notes(name)
+            assert name.split(": ")[1] in notes(name) and "instead of 'bait.ipynb' was graded" in notes(name)
         if name.startswith("beside"):
             assert "holds no answers" in notes(name)
     assert "'bait-Copy1.ipynb'" in notes("answers in both") and "left out" in notes("answers in both")

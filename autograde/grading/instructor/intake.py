@@ -187,10 +187,7 @@ def _choose(folder: Path, known: Known) -> tuple[str, list[str]]:
         return wanted, []
     why = f"{wanted!r} holds no answers" if present else f"there is no {wanted!r}"
     rest = [name for name in others if name != best]
-    return best, [
-        f"the notebook {best!r} was graded instead of {wanted!r}: {why}"
-        + (f"; left out: {_list(rest)}" if rest else "")
-    ]
+    return best, [f"{best!r} instead of {wanted!r} was graded: {why}" + (f"; left out: {_list(rest)}" if rest else "")]
 
 
 def _list(names: list[str]) -> str:

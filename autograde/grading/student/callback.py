@@ -1,7 +1,7 @@
 """A function of the judge's, as the student's code sees it: callable, differentiable once, under torch.func too.
 
 Under ``torch.func``'s transforms (``grad``, ``jacrev``, ``vmap``, ``jvp``) tensors have no bytes of their own:
-there the call goes through ``Lent``, which torch hands plain tensors, one sample after another where there is a batch of them.
+there the call goes through ``Lent``, which torch hands plain tensors, one sample of a batch after another.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ class _Asking:
 
 
 class Lent(torch.autograd.Function):
-    """A judge's function under ``torch.func``. The number of its tape is an output: each sample of a batch has its own."""
+    """A judge's function under ``torch.func``. The number of its tape is an output: each sample has its own."""
 
     @staticmethod
     def forward(asking: _Asking, *tensors: Tensor) -> tuple:
