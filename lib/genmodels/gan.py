@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import expand, require, sum_except_batch
+from genmodels.core import expand, random, require, sum_except_batch
 
 __all__ = ["DIVERGENCES", "LOSSES", "Divergence", "Loss", "adaptive_weight", "clip_weights", "dirac_field", "f_bound",
            "gradient_penalty", "optimal_discriminator", "r1"]  # fmt: skip
@@ -83,7 +83,7 @@ def gradient_penalty(
     critic's weights. Raises ValueError for batches of different shape.
     """
     require(real.shape == fake.shape, f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape")
-    u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
+    u = random(torch.rand, len(real), generator=generator, dtype=real.dtype, device=real.device)
     x = torch.lerp(fake.detach(), real.detach(), expand(u, real)).requires_grad_()
     (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
     # The norm of a slope of exactly 0 has gradient 0 here; the root of the sum of squares has NaN.

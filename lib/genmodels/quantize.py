@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genmodels.core import require, straight_through, sum_except_batch
+from genmodels.core import random, require, straight_through, sum_except_batch, to_float64_device
 
 __all__ = ["FSQ", "Quantized", "VectorQuantizer", "nearest", "perplexity"]
 
@@ -41,8 +41,9 @@ def perplexity(indices: Int[Tensor, "*s"], codes: int) -> Float[Tensor, ""]:
     """exp of the entropy of code usage: 1 when one code does everything, ``codes`` when all are used alike."""
     require(indices.numel() > 0, "the perplexity of no indices is 0 / 0: give at least one")
     require(not indices.is_floating_point(), f"indices must be whole numbers, got {indices.dtype}")
-    usage = indices.flatten().bincount(minlength=codes).double()
+    usage = indices.flatten().bincount(minlength=codes)
     require(len(usage) == codes, f"indices must lie in 0..{codes - 1}; got {len(usage) - 1}")
+    usage = to_float64_device(usage).double()
     return torch.special.entr(usage / usage.sum()).sum().exp()
 
 
@@ -114,7 +115,7 @@ class VectorQuantizer(nn.Module):
         n = int(dead.sum())
         if n:
             pool = z.detach().flatten(0, -2)
-            choice = torch.randint(len(pool), (n,), generator=generator, device=pool.device)
+            choice = random(torch.randint, len(pool), (n,), generator=generator, device=pool.device)
             self.codebook[dead] = pool[choice]
             self.sums[dead], self.counts[dead] = pool[choice] * threshold, torch.full_like(self.counts[dead], threshold)
             if _many():  # one process's vectors for all: the codebooks must stay equal

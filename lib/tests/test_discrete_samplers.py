@@ -465,7 +465,7 @@ TWINS = {
     "the greedy order for any": (
         test_random_order_one_at_a_time_is_exact_and_confidence_is_biased,
         at_random,
-        "torch.rand(guess.shape, generator=generator, dtype=torch.float64, device=log_p.device)",
+        "random(torch.rand, guess.shape, generator=generator, device=log_p.device, dtype=torch.float64)",
         "log_p.gather(2, guess[..., None])[..., 0]",
     ),
     "least confident first": (

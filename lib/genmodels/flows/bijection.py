@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from genmodels.core import require, sum_except_batch
+from genmodels.core import random, require, sum_except_batch
 
 __all__ = ["Bijection", "Chain", "Flow", "Inverse"]
 
@@ -129,6 +129,6 @@ class Flow(nn.Module):
     def _latents(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n *d"]:
         if self._make is None:
             shape = (n, *self.loc.shape)
-            return torch.randn(shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
+            return random(torch.randn, shape, generator=generator, dtype=self.loc.dtype, device=self.loc.device)
         require(generator is None, "a base given as a torch Distribution draws from torch's global random state")
         return self.base.rsample((n,))

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import require, sum_except_batch
+from genmodels.core import random, require, sum_except_batch
 from genmodels.flows.bijection import Bijection, Flow
 
 __all__ = ["Logit", "MultiScale", "Squeeze", "dequantized_log_prob"]
@@ -120,7 +120,7 @@ def dequantized_log_prob(
     total = 0.0
     for _ in range(samples):
         if noise is None:
-            u = torch.rand(x.shape, generator=generator, dtype=context.dtype, device=x.device)
+            u = random(torch.rand, x.shape, generator=generator, dtype=context.dtype, device=x.device)
             log_q = 0.0
         else:
             u, log_q = noise.rsample_with_log_prob(len(x), context, generator=generator)

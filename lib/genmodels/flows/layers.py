@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import expand, require
+from genmodels.core import expand, random, require
 from genmodels.flows.bijection import Bijection
 from genmodels.flows.elementwise import Elementwise
 from genmodels.nets import MaskedLinear, made_masks
@@ -81,7 +81,7 @@ class Mixing(Bijection):
 
     def __init__(self, channels: int, *, generator: torch.Generator | None = None):
         super().__init__()
-        start = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64)).Q
+        start = torch.linalg.qr(random(torch.randn, channels, channels, generator=generator, dtype=torch.float64)).Q
         p, lower, upper = torch.linalg.lu(start)
         diagonal = upper.diagonal()
         self.register_buffer("p", p.float())

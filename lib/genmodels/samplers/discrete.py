@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from genmodels.core import require, sample_categorical
+from genmodels.core import random, require, sample_categorical, to_float64_device
 from genmodels.discrete import Masking, Process, Rank, Time, by_confidence, keep_top
 from genmodels.samplers.loop import Step, sample
 
@@ -40,7 +40,7 @@ Random = torch.Generator | None
 
 def draw(kernel: Kernel, *, generator: Random = None) -> Step:
     """The step that draws every token from a kernel, in float64."""
-    return lambda x, t, s: sample_categorical(kernel(x, t, s).log(), generator=generator)
+    return lambda x, t, s: sample_categorical(kernel(x, t, s).log(), generator=generator).to(x.device)
 
 
 def ancestral_kernel(denoise: Denoise, process: Process) -> Kernel:
@@ -66,8 +66,9 @@ def tweedie_kernel(log_score: Denoise, process: Process) -> Kernel:
     """
 
     def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
+        x, score = to_float64_device(x), to_float64_device(log_score(x, t)).exp()
         a = _survival(process, x, t, s)
-        before = process.through(log_score(x, t).exp(), 1 / a[..., None]).clamp_min(0)
+        before = process.through(score, 1 / a[..., None]).clamp_min(0)
         return _normalised(before * process.arrive(x, a), process, x, s)
 
     return kernel
@@ -86,8 +87,9 @@ def tau_leaping_kernel(log_score: Denoise, process: Process) -> Kernel:
     """
 
     def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
+        x, score = to_float64_device(x), to_float64_device(log_score(x, t)).exp()
         a = _survival(process, x, t, s)
-        jumps = process.reverse_rates(x, log_score(x, t).exp(), t) / process.rate(t, x)[..., None]
+        jumps = process.reverse_rates(x, score, t) / process.rate(t, x)[..., None]
         expected = jumps * -a.log()[..., None]  # integral of the noise rate over [s, t]
         total = expected.sum(-1, keepdim=True)
         stay = torch.nn.functional.one_hot(x, process.states) * (-total).exp()
@@ -122,11 +124,13 @@ def confidence(
         masked = x == process.mask
         if within is not None:
             masked = masked & within
-        log_p = denoise(x, t)
+        log_p = process.only_clean(denoise(x, t))
         guess = log_p.argmax(-1) if temperature == 0 else sample_categorical(log_p / temperature, generator=generator)
         n = masked.sum(1)
-        share = ((1 - process.alpha(s, x)) / (1 - process.alpha(t, x))).expand(len(x), 1)[:, 0]
-        left = (n * share + 1e-9).floor().long()  # the small number keeps whole numbers whole
+        noise_t, noise_s = 1 - process.alpha(t, x), 1 - process.alpha(s, x)
+        require(bool((noise_s < noise_t).all()), "a step goes back in time: alpha(s) must exceed alpha(t), so s < t")
+        share = (noise_s / noise_t).expand(len(x), 1)[:, 0]
+        left = (n.to(share) * share + 1e-9).floor().to(n)  # the small number keeps whole numbers whole
         return torch.where(keep_top(rank(log_p, guess), masked, n - left), guess, x)
 
     return step
@@ -154,13 +158,13 @@ def hitting_times(x: Int[Tensor, "b l"], process: Masking, *, generator: Random 
     Each masked token is revealed at an independent time with P(time <= t) = 1 - alpha(t) [first-hitting sampler,
     Zheng et al. 2024, arXiv 2409.02908]; alpha is inverted by bisection. Rows for tokens that are visible are 0.
     """
-    u = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+    u = random(torch.rand, x.shape, generator=generator, dtype=torch.float64, device=x.device)
     low, high = torch.zeros_like(u), torch.ones_like(u)
     for _ in range(60):
         middle = (low + high) / 2
         early = 1 - process.schedule.alpha(middle) < u
         low, high = torch.where(early, middle, low), torch.where(early, high, middle)
-    times = torch.where(x == process.mask, high, 0.0).sort(1, descending=True).values
+    times = torch.where(to_float64_device(x) == process.mask, high, 0.0).sort(1, descending=True).values
     return torch.cat([torch.ones_like(times[:, :1]), times], 1).T
 
 
@@ -170,9 +174,9 @@ def first_hitting(denoise: Denoise, process: Masking, *, generator: Random = Non
 
     def step(x: Tensor, t: Time, s: Time) -> Tensor:  # noqa: ARG001
         masked = x == process.mask
-        guess = sample_categorical(denoise(x, s), generator=generator)
-        order = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
-        return torch.where(keep_top(order, masked, torch.ones_like(x[:, 0])), guess, x)
+        guess = sample_categorical(process.only_clean(denoise(x, s)), generator=generator)
+        order = random(torch.rand, x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        return torch.where(keep_top(order.to(x.device), masked, torch.ones_like(x[:, 0])), guess, x)
 
     return step
 
