@@ -79,12 +79,15 @@ def nats(bits_per_dim: float | Tensor, dims: int, levels: int = 1) -> float | Te
 
 def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
     """sum_k p_k (log p_k - log q_k) over the last dimension, of tables of log-probabilities; 0 log 0 counts as 0."""
-    return torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
+    some = log_p > -torch.inf
+    log_p, log_q = torch.where(some, log_p, 0.0), torch.where(some, log_q, 0.0)  # so that the gradient is 0 there too
+    return torch.where(some, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
 
 
 def jensen_shannon(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
     """KL(p | m) / 2 + KL(q | m) / 2 with m = (p + q) / 2, of tables: at most log 2 (Lin 1991)."""
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    never = (log_p == -torch.inf) & (log_q == -torch.inf)  # there logaddexp has no gradient
+    log_m = torch.logaddexp(torch.where(never, 0.0, log_p), torch.where(never, 0.0, log_q)) - math.log(2)
     return (kl(log_p, log_m) + kl(log_q, log_m)) / 2
 
 
