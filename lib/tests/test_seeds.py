@@ -57,6 +57,12 @@ def revived(g):
     return book.codebook
 
 
+def started(g):
+    book = copy.deepcopy(BOOK)
+    book.start(torch.cat([X, X + 1]), steps=0, generator=g)
+    return book.codebook
+
+
 def step(make, x, t, s):
     return lambda g: make(g)(x, t, s)
 
@@ -103,6 +109,9 @@ DRAWS = {
     "Mixing.__init__": lambda g: flows.Mixing(4, generator=g).weight(),
     "glow": lambda g: flows.glow((1, 4, 4), 1, 1, 4, generator=g).bijection.levels[0].layers[2].weight(),
     "dequantized_log_prob": lambda g: flows.dequantized_log_prob(FLOW, torch.tensor([[0, 3, 1]]), 4, generator=g),
+    "rademacher": lambda g: flows.rademacher(g)(X),
+    "kmeans": lambda g: quantize.kmeans(X, 2, steps=0, generator=g)[0],
+    "VectorQuantizer.start": started,
     "drop_labels": lambda g: diffusion.drop_labels(torch.arange(40), -1, 0.5, generator=g),
     "loss": lambda g: diffusion.loss(MODEL, X, torch.linspace(0.1, 0.9, 5, dtype=F64), generator=g),
     "variational_bound": lambda g: diffusion.variational_bound(MODEL, PATH, X, [0.9, 0.4, 0.0], generator=g).total,

@@ -1,7 +1,7 @@
 """Normalising flows: bijections that return their log-determinant, and the distributions they make."""
 
 from genmodels.flows.bijection import Bijection, Chain, Flow, Inverse
-from genmodels.flows.continuous import CNF, exact_divergence, hutchinson_divergence
+from genmodels.flows.continuous import CNF, exact_divergence, hutchinson_divergence, rademacher
 from genmodels.flows.elementwise import Elementwise, affine, spline
 from genmodels.flows.image import Logit, MultiScale, Squeeze, dequantized_log_prob
 from genmodels.flows.layers import ActNorm, Coupling, MaskedAutoregressive, Mixing, Permute, Planar
@@ -38,6 +38,7 @@ __all__ = [
     "glow",
     "hutchinson_divergence",
     "inverse_autoregressive_flow",
+    "rademacher",
     "real_nvp",
     "spline",
     "spline_flow",
