@@ -47,8 +47,7 @@ BOOK = quantize.VectorQuantizer(6, 3, decay=0.9).double()
 PLANE = MIXTURE.sample(7, generator=generator(3))[0]
 
 
-def uniform_denoise(x, t):
-    return LANGUAGE.posterior(UNIFORM.likelihood(x, t).log()).log()
+uniform_denoise = LANGUAGE.denoiser(UNIFORM)
 
 
 def revived(g):
@@ -125,6 +124,13 @@ DRAWS = {
     "first_hitting": step(lambda g: samplers.first_hitting(LANGUAGE, MASKING, generator=g), MASKS, 0.9, 0.2),
     "tau_leaping": step(lambda g: samplers.tau_leaping(SCORE, UNIFORM, generator=g), NOISY, 0.9, 0.2),
     "tweedie": step(lambda g: samplers.tweedie(SCORE, UNIFORM, generator=g), NOISY, 0.9, 0.2),
+    "remdm": step(
+        lambda g: samplers.remdm(LANGUAGE, MASKING, lambda most: most / 2, generator=g), MASKS, 0.9, 0.2
+    ),
+    "psi": step(lambda g: samplers.psi(uniform_denoise, UNIFORM, 0.5, generator=g), NOISY, 0.9, 0.2),
+    "threshold": step(
+        lambda g: samplers.threshold(LANGUAGE, MASKING, 0.4, temperature=1.0, generator=g), MASKS, 0.9, 0.2
+    ),
     "hitting_times": lambda g: samplers.hitting_times(MASKS, MASKING, generator=g),
     "ddim": step(lambda g: samplers.ddim(EXACT, PATH, 0.7, generator=g), PLANE, 0.9, 0.2),
     "sde": step(lambda g: samplers.sde(EXACT, PATH, generator=g), PLANE, 0.9, 0.2),

@@ -5,7 +5,7 @@ A strategy is ``rank(log_p, guess) -> (b, l)``: the higher, the sooner a positio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from genmodels.core import random, require
 
-__all__ = ["Rank", "at_random", "by_confidence", "by_entropy", "by_margin", "keep_top"]
+__all__ = ["Rank", "at_random", "by_confidence", "by_entropy", "by_margin", "in_order", "keep_top"]
 
 Rank = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,6 +40,17 @@ def at_random(generator: torch.Generator | None = None) -> Rank:
 
     def rank(log_p: Tensor, guess: Tensor) -> Tensor:
         return random(torch.rand, guess.shape, generator=generator, device=log_p.device, dtype=torch.float64)
+
+    return rank
+
+
+def in_order(order: Sequence[int]) -> Rank:
+    """Positions in a given order, the first one soonest: ``range(l)`` writes from left to right."""
+    soon = -torch.tensor(list(order)).argsort().double()
+
+    def rank(log_p: Tensor, guess: Tensor) -> Tensor:  # noqa: ARG001
+        require(guess.shape[1] == len(soon), f"an order of {len(soon)} positions for texts of {guess.shape[1]}")
+        return soon.to(guess.device, log_p.dtype).expand(guess.shape)
 
     return rank
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from genmodels.core import random, require, sample_categorical, to_float64_device
-from genmodels.discrete import Masking, Process, Rank, Time, by_confidence, keep_top
+from genmodels.discrete import Masking, Process, Time, keep_top
 from genmodels.samplers.loop import Step, sample
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "ancestral",
     "ancestral_kernel",
     "concrete_score",
-    "confidence",
     "draw",
     "first_hitting",
     "hitting_times",
@@ -102,38 +101,6 @@ def tau_leaping_kernel(log_score: Denoise, process: Process) -> Kernel:
 def tau_leaping(log_score: Denoise, process: Process, *, generator: Random = None) -> Step:
     """First-order sampler of the reverse jump process, with an error that falls in proportion to the step."""
     return draw(tau_leaping_kernel(log_score, process), generator=generator)
-
-
-def confidence(
-    denoise: Denoise,
-    process: Masking,
-    *,
-    rank: Rank = by_confidence,
-    temperature: float = 1.0,
-    within: Bool[Tensor, "*b l"] | None = None,
-    generator: Random = None,
-) -> Step:
-    """Guess every masked token, keep the best-ranked guesses, mask the rest again [LLaDA, algorithm 5].
-
-    The share of masks falls as 1 - alpha(t) does, so none is left at s = 0; visible tokens never change. ``within``
-    limits the step to some positions. Fast, but greedy orders change the distribution.
-    """
-    require(temperature >= 0, f"temperature must be >= 0 (0 takes the likeliest symbol); got {temperature}")
-
-    def step(x: Tensor, t: Time, s: Time) -> Tensor:
-        masked = x == process.mask
-        if within is not None:
-            masked = masked & within
-        log_p = process.only_clean(denoise(x, t))
-        guess = log_p.argmax(-1) if temperature == 0 else sample_categorical(log_p / temperature, generator=generator)
-        n = masked.sum(1)
-        noise_t, noise_s = 1 - process.alpha(t, x), 1 - process.alpha(s, x)
-        require(bool((noise_s < noise_t).all()), "a step goes back in time: alpha(s) must exceed alpha(t), so s < t")
-        share = (noise_s / noise_t).expand(len(x), 1)[:, 0]
-        left = (n.to(share) * share + 1e-9).floor().to(n)  # the small number keeps whole numbers whole
-        return torch.where(keep_top(rank(log_p, guess), masked, n - left), guess, x)
-
-    return step
 
 
 def semi_autoregressive(
