@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 __all__ = [
     "device",
     "expand",
+    "full_precision",
     "generator",
     "gumbel",
     "log_mean_exp",
@@ -72,6 +74,12 @@ def lacks_float64(device: str | torch.device) -> bool:
 def to_float64_device(x: Tensor) -> Tensor:
     """x where float64 exists: as it is, or on the CPU if its device lacks it. What follows is computed there."""
     return x.cpu() if lacks_float64(x.device) else x
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Within it autocast is off: products whose low bits matter (near codes, volumes) are not rounded to bf16."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def random(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genmodels.core import (
+    full_precision,
     random,
     require,
     require_all,
@@ -41,7 +42,7 @@ def nearest(z: Float[Tensor, "*s d"], codebook: Float[Tensor, "k d"]) -> Int[Ten
     In full precision under autocast too: bf16 would round the differences of near codes away.
     """
     require(z.shape[-1] == codebook.shape[1], f"vectors have {z.shape[-1]} entries but codes have {codebook.shape[1]}")
-    with torch.autocast(z.device.type, enabled=False):
+    with full_precision(z.device):
         return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
 
 
@@ -90,8 +91,8 @@ def kmeans(
     gap = (x - centres).square().sum(1)
     for _ in range(k - 1):
         chance = torch.where(gap.sum() > 0, gap, 1.0)  # all vectors lie on centres: any will do
-        pick = sample_categorical(chance.log(), generator=generator)
-        centres = torch.cat([centres, x[pick][None]])
+        pick = sample_categorical(chance.log(), generator=generator)[None]
+        centres = torch.cat([centres, x[pick]])
         gap = torch.minimum(gap, (x - x[pick]).square().sum(1))
     for _ in range(steps):
         indices = nearest(x, centres)

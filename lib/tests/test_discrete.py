@@ -680,7 +680,12 @@ TWINS = {
         "(unconditional, conditional)), scale",
         "(unconditional, conditional)), scale + 1",
     ),
-    "one position too many": (test_keep_top_counts_and_never_leaves_the_eligible, keep_top, "order < k", "order <= k"),
+    "one position too many": (
+        test_keep_top_counts_and_never_leaves_the_eligible,
+        keep_top,
+        "order.to(k) < k",
+        "order.to(k) <= k",
+    ),
     "second best forgotten": (test_ranks_by_hand, by_margin, "best[..., 0] - best[..., 1]", "best[..., 0]"),
     "the least certain first": (test_ranks_by_hand, by_entropy, "return -torch", "return torch"),
 }

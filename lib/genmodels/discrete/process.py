@@ -282,7 +282,7 @@ def _kl(p: Float[Tensor, "*b v"], q: Float[Tensor, "*b v"]) -> Float[Tensor, "*b
 def _per_token(t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
     """A time as (1, 1), (b, 1) or (b, l), in float64 unless it comes in another precision."""
     x = to_float64_device(x)
-    t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64, device=x.device)
+    t = t.to(x.device) if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device=x.device)
     if not bool(((t >= 0) & (t <= 1)).all()):
         raise ValueError(f"times lie in [0, 1]; got {float(t.min()):.4g} .. {float(t.max()):.4g}")
     if t.ndim == 2:

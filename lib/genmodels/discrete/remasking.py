@@ -57,6 +57,6 @@ def in_order(order: Sequence[int]) -> Rank:
 
 def keep_top(rank: Float[Tensor, "b l"], eligible: Bool[Tensor, "b l"], k: Int[Tensor, "b"]) -> Bool[Tensor, "b l"]:
     """The ``k`` eligible positions of highest rank in each row, as a boolean mask; all where there are fewer."""
-    ranked = torch.where(eligible, rank.to(eligible.device), -torch.inf)
+    ranked = torch.where(eligible.to(rank.device), rank, -torch.inf)
     order = ranked.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (order < k[:, None]) & eligible
+    return (order.to(k) < k[:, None]) & eligible

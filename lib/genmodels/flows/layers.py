@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import expand, random, require, require_all
+from genmodels.core import expand, full_precision, random, require, require_all
 from genmodels.flows.bijection import Bijection
 from genmodels.flows.elementwise import Elementwise
 from genmodels.nets import MaskedLinear, made_masks
@@ -96,10 +96,13 @@ class Mixing(Bijection):
         """The matrix itself."""
         one = torch.eye(len(self.log_s), dtype=self.log_s.dtype, device=self.log_s.device)
         upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
-        return self.p @ (self.lower.tril(-1) + one) @ upper
+        with full_precision(one.device):  # or its volume would not be exp(sum log_s)
+            return self.p @ (self.lower.tril(-1) + one) @ upper
 
     def _mix(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return (matrix @ x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x @ matrix.T
+        x = x.to(matrix.dtype)
+        with full_precision(x.device):
+            return (matrix @ x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x @ matrix.T
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """W x; log-determinant h w sum(log_s)."""

@@ -143,7 +143,7 @@ def first_hitting(denoise: Denoise, process: Masking, *, generator: Random = Non
         masked = x == process.mask
         guess = sample_categorical(process.only_clean(denoise(x, s)), generator=generator)
         order = random(torch.rand, x.shape, generator=generator, dtype=torch.float64, device=x.device)
-        return torch.where(keep_top(order.to(x.device), masked, torch.ones_like(x[:, 0])), guess, x)
+        return torch.where(keep_top(order, masked, torch.ones_like(x[:, 0])), guess, x)
 
     return step
 
