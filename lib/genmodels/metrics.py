@@ -79,7 +79,7 @@ def nats(bits_per_dim: float | Tensor, dims: int, levels: int = 1) -> float | Te
 
 def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
     """sum_k p_k (log p_k - log q_k) over the last dimension, of tables of log-probabilities; 0 log 0 counts as 0."""
-    some = log_p > -torch.inf
+    some = log_p.exp() > 0
     log_p, log_q = torch.where(some, log_p, 0.0), torch.where(some, log_q, 0.0)  # so that the gradient is 0 there too
     return torch.where(some, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
 
