@@ -264,3 +264,54 @@ def test_noise_without_a_context_may_dequantise_too():
     noise = flows.Flow(flows.Logit(1e-6), 2)
     x = torch.tensor([[0, 3], [1, 2]])
     assert flows.dequantized_log_prob(flows.real_nvp(2), x, 4, noise=noise, generator=generator(17)).isfinite().all()
+
+
+# --- a Transformer over patches ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def patch_flow():
+    flow = flows.tarflow((2, 4, 6), 2, 3, width=8, layers=2, heads=2, context=3)
+    return randomised(flow)
+
+
+def test_tarflow_is_a_bijection_with_its_log_determinant(patch_flow):
+    x, context = torch.randn(2, 2, 4, 6, generator=generator(20), dtype=F64), torch.randn(2, 3, dtype=F64)
+    y, logdet = patch_flow.bijection(x, context)
+    assert y.shape == (2, 6, 8)
+    for grad in (True, False):  # the inverse reads all again, or with the cache
+        with torch.set_grad_enabled(grad):
+            back, opposite = patch_flow.bijection.inverse(y, context)
+        torch.testing.assert_close(back, x, atol=1e-8, rtol=1e-8)
+        torch.testing.assert_close(opposite, -logdet, atol=1e-8, rtol=1e-8)
+    one = lambda v: patch_flow.bijection(v.reshape(1, 2, 4, 6), context[:1])[0].flatten()
+    jacobian = torch.autograd.functional.jacobian(one, x[0].flatten())
+    assert float(jacobian.slogdet()[1]) == pytest.approx(float(logdet[0].detach()))
+
+
+def test_a_patch_depends_on_itself_and_on_every_earlier_one_alone():
+    layer = randomised(flows.PatchAutoregressive(5, 3, width=8, layers=1, heads=2))
+    jacobian = torch.autograd.functional.jacobian(lambda x: layer(x[None])[0][0], torch.randn(5, 3, dtype=F64))
+    reach = jacobian.abs().amax((1, 3)) > 1e-12
+    assert torch.equal(reach, torch.ones(5, 5, dtype=torch.bool).tril())
+    assert (jacobian[0, :, 0] - torch.diag(jacobian[0, :, 0].diagonal())).abs().max() == 0
+
+
+def test_tarflow_starts_as_the_identity_and_samples_by_its_density(patch_flow):
+    fresh = flows.tarflow((1, 4, 4), 2, 2, width=8, heads=2)
+    x = torch.randn(3, 1, 4, 4, generator=generator(21))
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(fresh.log_prob(x), normal)
+    context = torch.randn(4, 3, generator=generator(22), dtype=F64)
+    with torch.no_grad():
+        draw, log_p = patch_flow.rsample_with_log_prob(4, context, generator=generator(23))
+        torch.testing.assert_close(patch_flow.log_prob(draw, context), log_p)
+    with pytest.raises(ValueError, match="divisible by 3"):
+        flows.tarflow((1, 4, 4), 3)
+
+
+def test_the_gradient_of_a_tarflow_sample_reaches_every_weight(patch_flow):
+    context = torch.randn(4, 3, generator=generator(24), dtype=F64)
+    patch_flow.rsample(4, context, generator=generator(25)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in patch_flow.parameters())
+    patch_flow.zero_grad()

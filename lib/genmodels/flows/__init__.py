@@ -13,6 +13,7 @@ from genmodels.flows.models import (
     real_nvp,
     spline_flow,
 )
+from genmodels.flows.patches import PatchAutoregressive, Patches, tarflow
 
 __all__ = [
     "CNF",
@@ -27,6 +28,8 @@ __all__ = [
     "MaskedAutoregressive",
     "Mixing",
     "MultiScale",
+    "PatchAutoregressive",
+    "Patches",
     "Permute",
     "Planar",
     "Squeeze",
@@ -42,4 +45,5 @@ __all__ = [
     "real_nvp",
     "spline",
     "spline_flow",
+    "tarflow",
 ]
