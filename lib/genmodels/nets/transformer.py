@@ -224,8 +224,10 @@ class Transformer(nn.Module):
             require(start + l <= self.max_len, f"{start + l} tokens do not fit: max_len is {self.max_len}")
             positions = torch.arange(start, start + l, device=tokens.device)
         else:
-            top = int(positions.max())
-            require(top < self.max_len, f"position {top} is out of range: max_len is {self.max_len}")
+            # On an accelerator this would wait for it, and break the compiler's graph.
+            if positions.device.type == "cpu" and not torch.compiler.is_compiling():
+                top = int(positions.max())
+                require(top < self.max_len, f"position {top} is out of range: max_len is {self.max_len}")
         if cache is None:
             return positions, positions
         require(start + l <= cache.max_len, f"{start + l} tokens do not fit into a cache of {cache.max_len}")
