@@ -193,6 +193,7 @@ def _recipe(
     laptop: tuple[int, int, Settings],
     *,
     causal: bool = False,
+    prepare: Callable[[nn.Module, Tensor], None] | None = None,
 ) -> Recipe:
     length = LENGTH + 1 if causal else LENGTH
     vocab = SYMBOLS if causal else SYMBOLS + 1
@@ -211,16 +212,32 @@ def _recipe(
         ),
     }  # fmt: skip
     data = partial(windows, "train", length)
-    return Recipe(name, about, data, loss, metric, metric_name, profiles)
+    return Recipe(name, about, data, loss, metric, metric_name, profiles, prepare=prepare)
 
 
 CLIP = 100.0  # of a gradient that sums over the 128 characters of a window
 
 
-def _laptop(d_model: int, steps: int, batch: int, lr: float, optimizer: Callable = adamw) -> tuple[int, int, Settings]:
+def _laptop(d_model: int, steps: int, batch: int, lr: float) -> tuple[int, int, Settings]:
     """Many cheap steps of a narrow model and small batches learn more in a minute than few large ones (measured)."""
-    how = Settings(steps=steps, lr=lr, optimizer=optimizer, schedule="cosine", warmup=steps // 20, clip=CLIP)
+    how = Settings(steps=steps, lr=lr, optimizer=muon, schedule="cosine", warmup=steps // 20, clip=CLIP)
     return d_model, batch, how
+
+
+@torch.no_grad()
+def start_from_causal(model: Transformer, batch: Tensor) -> None:  # noqa: ARG001
+    """The weights of the ready ``char_transformer`` where its width is the model's; the mask's vector stays as drawn.
+
+    A network that writes one character after the other is most of one that writes blocks [Fast-dLLM v2, arXiv
+    2509.26328]: after 1,000 steps 2.88 bits of the valid plays in blocks of 4, and 2.97 from fresh weights.
+    """
+    from genmodels.train.pretrained import load_pretrained
+
+    ready = load_pretrained("char_transformer")
+    if model.embedding.embedding_dim == ready.embedding.embedding_dim:
+        own, weights = model.state_dict(), ready.state_dict()
+        own["embedding.weight"][:SYMBOLS] = weights.pop("embedding.weight")
+        model.load_state_dict(own | weights)
 
 
 RECIPES = (
@@ -230,7 +247,7 @@ RECIPES = (
         _next_loss,
         _causal_bits,
         "test bits per character",
-        _laptop(96, 1500, 8, 0.02, muon),
+        _laptop(96, 1500, 8, 0.02),
         causal=True,
     ),
     _recipe(
@@ -239,7 +256,7 @@ RECIPES = (
         masked_loss,
         _masked_bits,
         "test bits per character (bound)",
-        _laptop(64, 3000, 16, 4e-3),
+        _laptop(96, 1500, 16, 0.02),
     ),
     _recipe(
         "block_text",
@@ -247,6 +264,7 @@ RECIPES = (
         _block_loss,
         _block_bits,
         f"test bits per character (bound, blocks of {MEASURED_BLOCK})",
-        _laptop(64, 3000, 8, 4e-3),
+        _laptop(96, 1000, 8, 0.02),
+        prepare=start_from_causal,
     ),
 )
