@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "expand",
     "generator",
     "gumbel",
+    "holds",
     "log_mean_exp",
     "parameter_count",
     "require",
@@ -26,6 +27,14 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless the condition holds; the message names the value, the range and the fix."""
     if not condition:
         raise ValueError(message)
+
+
+def holds(condition: Bool[Tensor, "*s"]) -> bool:
+    """Whether all is true, as far as one can know for free: False means that something is not.
+
+    Reading a number waits for an accelerator, and breaks the graph of a compiler: there, values are not looked at.
+    """
+    return torch.compiler.is_compiling() or condition.device.type != "cpu" or bool(condition.all())
 
 
 def expand(v: Float[Tensor, "b"] | Float[Tensor, ""] | float, x: Float[Tensor, "b *d"]) -> Tensor:

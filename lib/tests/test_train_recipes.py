@@ -315,7 +315,7 @@ def test_score_is_that_of_its_denoiser(make_process):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(1 - alpha) * process.pi", "alpha * process.pi"),
+        ("(1 - alpha) * self.pi", "alpha * self.pi"),
         ("alpha.log() + log_w", "log_w"),
         ("log_m - log_m.gather(2, x[..., None])", "log_m"),
     ],

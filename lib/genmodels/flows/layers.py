@@ -31,6 +31,7 @@ class ActNorm(Bijection):
         super().__init__()
         self.log_scale, self.shift = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
         self.register_buffer("ready", torch.tensor(False))
+        self._started = False  # as ``ready``, where it can be read without waiting for an accelerator
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
@@ -42,8 +43,10 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """y = x exp(log_scale) + shift."""
-        if self.training and not self.ready:
-            self._start(x)
+        if self.training and not self._started:
+            if not self.ready:
+                self._start(x)
+            self._started = True
         scale, shift = (expand(v, x.transpose(0, 1)).transpose(0, 1) for v in (self.log_scale.exp(), self.shift))
         return x * scale + shift, (_pixels(x) * self.log_scale.sum()).expand(len(x))
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genmodels.core import require
 from genmodels.train.batches import BatchFn, with_device
-from genmodels.train.learner import Learner
+from genmodels.train.learner import Learner, mean_over_processes
 from genmodels.train.loop import Run, State
 from genmodels.train.settings import MakeOptimizer, Settings
 
@@ -133,8 +133,7 @@ class Game:
             with self._maker.frozen():
                 self._last, _, seen = self._judge.step(batch)
             samples += seen
-        if self._fabric.world_size > 1:
-            self._last = self._fabric.all_reduce(self._last, reduce_op="mean")
+        self._last = mean_over_processes(self._last)
         with self._judge.frozen():
             loss, lr, _ = self._maker.step(batch)
         return loss, lr, samples

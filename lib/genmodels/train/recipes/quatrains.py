@@ -88,7 +88,9 @@ def _recipe(
                      precision="bf16-mixed", compile=True),
         ),
     }  # fmt: skip
-    return Recipe(name, about, partial(_poems, "train"), loss, metric, metric_name, profiles)
+    return Recipe(
+        name, about, partial(_poems, "train"), loss, metric, metric_name, profiles, unit="characters", units=LENGTH
+    )
 
 
 RECIPES = (

@@ -212,7 +212,9 @@ def _recipe(
         ),
     }  # fmt: skip
     data = partial(windows, "train", length)
-    return Recipe(name, about, data, loss, metric, metric_name, profiles, prepare=prepare)
+    return Recipe(
+        name, about, data, loss, metric, metric_name, profiles, prepare=prepare, unit="characters", units=LENGTH
+    )
 
 
 CLIP = 100.0  # of a gradient that sums over the 128 characters of a window
