@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, dest="num_nodes", help="number of machines")
     parser.add_argument("--accelerator", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", help=", ".join(PRECISIONS))
+    parser.add_argument("--threads", type=int, help="of the processor (default: all or one, whichever is faster)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compile the model and its loss")
     parser.add_argument("--out", type=Path, help="folder of the checkpoint (default: runs/NAME-PROFILE)")
     parser.add_argument("--checkpoint-every", type=int, default=1000, metavar="STEPS")
@@ -53,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(profile: Settings, given: argparse.Namespace) -> Settings:
     """The profile's settings with what the command line says instead."""
-    names = ("steps", "seconds", "seed", "devices", "num_nodes", "accelerator", "precision", "compile")
+    names = ("steps", "seconds", "seed", "devices", "num_nodes", "accelerator", "precision", "compile", "threads")
     changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     if given.steps is not None and given.steps > 0:
         changes["warmup"] = min(profile.warmup, given.steps // 10)

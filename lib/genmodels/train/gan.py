@@ -66,6 +66,7 @@ def train_gan(
     compile: bool | str = False,
     seed: int = 0,
     seconds: float | None = None,
+    threads: int | str = "auto",
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     resume: bool = True,
@@ -83,7 +84,7 @@ def train_gan(
     settings = Settings(
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, clip=clip, ema=ema,
         precision=precision, accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy,
-        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds,
+        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds, threads=threads,
     )  # fmt: skip
     run = Run(settings, checkpoint, checkpoint_every, resume, progress, callback)
     return fit_gan(generator, critic, generator_loss, critic_loss, batch_fn, run, n_critic, critic_lr)

@@ -25,6 +25,7 @@ from genmodels.train.learner import (
     tensor_cores,
 )
 from genmodels.train.settings import MakeOptimizer, Settings, check_checkpoint
+from genmodels.train.threads import Threads
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -86,6 +87,7 @@ def train(
     compile: bool | str = False,
     seed: int = 0,
     seconds: float | None = None,
+    threads: int | str = "auto",
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     resume: bool = True,
@@ -110,8 +112,9 @@ def train(
     - seed: the run's random streams. What the caller draws from torch between two steps changes no step.
     - seconds: stop after the first update past so much wall time of this call; several processes ask each other at
       every 20th update.
+    - threads: of the processor; "auto" takes torch's number or one, whichever is faster at present (see ``Threads``).
     - checkpoint: a file, written every ``checkpoint_every`` updates and after the last one; ``resume`` continues from
-      it, bit for bit on the CPU. A finished run yields its last state once more.
+      it, bit for bit on the CPU with the same number of ``threads``. A finished run yields its last state once more.
     - progress: a bar; callback(state): at most twice a second and after the last update, for a live figure.
 
     Raises ValueError for a bad setting, FloatingPointError when the loss is not finite.
@@ -119,7 +122,7 @@ def train(
     settings = Settings(
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, clip=clip, ema=ema,
         precision=precision, accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy,
-        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds,
+        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds, threads=threads,
     )  # fmt: skip
     run = Run(settings, checkpoint, checkpoint_every, resume, progress, callback)
     return fit(model, loss, batch_fn, run)
@@ -181,10 +184,11 @@ class Run:
         if first >= settings.steps:
             yield make_state(first, done["lr"], seconds_before, samples, model, _number(done["loss"]), averaged)
             return
+        threads = Threads(settings.thread_numbers)
         begin, pulse = time.perf_counter(), -math.inf
         with self._bar(fabric, first) as bar:
             for step in range(first, settings.steps):
-                with streams, tensor_cores(fabric.device):
+                with streams, threads, tensor_cores(fabric.device):
                     loss, lr, seen = update(step)
                     if step == 0 and fabric.world_size > 1:
                         make_equal(learner.module for learner in learners.values())
