@@ -230,7 +230,7 @@ def test_the_datasheet_names_every_file_with_its_checksum():
 
 
 def quarter_digits_are_means():
-    """Each pixel of side 14 is the mean of four, to the nearest grey level, halves upwards: by hand, in whole numbers."""
+    """Each pixel of side 14 is the mean of four, to the nearest grey level, halves upwards: in whole numbers."""
     fine, coarse = data.mnist("test", limit=50), data.mnist("test", limit=50, side=14)
     level = (fine.x * 255).round().long()
     want = torch.zeros(50, 1, 14, 14, dtype=torch.long)
