@@ -16,12 +16,12 @@ __all__ = [
     "full_precision",
     "generator",
     "gumbel",
+    "holds",
     "log_mean_exp",
     "lacks_float64",
     "parameter_count",
     "random",
     "require",
-    "require_all",
     "sample_categorical",
     "straight_through",
     "sum_except_batch",
@@ -35,10 +35,12 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def require_all(holds: Bool[Tensor, "*s"], message: str) -> None:
-    """``require`` for every entry, on the CPU: elsewhere, and in a compiled graph, a look would wait for the device."""
-    if holds.device.type == "cpu" and not torch.compiler.is_compiling():
-        require(bool(holds.all()), message)
+def holds(condition: Bool[Tensor, "*s"]) -> bool:
+    """Whether all is true, as far as one can know for free: False means that something is not.
+
+    Reading a number waits for an accelerator, and breaks the graph of a compiler: there, values are not looked at.
+    """
+    return torch.compiler.is_compiling() or condition.device.type != "cpu" or bool(condition.all())
 
 
 def expand(v: Float[Tensor, "b"] | Float[Tensor, ""] | float, x: Float[Tensor, "b *d"]) -> Tensor:
@@ -131,8 +133,9 @@ def sample_categorical(
     """
     require(logits.shape[-1] > 0, f"there is no symbol to draw: logits have shape {tuple(logits.shape)}")
     top = logits.detach().amax(-1)  # NaN where any entry is
-    require_all(
-        top.abs() < torch.inf, "logits need a finite largest entry in each row: nothing is possible, or one is NaN"
+    require(
+        holds(top.abs() < torch.inf),
+        "logits need a finite largest entry in each row: nothing is possible, or one is NaN",
     )
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
     return (logits.detach().to(noise) + noise).argmax(-1).to(logits.device)

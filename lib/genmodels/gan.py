@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import expand, random, require, require_all, sum_except_batch
+from genmodels.core import expand, holds, random, require, sum_except_batch
 
 __all__ = ["DIVERGENCES", "LOSSES", "Divergence", "Loss", "adaptive_weight", "clip_weights", "dirac_field", "f_bound",
            "gradient_penalty", "optimal_discriminator", "r1", "r2", "relativistic_pair"]  # fmt: skip
@@ -162,7 +162,7 @@ def f_bound(divergence: Divergence, real: Float[Tensor, "n"], fake: Float[Tensor
     require(len(real) > 0 and len(fake) > 0, f"a mean needs values; got {len(real)} real and {len(fake)} fake")
     cost = divergence.conjugate(fake)
     largest = float(fake.detach().max())
-    require_all(cost < torch.inf, f"critic values must lie where f* is finite; the largest on q is {largest:.4g}")
+    require(holds(cost < torch.inf), f"critic values must lie where f* is finite; the largest on q is {largest:.4g}")
     return real.mean() - cost.mean()
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import require, require_all, sum_except_batch
+from genmodels.core import holds, require, sum_except_batch
 
 __all__ = [
     "bernoulli_log_prob",
@@ -34,7 +34,7 @@ def gaussian_log_prob(
     if not isinstance(std, Tensor):
         require(std > 0, f"the standard deviation must be positive, got {std}")
         std = torch.tensor(std, dtype=x.dtype, device=x.device)
-    require_all(std > 0, "every standard deviation must be positive: pass log_std.exp(), or softplus of a number")
+    require(holds(std > 0), "every standard deviation must be positive: pass log_std.exp(), or softplus of a number")
     return sum_except_batch(-(((x - mean) / std).square()) / 2 - std.log() - 0.5 * math.log(2 * math.pi))
 
 

@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from genmodels.core import (
     full_precision,
+    holds,
     random,
     require,
-    require_all,
     sample_categorical,
     straight_through,
     sum_except_batch,
@@ -86,7 +86,7 @@ def kmeans(
     before. A centre that loses its vectors stays. ValueError for fewer than k vectors.
     """
     require(x.ndim == 2 and len(x) >= k >= 1, f"{k} centres need as many vectors (n, d); got {tuple(x.shape)}")
-    require_all(x.isfinite(), "vectors contain NaN or infinite values: they have no centres")
+    require(holds(x.isfinite()), "vectors contain NaN or infinite values: they have no centres")
     centres = x[random(torch.randint, len(x), (1,), generator=generator, device=x.device)]
     gap = (x - centres).square().sum(1)
     for _ in range(k - 1):
@@ -158,7 +158,7 @@ class VectorQuantizer(nn.Module):
     def _follow(self, z: Tensor, indices: Tensor) -> None:
         """Exponential moving means of counts and sums, Laplace-smoothed so that no count is zero (ibid., app. A.1)."""
         codes = len(self.codebook)
-        counts = indices.bincount(minlength=codes).to(z.dtype)
+        counts = torch.zeros_like(self.counts).index_add_(0, indices, z.new_ones(len(indices)))
         sums = torch.zeros_like(self.sums).index_add_(0, indices, z)
         if _many():  # every process keeps the books of the joined batch
             distributed.all_reduce(counts)
@@ -174,9 +174,9 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def revive(
         self, z: Float[Tensor, "b *s d"], threshold: float = 1.0, *, generator: torch.Generator | None = None
-    ) -> int:
+    ) -> Int[Tensor, ""]:
         """Move every code whose running count is below ``threshold`` onto a random vector of z; returns how many
-        moved.
+        moved, on the device.
         """
         require(self.decay is not None, "reviving needs running counts: construct with decay=0.99, say")
         require(threshold > 0, f"threshold must be positive, got {threshold}")
@@ -185,16 +185,16 @@ class VectorQuantizer(nn.Module):
             f"expected vectors of {self.codebook.shape[1]} entries to move codes onto; got shape {tuple(z.shape)}",
         )
         dead = self.counts < threshold
-        n = int(dead.sum())
-        if n:
-            pool = z.detach().flatten(0, -2).to(self.codebook.dtype)
-            choice = random(torch.randint, len(pool), (n,), generator=generator, device=pool.device)
-            self.codebook[dead] = pool[choice]
-            self.sums[dead], self.counts[dead] = pool[choice] * threshold, torch.full_like(self.counts[dead], threshold)
-            if _many():  # one process's vectors for all: the codebooks must stay equal
-                for kept in (self.codebook, self.sums):
-                    distributed.broadcast(kept, 0)
-        return n
+        pool = z.detach().flatten(0, -2)
+        chosen = random(torch.randint, len(pool), tuple(dead.shape), generator=generator, device=pool.device)
+        new = pool[chosen].to(self.codebook)
+        self.codebook.copy_(torch.where(dead[:, None], new, self.codebook))
+        self.sums.copy_(torch.where(dead[:, None], new * threshold, self.sums))
+        self.counts.masked_fill_(dead, threshold)
+        if _many():  # one process's vectors for all: the codebooks must stay equal
+            for kept in (self.codebook, self.sums):
+                distributed.broadcast(kept, 0)
+        return dead.sum()
 
 
 def _many() -> bool:

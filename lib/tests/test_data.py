@@ -1,6 +1,7 @@
 """The data sets are what they were: checksums, disjoint splits, bits that no library version can change."""
 
 import hashlib
+import itertools
 import shutil
 import struct
 from pathlib import Path
@@ -226,3 +227,34 @@ def test_the_datasheet_names_every_file_with_its_checksum():
         assert name in sheet and checksum in sheet and f"{(folder / name).stat().st_size:,}" in sheet
     for sizes in SIZES.values():
         assert all(f"{n:,}" in sheet for n in sizes)
+
+
+def quarter_digits_are_means():
+    """Each pixel of side 14 is the mean of four, to the nearest grey level, halves upwards: in whole numbers."""
+    fine, coarse = data.mnist("test", limit=50), data.mnist("test", limit=50, side=14)
+    level = (fine.x * 255).round().long()
+    want = torch.zeros(50, 1, 14, 14, dtype=torch.long)
+    for i, j in itertools.product(range(14), range(14)):
+        four = level[:, :, 2 * i : 2 * i + 2, 2 * j : 2 * j + 2].flatten(2).sum(2)
+        want[:, :, i, j] = (2 * four + 4) // 8
+    assert torch.equal((coarse.x * 255).round().long(), want)
+    assert torch.equal(coarse.label, fine.label)
+    assert 0 < (want == 0).float().mean() < 1
+
+
+def test_quarter_digits_are_means():
+    quarter_digits_are_means()
+
+
+@pytest.mark.parametrize(("old", "new"), [(" + 2) // 4", ") // 4"), ("sum((3, 5))", "sum((2, 4))")])
+def test_oracle_of_quarter_digits_catches(old, new, edit):
+    edit(data.mnist, old, new)
+    with pytest.raises((AssertionError, RuntimeError)):
+        quarter_digits_are_means()
+
+
+def test_other_sides_are_refused():
+    with pytest.raises(ValueError, match="side must be 28 or 14 pixels; got 7"):
+        data.mnist("test", side=7)
+    with pytest.raises(ValueError, match="black and white pixels exist at side 28 only; got side = 14"):
+        data.mnist("test", True, side=14)

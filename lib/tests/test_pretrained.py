@@ -127,6 +127,13 @@ def test_oracle_of_the_table_catches(sabotage, tmp_path):
         table_is_true(folder)
 
 
+def test_loading_changes_no_stream():
+    """So that what is loaded in the middle of a training, a judge of pictures say, costs it no draws."""
+    before = torch.get_rng_state()
+    load_pretrained("features")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 # --- every model loads and has learned -----------------------------------------------------------------------------
 
 

@@ -291,8 +291,8 @@ TWINS = {
     "sum of a code counted once": (
         partial(test_a_revived_code_is_kept_in_the_books_at_its_new_place, 3.0),
         vq.VectorQuantizer.revive,
-        "pool[choice] * threshold",
-        "pool[choice]",
+        "new * threshold",
+        "new",
     ),
     "the farthest code": (test_rate_distortion_at_both_ends, vq.nearest, "argmin", "argmax"),
     "digits not reduced": (partial(test_fsq_is_a_bijection_of_its_grid, (3, 5, 2)), vq.FSQ.decode, " % self.size", ""),

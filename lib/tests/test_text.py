@@ -141,8 +141,8 @@ def test_a_noisy_block_sees_itself_and_earlier_clean_blocks_only():
 
 @pytest.mark.parametrize("wrong", ["its own clean copy", "earlier noisy blocks"])
 def test_reach_oracle_catches(wrong, monkeypatch):
-    def leaking(l, block):
-        mask = two_stream_mask(l, block)
+    def leaking(l, block, device):
+        mask = two_stream_mask(l, block, device)
         if wrong == "its own clean copy":
             mask[:l, l:] = block_causal_mask(l, block)
         else:
@@ -170,10 +170,30 @@ def test_two_streams_equal_one_pass_a_block(block):
     checks.close(block_logits(model, x_t, x0, block), separate_logits(model, x_t, x0, block), "logits", atol=1e-10)
 
 
+def texts_of_many_sizes_are_texts_of_one_each(model):
+    x_t, x0, sizes = tokens(seed=2, v=4), tokens(), torch.tensor([2, 6, 3, 1])[: len(tokens())]
+    assert len(sizes) > 1
+    both = block_logits(model, x_t, x0, sizes)
+    for i, size in enumerate(sizes.tolist()):
+        alone = block_logits(model, x_t[i : i + 1], x0[i : i + 1], size)
+        checks.close(both[i : i + 1], alone, f"blocks of {size}", atol=1e-10)
+
+
+def test_texts_of_many_sizes_are_texts_of_one_each():
+    texts_of_many_sizes_are_texts_of_one_each(network())
+
+
+def test_oracle_of_many_sizes_catches_one_size_for_all(monkeypatch):
+    one = lambda l, block, device: two_stream_mask(l, block if isinstance(block, int) else block[:1], device)
+    monkeypatch.setattr(blocks_module, "two_stream_mask", one)
+    with pytest.raises(AssertionError):
+        texts_of_many_sizes_are_texts_of_one_each(network())
+
+
 def test_positions_must_be_repeated_for_the_clean_half(monkeypatch):
     model = network()
     x_t, x0 = tokens(seed=2, v=4), tokens()
-    monkeypatch.setattr(blocks_module, "two_stream_positions", lambda l: torch.arange(2 * l))
+    monkeypatch.setattr(blocks_module, "two_stream_positions", lambda l, device: torch.arange(2 * l))
     with pytest.raises(AssertionError):
         checks.close(block_logits(model, x_t, x0, 2), separate_logits(model, x_t, x0, 2), "logits", atol=1e-10)
 
@@ -585,8 +605,8 @@ TWINS = {
     "its own clean copy": (
         partial(test_two_stream_mask_is_the_three_rules, 6, 2),
         two_stream_mask,
-        "b[:, None] > b",
-        "b[:, None] >= b - 0 * b",
+        "query > key",
+        "query >= key - 0 * key",
     ),
     "not even its own block": (test_block_causal_limits, block_causal_mask, "b[:, None] >= b", "b[:, None] > b"),
     "logits of the clean half": (
@@ -598,14 +618,14 @@ TWINS = {
     "one block for many": (
         test_block_of_one_is_the_autoregressive_likelihood,
         block_logits,
-        "two_stream_mask(l, block)",
-        "two_stream_mask(l, l)",
+        "two_stream_mask(l, block, x0.device)",
+        "two_stream_mask(l, l, x0.device)",
     ),
     "other blocks than asked": (
         test_one_block_is_masked_diffusion_on_the_same_draws,
         block_logits,
-        "two_stream_mask(l, block)",
-        "two_stream_mask(l, l // 2)",
+        "two_stream_mask(l, block, x0.device)",
+        "two_stream_mask(l, l // 2, x0.device)",
     ),
     "every count alike": (
         partial(test_bound_is_tight_with_exact_conditionals_for_every_block, 2),

@@ -20,7 +20,7 @@ from genmodels.train.checkpoint import load_checkpoint
 from genmodels.train.loop import Run
 from genmodels.train.pretrained import load_pretrained, pretrained_names, save_pretrained
 from genmodels.train.recipe import GanRecipe, Profile, Recipe
-from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
+from genmodels.train.recipes import add_recipe, all_recipes, find_recipe, vqgan
 from genmodels.train.settings import Settings
 
 SIZES = {"laptop": 7, "gpu": 9}
@@ -282,8 +282,19 @@ def test_every_recipe_is_complete(name):
 def test_every_smoke_profile_trains(name, tmp_path):
     recipe = find_recipe(name)
     settings = replace(recipe.profile("smoke").settings, steps=24, warmup=0, accelerator="cpu")
-    states = list(recipe.start("smoke", Run(settings, progress=False)))
+    states, path = [], tmp_path / "checkpoint.pt"
+    for state in recipe.start("smoke", Run(settings, path, 16, resume=False, progress=False)):
+        states.append(state)
+        if state.step == 16:
+            halfway = path.read_bytes()
     losses = [state.loss for state in states]
+    for cached in (vqgan._judge, batches._permutation):  # a resumed run is another process, which has loaded nothing
+        cached.cache_clear()
+    path.write_bytes(halfway)
+    *_, resumed = recipe.start("smoke", Run(settings, path, 16, progress=False))
+    assert resumed.loss == losses[-1], "resumed bit for bit"
+    for a, b in zip(resumed.ema().state_dict().values(), states[-1].ema().state_dict().values(), strict=True):
+        assert torch.equal(a, b), "resumed bit for bit"
     assert all(math.isfinite(loss) for loss in losses)
     if not isinstance(recipe, GanRecipe):  # two players need not both gain
         assert sum(losses[-5:]) < sum(losses[:5])

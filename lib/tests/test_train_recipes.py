@@ -10,14 +10,15 @@ from torch.nn import functional as F
 from coursekit import checks
 from genmodels import data
 from genmodels.core import generator
-from genmodels.discrete import Masking, Uniform
+from genmodels.discrete import Masking, Uniform, llada_nelbo, subs
 from genmodels.nets import FeatureNet, Transformer
 from genmodels.text import block_nll
 from genmodels.train import find_recipe
+from genmodels.train.recipes import text as recipe_of_text
 from genmodels.train.recipes.diffusion import hide_labels
 from genmodels.train.recipes.features import ATTRIBUTE_CLASSES, portraits_and_labels
 from genmodels.train.recipes.scores import ScoreNet, score_bound
-from genmodels.train.recipes.text import block_bound, masked_loss
+from genmodels.train.recipes.text import block_bound, masked_bound, masked_loss
 
 
 def shaken(net: nn.Module, std: float = 0.3) -> nn.Module:
@@ -164,18 +165,46 @@ def test_block_bound_is_unbiased(block):
     block_bound_is_unbiased(block)
 
 
+def masks_cost_by_their_number(monkeypatch, block=4, n=4000):
+    """Each of k masks of a block costs k nats, so all of a block cost n / k k k on average: n (n + 1) / 2."""
+
+    def logits(model, x_t, x0, block):
+        k = (x_t == 69).unflatten(1, (-1, block)).sum(2).repeat_interleave(block, 1).double().clamp_min(1)
+        out = torch.full((*x_t.shape, 70), -torch.inf, dtype=torch.float64)
+        out[..., 0], out[..., 1] = -k, torch.log1p(-torch.exp(-k))
+        return out
+
+    monkeypatch.setattr(recipe_of_text, "block_logits", logits)
+    draws = block_bound(None, torch.zeros(n, L, dtype=torch.long), block, generator=generator(4))
+    checks.unbiased(draws, torch.tensor(L / block * block * (block + 1) / 2, dtype=torch.float64))
+
+
+def test_masks_cost_by_their_number(monkeypatch):
+    masks_cost_by_their_number(monkeypatch)
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("block / k, 0.0", "1.0, 0.0"),
-        ("(1 + draw(b, l // block, 1) * block)", "(draw(b, l // block, 1) * block)"),
-        ("torch.where(hidden.reshape(b, l), MASK, x)", "torch.where(~hidden.reshape(b, l), MASK, x)"),
+        ("size / k * ", ""),
+        ("(1 + draw()", "(draw()"),
+        ("torch.where(hidden, MASK, x)", "torch.where(~hidden, MASK, x)"),
+        ("draw().gather(1, first)", "draw()"),
+        (" & (number[:, None] == number[:, :, None])", ""),
     ],
 )
-def test_block_oracle_catches(old, new, edit):
+def test_block_oracle_catches(old, new, edit, monkeypatch):
     edit(block_bound, old, new)
     with pytest.raises(AssertionError):
-        block_bound_is_unbiased(4)
+        masks_cost_by_their_number(monkeypatch)
+
+
+def test_texts_may_have_blocks_of_their_own(n=2000):
+    with torch.no_grad():
+        exact = torch.cat([block_nll(tiny(), TEXT[i : i + 1], size, 69) for i, size in enumerate((4, 2))])
+        sizes = torch.tensor([4, 2]).repeat(n)
+        draws = block_bound(tiny(), TEXT.repeat(n, 1), sizes, generator=generator(5)).reshape(n, 2)
+    checks.unbiased(draws, exact)
 
 
 def test_blocks_of_one_are_the_autoregressive_likelihood_without_chance():
@@ -191,12 +220,32 @@ def test_blocks_of_one_are_the_autoregressive_likelihood_without_chance():
 
 
 class Counter(nn.Module):
-    """Makes each masked token cost 1 nat exactly, so that a loss counts them."""
+    """Makes each masked token cost 1 nat exactly and a token that is seen nothing, so that a loss counts masks."""
 
     def forward(self, seen):
         logits = torch.full((*seen.shape, 70), -torch.inf, dtype=torch.float64)
-        logits[..., 0], logits[..., 1] = -1.0, math.log(1 - math.exp(-1))
+        logits[..., 0] = -(seen == 69).double()
+        logits[..., 1] = torch.where(seen == 69, math.log(1 - math.exp(-1)), -torch.inf)
         return logits
+
+
+def masked_bound_is_that_of_the_library():
+    """Two ways to one bound, from the same draws."""
+    model, x = tiny(), TEXT.repeat(20, 1)
+    with torch.no_grad():
+        want = llada_nelbo(lambda seen: subs(model(seen), seen, 69), x, 69, generator=generator(8))
+        checks.close(masked_bound(model, x, generator=generator(8)), want)
+
+
+def test_masked_bound_is_that_of_the_library():
+    masked_bound_is_that_of_the_library()
+
+
+@pytest.mark.parametrize(("old", "new"), [("l / k * ", ""), ("torch.where(hidden, mask, x)", "x")])
+def test_oracle_of_the_masked_bound_catches(old, new, edit):
+    edit(masked_bound, old, new)
+    with pytest.raises(AssertionError):
+        masked_bound_is_that_of_the_library()
 
 
 def masks_are_counted_alike():
@@ -215,7 +264,12 @@ def test_masks_are_counted_alike():
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(".ceil()", ".floor()"), ("2 * l / (l + 1)", "l / k"), ("share * l", "share**2 * l"), ("order < k", "order > k")],
+    [
+        (".ceil()", ".floor()"),
+        ("2 * l / (l + 1)", "1 / share"),
+        ("share * l", "share**2 * l"),
+        ("torch.where(hidden, mask, x)", "x"),
+    ],
 )
 def test_oracle_of_masks_catches(old, new, edit):
     edit(masked_loss, old, new)
@@ -261,7 +315,7 @@ def test_score_is_that_of_its_denoiser(make_process):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("(1 - alpha) * process.pi", "alpha * process.pi"),
+        ("(1 - alpha) * self.pi", "alpha * self.pi"),
         ("alpha.log() + log_w", "log_w"),
         ("log_m - log_m.gather(2, x[..., None])", "log_m"),
     ],
@@ -286,3 +340,45 @@ def test_a_score_takes_one_time_for_all():
     net, _, x = net_and_noisy(Uniform)
     with torch.no_grad():
         checks.close(net(x, 0.4), net(x, torch.tensor([0.4, 0.4], dtype=torch.float64)))
+
+
+# --- what text is measured by --------------------------------------------------------------------------------------
+
+
+class Shares(nn.Module):
+    """Knows how often each symbol comes, and nothing else; the symbol beyond never comes."""
+
+    def __init__(self, tokens, symbols):
+        super().__init__()
+        self.log_p = (tokens.flatten().bincount(minlength=symbols) + 1.0).log()
+        self.log_p -= self.log_p.logsumexp(0)
+
+    def forward(self, x, **more):
+        return F.pad(self.log_p, (0, 1), value=-torch.inf).expand(*x.shape, -1)
+
+
+class CausalShares(Shares):
+    """The same without the symbol beyond."""
+
+    def forward(self, x):
+        return super().forward(x)[..., :-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("char_transformer", CausalShares), ("masked_text", Shares), ("block_text", Shares)]
+)
+def test_every_recipe_of_a_text_is_measured_on_the_same_characters(name, kind):
+    """One that knows shares alone must cost the same everywhere: the cross-entropy of all windows' characters."""
+    know = kind(data.shakespeare("train").tokens, 69)
+    text = data.shakespeare("test").tokens
+    text = text[: len(text) // 128 * 128]
+    want = -know.log_p[text].mean().item() / math.log(2)
+    tolerance = 0.02 if name == "masked_text" else 1e-4  # whose masks are drawn: 4 for each of 915 windows
+    assert find_recipe(name).metric(know) == pytest.approx(want, abs=tolerance)
+
+
+@pytest.mark.parametrize("name", ["causal_quatrains", "quatrains"])
+def test_both_recipes_of_poems_are_measured_on_the_same_characters(name):
+    know = Shares(data.quatrains("train").tokens, 4753)
+    want = -know.log_p[data.quatrains("test").tokens].mean().item() / math.log(2)
+    assert find_recipe(name).metric(know) == pytest.approx(want, abs=0.03 if name == "quatrains" else 1e-4)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels.core import random, require, sample_categorical, to_float64_device
+from genmodels.core import holds, random, require, sample_categorical, to_float64_device
 from genmodels.likelihoods import logistic_bin_log_mass
 
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogisticMixture", "discretized_logistic_mixture_log_prob"]
@@ -25,13 +25,9 @@ MIN_LOG_SCALE = -7.0
 
 
 def _check_bins(x: Tensor, bins: int, what: str) -> None:
-    if x.numel() == 0:
-        return
-    low, high = float(x.min()), float(x.max())
-    require(
-        0 <= low and high <= bins - 1 and bool((x == x.round()).all()),
-        f"{what} wants whole numbers in 0..{bins - 1}; got values in [{low:g}, {high:g}]",
-    )
+    if not holds((x >= 0) & (x <= bins - 1) & (x == x.round())):
+        low, high = float(x.min()), float(x.max())
+        raise ValueError(f"{what} wants whole numbers in 0..{bins - 1}; got values in [{low:g}, {high:g}]")
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import random, require, require_all, to_float64_device
+from genmodels.core import holds, random, require, to_float64_device
 from genmodels.schedule import uniform_times
 
 __all__ = ["Fade", "Masking", "Process", "Time", "Uniform", "score_entropy"]
@@ -51,6 +51,7 @@ class Process:
     def __init__(self, schedule: Fade, pi: Float[Tensor, "v"]):
         self.schedule, self.pi, self.states = schedule, pi, len(pi)
         self.clean = torch.ones(self.states, dtype=torch.bool)  # the symbols that a text may hold
+        self._sent: dict[tuple, Tensor] = {}
 
     def alpha(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """Probability that a token of x has kept its value at time t."""
@@ -65,13 +66,15 @@ class Process:
             return log_p0
         kept = log_p0.masked_fill(~self.clean.to(log_p0.device), -torch.inf)
         total = kept.logsumexp(-1, keepdim=True)
-        require_all(total > -torch.inf, "the denoiser gives no symbol of the text any probability: see discrete.subs")
+        require(
+            holds(total > -torch.inf), "the denoiser gives no symbol of the text any probability: see discrete.subs"
+        )
         return kept - total
 
     def rate(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """Redraws per unit of time, sigma'(t) = -d log alpha / dt, by a forward derivative of the schedule."""
         alpha, slope = self._alpha_slope(t, x)
-        require(bool((alpha > 0).all()), "the rate is infinite where alpha(t) = 0: stay at t < 1")
+        require(holds(alpha > 0), "the rate is infinite where alpha(t) = 0: stay at t < 1")
         return -slope / alpha
 
     def rate_matrix(self, t: float) -> Float[Tensor, "v v"]:
@@ -122,7 +125,7 @@ class Process:
         """
         x_t, p0 = to_float64_device(x_t), to_float64_device(p0)
         alpha_t, alpha_s = self.alpha(t, x_t), self.alpha(s, x_t)
-        require(bool((alpha_s > alpha_t).all()), "posterior goes back in time: alpha(s) must exceed alpha(t), so s < t")
+        require(holds(alpha_s > alpha_t), "posterior goes back in time: alpha(s) must exceed alpha(t), so s < t")
         back = self.through(self._weights(x_t, p0, alpha_t), alpha_s[..., None])
         joint = back * self.arrive(x_t, alpha_t / alpha_s)
         return joint / joint.sum(-1, keepdim=True)
@@ -204,7 +207,11 @@ class Process:
         return torch.func.jvp(self.schedule.alpha, (t,), (torch.ones_like(t),))
 
     def _pi(self, like: Tensor) -> Float[Tensor, "v"]:
-        return self.pi.to(like.device, like.dtype)
+        """``pi`` where the numbers are, sent there once."""
+        key = like.device, like.dtype
+        if key not in self._sent:
+            self._sent[key] = self.pi.to(*key)
+        return self._sent[key]
 
     def _weights(self, x_t: Tensor, p0: Tensor, alpha: Tensor) -> Float[Tensor, "b l v"]:
         """p0(k) / q(x_t | k) with p0 on the clean symbols alone, and 0 where x_t could not have come from k."""
@@ -237,7 +244,7 @@ class Masking(Process):
     def weight(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """-alpha'(t) / (1 - alpha(t)), the weight of a masked token's cross-entropy; 1/t on the linear schedule."""
         alpha, slope = self._alpha_slope(t, to_float64_device(x))
-        require(bool((alpha < 1).all()), "the weight is infinite where alpha(t) = 1: stay at t > 0")
+        require(holds(alpha < 1), "the weight is infinite where alpha(t) = 1: stay at t > 0")
         return -slope / (1 - alpha)
 
     def posterior(
@@ -283,7 +290,7 @@ def _per_token(t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
     """A time as (1, 1), (b, 1) or (b, l), in float64 unless it comes in another precision."""
     x = to_float64_device(x)
     t = t.to(x.device) if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device=x.device)
-    if not bool(((t >= 0) & (t <= 1)).all()):
+    if not holds((t >= 0) & (t <= 1)):
         raise ValueError(f"times lie in [0, 1]; got {float(t.min()):.4g} .. {float(t.max()):.4g}")
     if t.ndim == 2:
         require(t.shape == x.shape, f"a time of each token must have shape {tuple(x.shape)}; got {tuple(t.shape)}")

@@ -11,7 +11,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import random, require, sum_except_batch
+from genmodels.core import holds, random, require, sum_except_batch
 from genmodels.flows.bijection import Bijection, Flow
 
 __all__ = ["Logit", "MultiScale", "Squeeze", "dequantized_log_prob"]
@@ -130,8 +130,8 @@ def dequantized_log_prob(
     """
     require(samples >= 1, f"at least 1 draw of the noise is needed, got {samples}")
     require(x.numel() > 0, f"there is nothing to dequantise: x has shape {tuple(x.shape)}")
-    low, high = int(x.min()), int(x.max())
-    require(low >= 0 and high < levels, f"values must lie in 0..{levels - 1}, got {low}..{high}")
+    if not holds((x >= 0) & (x < levels)):
+        raise ValueError(f"values must lie in 0..{levels - 1}, got {int(x.min())}..{int(x.max())}")
     context = x.to(flow.loc.dtype) / levels
     total = 0.0
     for _ in range(samples):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import expand, full_precision, random, require, require_all
+from genmodels.core import expand, full_precision, holds, random, require
 from genmodels.flows.bijection import Bijection
 from genmodels.flows.elementwise import Elementwise
 from genmodels.nets import MaskedLinear, made_masks
@@ -31,12 +31,13 @@ class ActNorm(Bijection):
         super().__init__()
         self.log_scale, self.shift = nn.Parameter(torch.zeros(channels)), nn.Parameter(torch.zeros(channels))
         self.register_buffer("ready", torch.tensor(False))
+        self._started = False  # as ``ready``, where it can be read without waiting for an accelerator
 
     @torch.no_grad()
     def _start(self, x: Tensor) -> None:
         require(len(x) > 1, f"ActNorm starts from its first training batch: at least 2 samples, got {len(x)}")
         flat = x.transpose(0, 1).flatten(1)
-        require_all(flat.isfinite(), "ActNorm's first training batch contains NaN or infinite values")
+        require(holds(flat.isfinite()), "ActNorm's first training batch contains NaN or infinite values")
         std = flat.std(1, correction=0)
         varies = std > 1e-6 * (1 + flat.abs().amax(1))  # less is the rounding of a constant
         self.log_scale.copy_(torch.where(varies, -std.log(), 0.0))
@@ -45,8 +46,10 @@ class ActNorm(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """y = x exp(log_scale) + shift."""
-        if self.training and not self.ready:
-            self._start(x)
+        if self.training and not self._started:
+            if not self.ready:
+                self._start(x)
+            self._started = True
         scale, shift = (expand(v, x.transpose(0, 1)).transpose(0, 1) for v in (self.log_scale.exp(), self.shift))
         return x * scale + shift, (_pixels(x) * self.log_scale.sum()).expand(len(x))
 

@@ -16,10 +16,10 @@ from genmodels.core import require, to_float64_device
 __all__ = ["POSITIONS", "Positions", "alibi_slopes", "rope", "rope_table", "rotate", "sinusoidal"]
 
 
-def frequencies(dim: int, base: float = 10_000.0) -> Float[Tensor, "half"]:
+def frequencies(dim: int, base: float = 10_000.0, device: str | torch.device = "cpu") -> Float[Tensor, "half"]:
     """Angles per position, from 1 down to almost 1/base: base^(-2j/dim), j = 0 .. dim/2 - 1, in float64."""
     require(dim % 2 == 0, f"dim must be even, one angle for each pair of features; got {dim}")
-    return base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+    return base ** (-torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim)
 
 
 def sinusoidal(positions: Tensor, dim: int, base: float = 10_000.0) -> Float[Tensor, "*l dim"]:
@@ -28,14 +28,14 @@ def sinusoidal(positions: Tensor, dim: int, base: float = 10_000.0) -> Float[Ten
     Works for real-valued positions too, so the same function embeds a diffusion time (scaled by the caller).
     """
     at = to_float64_device(positions)
-    angle = at[..., None] * frequencies(dim, base).to(at.device)
+    angle = at[..., None] * frequencies(dim, base, at.device)
     return torch.cat([angle.sin(), angle.cos()], -1).to(positions.device, torch.get_default_dtype())
 
 
 def rope_table(positions: Int[Tensor, "l"], dim: int, base: float = 10_000.0) -> Float[Tensor, "2 l dim"]:
     """Cosines and signed sines with which ``rotate`` turns feature pair (j, j + dim/2) by position * frequency_j."""
     at = to_float64_device(positions).double()
-    angle = at[:, None] * frequencies(dim, base).to(at.device)
+    angle = at[:, None] * frequencies(dim, base, at.device)
     cos, sin = angle.cos(), angle.sin()
     table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
     return table.to(positions.device, torch.get_default_dtype())

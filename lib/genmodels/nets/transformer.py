@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genmodels.core import require
+from genmodels.core import holds, require
 from genmodels.nets.positions import POSITIONS, rotate
 
 __all__ = ["AdaBlock", "Attention", "Block", "KVCache", "Transformer"]
@@ -224,8 +224,8 @@ class Transformer(nn.Module):
             require(start + l <= self.max_len, f"{start + l} tokens do not fit: max_len is {self.max_len}")
             positions = torch.arange(start, start + l, device=tokens.device)
         else:
-            top = int(positions.max())
-            require(top < self.max_len, f"position {top} is out of range: max_len is {self.max_len}")
+            if not holds(positions < self.max_len):
+                raise ValueError(f"position {int(positions.max())} is out of range: max_len is {self.max_len}")
         if cache is None:
             return positions, positions
         require(start + l <= cache.max_len, f"{start + l} tokens do not fit into a cache of {cache.max_len}")

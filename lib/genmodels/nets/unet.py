@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import require
+from genmodels.core import holds, require
 
 __all__ = ["LabelEmbedding", "TimeEmbedding", "UNet"]
 
@@ -59,13 +59,10 @@ class LabelEmbedding(nn.Module):
             labels.shape == (b, len(self.classes)),
             f"expected {len(self.classes)} labels for each of {b} samples; got {tuple(labels.shape)}",
         )
-        if not torch.compiler.is_compiling():
-            bad = (labels < -1) | (labels >= self.classes)
-            require(
-                not bool(bad.any()),
-                f"labels must lie in -1..n-1 with n = {self.classes.tolist()} (-1: not told); "
-                f"got {labels[bad.any(1)][:1].tolist()}",
-            )
+        good = (labels >= -1) & (labels < self.classes)
+        if not holds(good):
+            known, wrong = self.classes.tolist(), labels[~good.all(1)][:1].tolist()
+            raise ValueError(f"labels must lie in -1..n-1 with n = {known} (-1: not told); got {wrong}")
         return self.table(self.starts + labels).sum(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -38,12 +38,14 @@ class Point:
     """The path at one time: alpha, sigma, rates = (alpha', sigma'); floats when t is a float, tensors (b,) else."""
 
     def __init__(self, alpha: Tensor | float, sigma: Tensor | float, rates: Callable[[], tuple]) -> None:
-        self.alpha, self.sigma, self._rates = alpha, sigma, rates
+        self.alpha, self.sigma, self._rates, self._known = alpha, sigma, rates, None
 
-    @cached_property
+    @property
     def rates(self) -> tuple:
         """(d alpha / dt, d sigma / dt), computed when first asked for."""
-        return self._rates()
+        if self._known is None:  # not functools.cached_property, whose lock stops torch.compile
+            self._known = self._rates()
+        return self._known
 
     @property
     def snr(self) -> Tensor | float:

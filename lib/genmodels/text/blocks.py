@@ -23,14 +23,17 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 
 
 def block_logits(
-    model: Transformer, x_t: Int[Tensor, "b l"], x0: Int[Tensor, "b l"], block: int
+    model: Transformer, x_t: Int[Tensor, "b l"], x0: Int[Tensor, "b l"], block: int | Int[Tensor, "b"]
 ) -> Float[Tensor, "b l v"]:
-    """Logits of all noisy blocks of x_t, each after the clean blocks of x_0 before it, in one pass of 2 l tokens."""
+    """Logits of all noisy blocks of x_t, each after the clean blocks of x_0 before it, in one pass of 2 l tokens.
+
+    ``block`` is one size, or one for each text; sizes in a tensor must divide l and are not looked at.
+    """
     require(x_t.shape == x0.shape, f"x_t and x0 must have one shape; got {tuple(x_t.shape)} and {tuple(x0.shape)}")
     l = x0.shape[1]
-    mask = two_stream_mask(l, block).to(x0.device)
-    positions = two_stream_positions(l).to(x0.device)
-    return model(torch.cat([x_t, x0], 1), mask=mask, positions=positions)[:, :l]
+    mask = two_stream_mask(l, block, x0.device)
+    mask = mask[:, None] if mask.ndim == 3 else mask  # the heads come before the tokens
+    return model(torch.cat([x_t, x0], 1), mask=mask, positions=two_stream_positions(l, x0.device))[:, :l]
 
 
 def block_times(
@@ -105,7 +108,7 @@ class _Reader:
     def logits(self, x: Int[Tensor, "b block"]) -> Float[Tensor, "b block v"]:
         """Logits of the block x that follows."""
         both = torch.cat([self.text, x], 1)
-        mask = block_causal_mask(both.shape[1], self.block).to(x.device)
+        mask = block_causal_mask(both.shape[1], self.block, x.device)
         return self.model(both, mask=mask)[:, self.text.shape[1] :]
 
 
@@ -122,7 +125,7 @@ class _CachedReader:
             self.cache = self.model.cache(len(text), self.full)
         known, k = self.cache.length, text.shape[1]
         if known < k:
-            mask = block_causal_mask(k, self.block)[known:].to(text.device)
+            mask = block_causal_mask(k, self.block, text.device)[known:]
             self.model(text[:, known:], mask=mask, cache=self.cache)
 
     def logits(self, x: Int[Tensor, "b block"]) -> Float[Tensor, "b block v"]:

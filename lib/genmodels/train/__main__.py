@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--nodes", type=int, dest="num_nodes", help="number of machines")
     parser.add_argument("--accelerator", help="auto, cpu, cuda or mps")
     parser.add_argument("--precision", help=", ".join(PRECISIONS))
+    parser.add_argument("--threads", type=int, help="of the processor (default: all or one, whichever is faster)")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, help="compile the model and its loss")
     parser.add_argument("--out", type=Path, help="folder of the checkpoint (default: runs/NAME-PROFILE)")
     parser.add_argument("--checkpoint-every", type=int, default=1000, metavar="STEPS")
@@ -54,16 +54,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(profile: Settings, given: argparse.Namespace) -> Settings:
     """The profile's settings with what the command line says instead."""
-    names = ("steps", "seconds", "seed", "devices", "num_nodes", "accelerator", "precision", "compile")
+    names = ("steps", "seconds", "seed", "devices", "num_nodes", "accelerator", "precision", "compile", "threads")
     changes = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     if given.steps is not None and given.steps > 0:
         changes["warmup"] = min(profile.warmup, given.steps // 10)
     return replace(profile, **changes)
-
-
-def _is_first() -> bool:
-    """Whether this is the process that prints and exports; the launchers tell it by the environment."""
-    return int(os.environ.get("RANK", 0)) == 0 and int(os.environ.get("LOCAL_RANK", 0)) == 0
 
 
 def _prepare(given: argparse.Namespace) -> tuple[Recipe, Run]:
@@ -80,13 +75,32 @@ def _prepare(given: argparse.Namespace) -> tuple[Recipe, Run]:
     return recipe, Run(settings, checkpoint, given.checkpoint_every, given.resume, progress=sys.stderr.isatty())
 
 
-def _report(given: argparse.Namespace, run: Run, first: State, last: State) -> None:
+def _report(given: argparse.Namespace, recipe: Recipe, run: Run, first: State, last: State) -> None:
     took, seen = last.seconds - first.seconds, last.samples - first.samples
-    speed = f", {seen / took:,.0f} samples/s after the first step" if took > 0 else ""
+    speed = ""
+    if took > 0:
+        work = recipe.flops(last)
+        speed = f", after the first step {seen * recipe.units / took:,.0f} {recipe.unit}/s"
+        speed += f" at {work / recipe.units / 1e6:,.3g} MFLOP each, {seen * work / took / 1e12:.3g} TFLOP/s"
+    speed += _memory(last)
     size = f"{parameter_count(last.model):,} parameters"
     print(f"{given.name} ({given.profile}, {size}): step {last.step} in {last.seconds:.1f} s{speed}")
     stage = f" of stage {last.stage}" if last.stage > 1 else ""
     print(f"loss{stage} {first.loss:.4f} at step {first.step}, {last.loss:.4f} at step {last.step}; {run.checkpoint}")
+
+
+def _memory(last: State) -> str:
+    """What the training took at most, in words: of the accelerator, or of this process."""
+    device = next(last.model.parameters()).device
+    if device.type == "cuda":
+        most, there = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+        return f"; at most {most / 2**30:.2f} of {there / 2**30:.0f} GiB of the GPU's memory"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return ""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"; at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.2f} GiB of memory"
 
 
 def _measure(recipe: Recipe, last: State) -> None:
@@ -105,10 +119,12 @@ def main(arguments: list[str] | None = None) -> int:
         first = last = None
         for last in recipe.start(given.profile, run):
             first = last if first is None or first.stage != last.stage else first
+        first_process = True  # the one that prints and exports
         if torch.distributed.is_initialized():
+            first_process = torch.distributed.get_rank() == 0
             torch.distributed.destroy_process_group()
-        if _is_first():
-            _report(given, run, first, last)
+        if first_process:
+            _report(given, recipe, run, first, last)
             if given.export is not None:
                 _export(given, recipe, last)
             elif given.measure:

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from genmodels.core import require
@@ -43,7 +44,7 @@ class Minibatches:
         require(0 <= rank < self.world, f"rank {rank} of {self.world}: give minibatches(world=...) all the processes")
         share = self.batch // self.world
         first = step * self.batch + rank * share
-        rows = torch.from_numpy(_rows(first, share, len(self._tensors[0]), self.seed)).to(self._tensors[0].device)
+        rows = _rows(first, share, len(self._tensors[0]), self.seed, self._tensors[0].device)
         batch = tuple(x[rows] for x in self._tensors) if isinstance(self.data, tuple) else self.data[rows]
         if self.transform is None:
             return batch
@@ -83,19 +84,22 @@ def with_device(batch_fn: BatchFn, device: str | torch.device) -> BatchFn:
 def _move(batch: Batch, device: torch.device) -> Batch:
     if isinstance(batch, tuple | list):
         return type(batch)(_move(part, device) for part in batch)
-    return batch.to(device, non_blocking=True)
+    # From pinned memory the copy runs beside the work that is queued; from any other the program waits for it.
+    pinned = batch.pin_memory() if device.type == "cuda" and batch.device.type == "cpu" else batch
+    return pinned.to(device, non_blocking=True)
 
 
-def _rows(first: int, count: int, n: int, seed: int) -> np.ndarray:
+def _rows(first: int, count: int, n: int, seed: int, device: torch.device) -> Int[Tensor, "count"]:
     """Rows number first .. first + count - 1 of the endless shuffled sequence."""
     parts = []
     while count:
         epoch, start = divmod(first, n)
-        parts.append(_permutation(n, seed, epoch)[start : start + count])
+        parts.append(_permutation(n, seed, epoch, device)[start : start + count])
         first, count = first + len(parts[-1]), count - len(parts[-1])
-    return np.concatenate(parts)
+    return torch.cat(parts)
 
 
 @lru_cache(maxsize=4)
-def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(n)
+def _permutation(n: int, seed: int, epoch: int, device: torch.device) -> Int[Tensor, "n"]:
+    """The order of one epoch, where the data are: no step sends its rows there."""
+    return torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(n)).to(device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from genmodels.core import require
 from genmodels.train.batches import BatchFn, with_device
-from genmodels.train.learner import Learner
+from genmodels.train.learner import Learner, mean_over_processes
 from genmodels.train.loop import Run, State
 from genmodels.train.settings import MakeOptimizer, Settings
 
@@ -66,6 +66,7 @@ def train_gan(
     compile: bool | str = False,
     seed: int = 0,
     seconds: float | None = None,
+    threads: int | str = "auto",
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     resume: bool = True,
@@ -83,7 +84,7 @@ def train_gan(
     settings = Settings(
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, clip=clip, ema=ema,
         precision=precision, accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy,
-        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds,
+        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds, threads=threads,
     )  # fmt: skip
     run = Run(settings, checkpoint, checkpoint_every, resume, progress, callback)
     return fit_gan(generator, critic, generator_loss, critic_loss, batch_fn, run, n_critic, critic_lr)
@@ -133,8 +134,7 @@ class Game:
             with self._maker.frozen():
                 self._last, _, seen = self._judge.step(batch)
             samples += seen
-        if self._fabric.world_size > 1:
-            self._last = self._fabric.all_reduce(self._last, reduce_op="mean")
+        self._last = mean_over_processes(self._last)
         with self._judge.frozen():
             loss, lr, _ = self._maker.step(batch)
         return loss, lr, samples

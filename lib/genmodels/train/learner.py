@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from genmodels.core import require
 from genmodels.train.checkpoint import load_into
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins import MixedPrecision
 
-__all__ = ["Learner", "average_of", "decay_at", "launch"]
+__all__ = ["Learner", "average_of", "decay_at", "launch", "make_equal", "mean_over_processes", "tensor_cores"]
 
 Loss = Callable[[nn.Module, Any], Float[Tensor, "b"]]
 
@@ -155,16 +155,64 @@ def decay_at(n: int, decay: float) -> float:
     return min(decay, (1 + n) / (10 + n))
 
 
-def average_of(model: nn.Module, decay: float | None) -> AveragedModel | None:
-    """The exponential moving average of ``model`` with warm-up, in evaluation mode; buffers are copies, not means."""
-    if decay is None:
-        return None
+class Average(AveragedModel):
+    """The exponential moving average of a model with warm-up, in evaluation mode; buffers are copies, not means.
 
-    def update(averages: list[Tensor], weights: list[Tensor], n: Tensor | int) -> None:
-        get_ema_multi_avg_fn(decay_at(int(n), decay))(averages, weights, n)
+    Torch's own update reads its counter back from the device at every step; here the count stays on the CPU.
+    """
 
-    average = AveragedModel(model, multi_avg_fn=update).eval()
-    return average.requires_grad_(False)
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model)
+        self._decay = decay
+        self.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move towards the weights of ``model``; the first call copies them."""
+        n = int(self.n_averaged)
+        weight = 1 - decay_at(n, self._decay) if n else 1.0
+        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), weight)
+        for mine, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)
+        self.n_averaged += 1
+
+
+def average_of(model: nn.Module, decay: float | None) -> Average | None:
+    """The ``Average`` of ``model``, or None without a decay."""
+    return None if decay is None else Average(model, decay)
+
+
+def mean_over_processes(x: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """The mean of the processes' numbers, on the device: nothing waits for it."""
+    if not (torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1):
+        return x
+    total = x.double()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
+
+
+def make_equal(modules: Iterable[nn.Module]) -> None:
+    """Give every process the weights and buffers of the first.
+
+    What starts from its first batch (ActNorm, a codebook) has started from another one in each process.
+    """
+    for module in modules:
+        for x in module.state_dict().values():
+            torch.distributed.broadcast(x, 0)
+
+
+@contextmanager
+def tensor_cores(device: torch.device) -> Iterator[None]:
+    """Inside, float32 products on an NVIDIA GPU from Ampere on are TF32: 10 bits of mantissa, several times as fast."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -15,8 +15,17 @@ from torch import Tensor, nn
 from genmodels.core import require
 from genmodels.train.batches import BatchFn, Minibatches, with_device
 from genmodels.train.checkpoint import Streams, load_checkpoint, load_into, save_checkpoint
-from genmodels.train.learner import Learner, Loss, average_of, launch
+from genmodels.train.learner import (
+    Learner,
+    Loss,
+    average_of,
+    launch,
+    make_equal,
+    mean_over_processes,
+    tensor_cores,
+)
 from genmodels.train.settings import MakeOptimizer, Settings, check_checkpoint
+from genmodels.train.threads import Threads
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -24,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "State", "fit", "train"]
 
 PULSE_SECONDS = 0.5  # between two looks at the loss by the bar and the callback: each waits for the accelerator
+AGREE_STEPS = 20  # between two questions to the other processes whether the time is up: each waits for all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,7 @@ def train(
     compile: bool | str = False,
     seed: int = 0,
     seconds: float | None = None,
+    threads: int | str = "auto",
     checkpoint: str | Path | None = None,
     checkpoint_every: int = 1000,
     resume: bool = True,
@@ -99,9 +110,11 @@ def train(
       processes need a script or the command line, not a notebook; each computes its part of every batch.
     - compile: torch.compile of model and loss together; a string names another backend than inductor.
     - seed: the run's random streams. What the caller draws from torch between two steps changes no step.
-    - seconds: stop after the first update past so much wall time of this call.
+    - seconds: stop after the first update past so much wall time of this call; several processes ask each other at
+      every 20th update.
+    - threads: of the processor; "auto" takes torch's number or one, whichever is faster at present (see ``Threads``).
     - checkpoint: a file, written every ``checkpoint_every`` updates and after the last one; ``resume`` continues from
-      it, bit for bit on the CPU. A finished run yields its last state once more.
+      it, bit for bit on the CPU with the same number of ``threads``. A finished run yields its last state once more.
     - progress: a bar; callback(state): at most twice a second and after the last update, for a live figure.
 
     Raises ValueError for a bad setting, FloatingPointError when the loss is not finite.
@@ -109,7 +122,7 @@ def train(
     settings = Settings(
         steps=steps, lr=lr, optimizer=optimizer, schedule=schedule, warmup=warmup, clip=clip, ema=ema,
         precision=precision, accelerator=accelerator, devices=devices, num_nodes=num_nodes, strategy=strategy,
-        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds,
+        accumulate=accumulate, compile=compile, seed=seed, seconds=seconds, threads=threads,
     )  # fmt: skip
     run = Run(settings, checkpoint, checkpoint_every, resume, progress, callback)
     return fit(model, loss, batch_fn, run)
@@ -171,17 +184,23 @@ class Run:
         if first >= settings.steps:
             yield make_state(first, done["lr"], seconds_before, samples, model, _number(done["loss"]), averaged)
             return
+        threads = Threads(settings.thread_numbers)
         begin, pulse = time.perf_counter(), -math.inf
         with self._bar(fabric, first) as bar:
             for step in range(first, settings.steps):
-                with streams:
+                with streams, threads, tensor_cores(fabric.device):
                     loss, lr, seen = update(step)
+                    if step == 0 and fabric.world_size > 1:
+                        make_equal(learner.module for learner in learners.values())
                     if average is not None:
                         average.update_parameters(model)
-                loss, now = _agree(fabric, loss, time.perf_counter() - begin)
+                loss = mean_over_processes(loss)
+                last = step + 1 == settings.steps or self._late(fabric, step + 1, time.perf_counter() - begin)
+                if last:
+                    loss.item()  # so that the clock below counts work that is done, not work that is queued
+                now = time.perf_counter() - begin
                 samples += seen
                 state = make_state(step + 1, lr, seconds_before + now, samples, model, loss, averaged)
-                last = step + 1 == settings.steps or (settings.seconds is not None and now >= settings.seconds)
                 save = self.checkpoint is not None and (last or (step + 1) % self.checkpoint_every == 0)
                 if last or save or now - pulse > PULSE_SECONDS:
                     pulse = now
@@ -191,6 +210,13 @@ class Run:
                 yield state
                 if last:
                     return
+
+    def _late(self, fabric: Fabric, step: int, now: float) -> bool:
+        """Whether the time is up; several processes stop at the same step, by the mean of their clocks."""
+        limit = self.settings.seconds
+        if limit is None or (fabric.world_size > 1 and step % AGREE_STEPS):
+            return False
+        return mean_over_processes(torch.tensor(now, device=fabric.device)).item() >= limit
 
     def _look(self, fabric: Fabric, bar: Any, state: State) -> None:
         loss = state.loss
@@ -242,12 +268,3 @@ class Run:
 
 def _number(value: float) -> Tensor:
     return torch.tensor(value, dtype=torch.float64)
-
-
-def _agree(fabric: Fabric, loss: Tensor, now: float) -> tuple[Tensor, float]:
-    """The mean loss over the processes, and one common clock, so that all of them stop at the same step."""
-    if fabric.world_size == 1:
-        return loss, now
-    both = torch.stack([loss.double(), loss.new_tensor(now, dtype=torch.float64)])
-    both = fabric.all_reduce(both, reduce_op="mean")
-    return both[0], float(both[1])

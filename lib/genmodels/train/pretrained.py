@@ -53,7 +53,8 @@ def load_pretrained(name: str, *, folder: Path = FOLDER) -> nn.Module:
     with safe_open(path, framework="pt") as file:
         about = file.metadata()
         weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    model = find_recipe(about["recipe"]).profile(about["profile"]).model()
+    with torch.random.fork_rng(devices=[]):  # the weights that a constructor draws are not kept, so they cost no draws
+        model = find_recipe(about["recipe"]).profile(about["profile"]).model()
     loaded = model.load_state_dict(weights, strict=False)  # copies float16 into the model's float32
     parameters = {key for key, _ in model.named_parameters()}
     wrong = [*loaded.unexpected_keys, *(key for key in loaded.missing_keys if key in parameters)]

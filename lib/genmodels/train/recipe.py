@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from genmodels.core import require
-from genmodels.train.batches import Batch, Minibatches, Transform, minibatches
+from genmodels.train.batches import Batch, Minibatches, Transform, minibatches, with_device
 from genmodels.train.checkpoint import seed_everything
-from genmodels.train.gan import GameLoss, fit_gan
+from genmodels.train.gan import GameLoss, GanState, fit_gan
 from genmodels.train.learner import Loss
 from genmodels.train.loop import Run, State, fit
 from genmodels.train.settings import Settings, check_batch
 from genmodels.train.stages import fit_stages
 
 __all__ = ["GanRecipe", "Profile", "Recipe", "TwoStageRecipe"]
+
+COUNTED = 4  # samples whose operations are counted
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,22 @@ class Profile:
     model: Callable[[], nn.Module]
     batch: int
     settings: Settings
+
+
+class Operations(TorchDispatchMode):
+    """Adds up the floating point operations inside, by torch's own formulas.
+
+    Not torch's ``FlopCounterMode``, which also follows the modules and fails on a gradient within a loss.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # noqa: ARG002
+        """Run the operation and count it."""
+        out = function(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(function._overloadpacket)) is not None:
+            self.total += formula(*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,10 @@ class Recipe:
     """Called once with the fresh model and a first batch, the same one in every process (ActNorm sets itself)."""
     details: Callable[[nn.Module], str] | None = None
     """What else the finished model is measured by, as one sentence with units."""
+    unit: str = "images"
+    """What the speed of training is counted in."""
+    units: int = 1
+    """How many of them are in a sample."""
 
     def profile(self, name: str) -> Profile:
         """The named profile; ValueError lists the names."""
@@ -72,6 +99,27 @@ class Recipe:
     def train(self, model: nn.Module, batches: Minibatches, run: Run, profile: str) -> Iterator[State]:  # noqa: ARG002
         """The loop itself; a recipe with another loop overrides this."""
         return fit(model, self.loss, batches, run)
+
+    def flops(self, state: State) -> float:
+        """Floating point operations of the loss and its gradient for one sample, a product and a sum being two.
+
+        Torch counts those of matrices, convolutions and attention; the optimiser's are left out.
+        """
+        return self._count(state, lambda model, batch: [(model, self.loss(model, batch))])
+
+    def _count(self, state: State, losses: Callable[[nn.Module, Batch], list[tuple[nn.Module, Tensor]]]) -> float:
+        """Operations for a sample of ``losses(model, batch)``: pairs of the module that learns and its loss."""
+        model = copy.deepcopy(state.model).train()
+        batch = with_device(
+            minibatches(self.data(), COUNTED, transform=self.transform), next(model.parameters()).device
+        )
+        # Attention as products of matrices, on every device: torch counts no other on a CPU.
+        with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), Operations() as counter:
+            for learner, loss in losses(model, batch(0, 0)):
+                torch.autograd.grad(
+                    loss.mean(), [p for p in learner.parameters() if p.requires_grad], allow_unused=True
+                )
+        return counter.total / COUNTED
 
     def resized(self, profile: str, batch: int | None) -> Recipe:
         """The same recipe with another global batch in one profile."""
@@ -102,6 +150,12 @@ class GanRecipe(Recipe):
         critic = self.critics[profile]()
         return fit_gan(model, critic, self.loss, self.critic_loss, batches, run, self.n_critic, self.critic_lr)
 
+    def flops(self, state: GanState) -> float:
+        """Of one sample that the critic sees, and its share of the generator's update."""
+        critic = copy.deepcopy(state.critic)
+        turns = self._count(state, lambda g, x: [(critic, self.critic_loss(g, critic, x))])
+        return turns + self._count(state, lambda g, x: [(g, self.loss(g, critic, x))]) / self.n_critic
+
 
 @dataclass(frozen=True)
 class TwoStageRecipe(GanRecipe):
@@ -123,3 +177,9 @@ class TwoStageRecipe(GanRecipe):
         """The loop of two stages."""
         losses = self.loss, self.critic_loss, self.prior_loss
         return fit_stages(model, self.critics[profile](), *losses, batches, run, self.share, self.prior_lr)
+
+    def flops(self, state: GanState) -> float:
+        """Of one sample in the stage that the state is of."""
+        if state.stage == 1:
+            return super().flops(state)
+        return self._count(state, lambda model, x: [(model.prior, self.prior_loss(model, x))])

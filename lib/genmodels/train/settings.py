@@ -58,6 +58,7 @@ class Settings:
     compile: bool | str = False
     seed: int = 0
     seconds: float | None = None
+    threads: int | str = "auto"
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 1)
@@ -71,6 +72,9 @@ class Settings:
         require(self.clip is None or self.clip > 0, f"clip is the largest norm of the gradient, > 0; got {self.clip}")
         require(self.ema is None or 0 <= self.ema < 1, f"ema is a decay in [0, 1), such as 0.999; got {self.ema}")
         require(self.seconds is None or self.seconds > 0, f"seconds must be positive or None; got {self.seconds}")
+        whole = isinstance(self.threads, int) and not isinstance(self.threads, bool) and self.threads >= 1
+        good = whole or self.threads == "auto"
+        require(good, f"threads must be 'auto' or a whole number of at least 1; got {self.threads!r}")
         _known("optimizer", self.optimizer, OPTIMIZERS)
         _known("schedule", self.schedule, SCHEDULES)
         _known("precision", self.precision, PRECISIONS)
@@ -81,6 +85,15 @@ class Settings:
     def world(self) -> int:
         """Number of processes: devices on each node, times nodes."""
         return self.devices * self.num_nodes
+
+    @property
+    def thread_numbers(self) -> list[int]:
+        """The numbers of processor threads that a step may take; where there are two, the faster one is found out."""
+        if self.threads != "auto":
+            return [self.threads]
+        now = torch.get_num_threads()
+        alone = self.hardware == "cpu" and self.world == 1 and not self.compile
+        return [now, 1] if alone and now > 1 else [now]
 
     @property
     def hardware(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import torch
@@ -21,6 +22,11 @@ R1_WEIGHT = 1.0  # gamma / 2 of arXiv 1801.04406
 PENALTY_WEIGHT = 10.0  # lambda of arXiv 1704.00028
 
 
+def _norm(channels: int) -> nn.GroupNorm:
+    """Within each sample, so that a portrait does not depend on its batch, nor on how processes share it."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
 class Painter(nn.Module):
     """Noise to portraits on [-1, 1]: a 4 x 4 map of features, twice enlarged by two, convolved in between."""
 
@@ -29,10 +35,10 @@ class Painter(nn.Module):
         self.latent = latent
         layers: list[nn.Module] = [nn.Linear(latent, 4 * width * 16), nn.Unflatten(1, (4 * width, 4, 4))]
         for c_in, c_out in ((4 * width, 2 * width), (2 * width, width)):
-            layers += [nn.BatchNorm2d(c_in), nn.ReLU(), nn.Upsample(scale_factor=2)]
+            layers += [_norm(c_in), nn.ReLU(), nn.Upsample(scale_factor=2)]
             layers += [nn.Conv2d(c_in, c_out, 3, padding=1)]
         last = nn.Conv2d(width, CHANNELS, 3, padding=1)
-        self.layers = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(), last, nn.Tanh())
+        self.layers = nn.Sequential(*layers, _norm(width), nn.ReLU(), last, nn.Tanh())
 
     def forward(self, z: Float[Tensor, "b latent"]) -> Float[Tensor, "b 3 16 16"]:
         """Portraits of these latents, in the precision of the weights: data, also where autocast rounds the layers."""

@@ -39,6 +39,8 @@ class ScoreNet(nn.Module):
     def __init__(self, make_process: MakeProcess, d_model: int, layers: int, heads: int, *, symbols: int = SYMBOLS):
         super().__init__()
         self.process = make_process(symbols, schedule.rectified())
+        self.register_buffer("pi", self.process.pi, persistent=False)
+        self.register_buffer("clean", self.process.clean, persistent=False)
         self.time = TimeEmbedding(d_model // 2)
         self.body = Transformer(
             self.process.states, d_model, layers, heads, max_len=2 * LENGTH, causal=False, cond_dim=d_model // 2
@@ -47,10 +49,10 @@ class ScoreNet(nn.Module):
     def forward(self, x: Int[Tensor, "b l"], t: Float[Tensor, "b"] | Float[Tensor, ""] | float) -> Tensor:
         """Log scores (b, l, states) in float64: 0 where y = x."""
         t = torch.as_tensor(t, device=x.device).to(torch.float64).expand(len(x))
-        process, alpha = self.process, self.process.alpha(t, x)[..., None]
+        alpha = self.process.alpha(t, x)[..., None]
         out = self.body(x, cond=self.time(t.to(self.body.embedding.weight.dtype))).double()
-        log_w = out.masked_fill(~process.clean.to(x.device), -torch.inf).log_softmax(-1)
-        log_m = torch.logaddexp(alpha.log() + log_w, ((1 - alpha) * process.pi.to(x.device)).log())
+        log_w = out.masked_fill(~self.clean, -torch.inf).log_softmax(-1)
+        log_m = torch.logaddexp(alpha.log() + log_w, ((1 - alpha) * self.pi.double()).log())
         return log_m - log_m.gather(2, x[..., None])
 
 
@@ -108,6 +110,8 @@ def _recipe(name: str, about: str, make_process: MakeProcess) -> Recipe:
         metric=_bits,
         metric_name="test bits per character (bound)",
         profiles=profiles,
+        unit="characters",
+        units=LENGTH,
     )
 
 
