@@ -1853,7 +1853,7 @@ def is_second_order(
 
 # %% nbgrader={"grade_id": "is_second_order_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not.
-# You should see: 19 cases right.
+# You should see: 20 cases right.
 checks.run("is_second_order", is_second_order)
 
 # %% [markdown]
