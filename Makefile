@@ -27,8 +27,11 @@ $(VENV)/.stamp-%: pyproject.toml requirements.lock | $(VENV)/bin/python
 	@touch $@
 comma := ,
 
+# The course's page in front, rendered, and no question about news: settings of this .venv alone.
+LAB_SETTINGS := $(VENV)/share/jupyter/lab/settings
 lab: $(VENV)/.stamp-course
-	$(BIN)/jupyter lab --notebook-dir=course $(LAB_ARGS)
+	@mkdir -p $(LAB_SETTINGS) && cp lib/coursekit/lab/overrides.json $(LAB_SETTINGS)/overrides.json
+	$(BIN)/jupyter lab --notebook-dir=course --LabApp.default_url=/lab/tree/README.md $(LAB_ARGS)
 course: $(VENV)/.stamp-course-grade
 	$(BIN)/autograde build
 run: $(VENV)/.stamp-course-grade

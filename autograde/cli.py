@@ -101,6 +101,7 @@ def check(
     exercise: Annotated[list[str] | None, typer.Option("--exercise", "-e", help="Only this one.")] = None,
     jobs: Jobs = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of each statistical check.")] = 200,
+    thorough: Annotated[bool, typer.Option(help="Try all derived answers and all functions, not a sample.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each mutant is told.")] = False,
     judge: Annotated[
         bool | None, typer.Option(help="Also grade every variant in the sandboxes; without --exercise, yes.")
@@ -112,7 +113,7 @@ def check(
     from autograde.checking import table
     from autograde.checking.check import check as work
 
-    reports = work(root(), chapter, exercises=exercise, jobs=jobs, seeds=seeds, quiet=as_json)
+    reports = work(root(), chapter, exercises=exercise, jobs=jobs, seeds=seeds, thorough=thorough, quiet=as_json)
     if judge or (judge is None and not exercise):
         from autograde.checking.judge_agreement import cross
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from autograde.authoring import notebooks, records
 from autograde.authoring.chapters import NAME, Chapter, select
+from autograde.authoring.safety import refuse_to_lose, restorable
 from autograde.authoring.validate import validate
 from autograde.errors import AuthoringError
 from coursekit.checks import records as record_files
@@ -173,20 +174,21 @@ def stray(course: Path, files: dict[str, bytes], names: list[str] | None = None)
 
 
 def write(course: Path, names: list[str] | None = None) -> list[Path]:
-    """Write what differs and nbgrader's source notebooks; returns the files of course/ that changed."""
-    changed = []
+    """Write what differs and nbgrader's source notebooks; returns the files of course/ that changed.
+
+    Raises Refusal, and writes nothing, where a student's answers or outputs would be lost; deletes only what git holds.
+    """
     files = expected(course, names)
-    for name, data in files.items():
-        path = course / "course" / name
-        if path.exists() and _same(name, path.read_bytes(), data):
-            continue
+    here = {course / "course" / name: data for name, data in files.items()}
+    different = [p for p, data in here.items() if not (p.exists() and _same(p.name, p.read_bytes(), data))]
+    refuse_to_lose(course, different)
+    for path in different:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        changed.append(path)
-    for path in stray(course, files, names):
-        if path.suffix == ".ipynb" or "assets" in path.parts:
-            path.unlink()
-            changed.append(path)
+        path.write_bytes(here[path])
+    gone = [path for path in stray(course, files, names) if restorable(course, path)]
+    for path in gone:
+        path.unlink()
+    changed = different + gone
     for chapter in chapters(course, names):
         path = course / "out" / "source" / chapter.id / f"{chapter.name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,9 +8,7 @@ import inspect
 import json
 import re
 import types
-import zlib
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from autograde.authoring import regions
 from autograde.authoring.chapters import Chapter
 from autograde.authoring.exercise import Exercise, Recipe, Written
 from autograde.authoring.slices import closure
+from autograde.authoring.truths import function, left, truths
 from autograde.authoring.variants import Variant, every
 from autograde.errors import AuthoringError
 
@@ -101,6 +100,11 @@ def graded(chapter: Chapter, source: str) -> str:
     return "\n".join([*hidden, source])
 
 
+def packed_lines(chapter: Chapter, source: str) -> list[str]:
+    """The lines of a check cell's packed record, which only the instructor may hold."""
+    return list(regions.inside(graded(chapter, source), regions.HIDDEN))[1:-1] if asked(source) else []
+
+
 def _key(chapter: Chapter) -> str:
     import torch
 
@@ -130,9 +134,9 @@ def _record(chapter: Chapter, name: str, exercise: Exercise) -> dict:
     if HEAD in code:
         raise AuthoringError([f"{where}: {name}: its view or recipe uses a name from autograde, which stays here"])
     rules = {
-        "arguments": _arguments(chapter, name), "atol": exercise.atol, "rtol": exercise.rtol,
+        "arguments": _arguments(chapter, name, exercise), "atol": exercise.atol, "rtol": exercise.rtol,
         "gradient": list(exercise.gradient), "dtype": exercise.dtype, "verdict": exercise.verdict,
-        "about": exercise.about, "show": exercise.show,
+        "about": exercise.about, "show": exercise.show and _plain_call(chapter, name, exercise),
     }  # fmt: skip
     if missing := set(rules["gradient"]) - set(rules["arguments"]):
         raise AuthoringError([f"{where}: {name}: no argument {', '.join(sorted(missing))} to take a gradient in"])
@@ -141,14 +145,13 @@ def _record(chapter: Chapter, name: str, exercise: Exercise) -> dict:
     record["cases"] = [_case(c, where, name) for c in exercise.cases]
     if problems := _problems(exercise, where, name):
         raise AuthoringError(problems)
-    _truths(record, exercise, where, name)
+    truths(record, exercise, where, name)
     examination = Examination(record)
     for variant in every(chapter):
         if variant.exercise == name and variant.kind == "mutant":
             answer = function(chapter, variant)
-            record["mistakes"].append(
-                {"says": variant.says, "left": [_left(examination, answer, c) for c in examination.cases]}
-            )
+            traces = [left(examination, answer, case) for case in examination.cases]
+            record["mistakes"].append({"says": variant.says, "left": traces})
     if problems := _indistinct(record, chapter, name):
         raise AuthoringError(problems)
     return record
@@ -159,7 +162,10 @@ def _shipped(exercise: Exercise) -> list[Callable]:
     return [*([exercise.view] if exercise.view else []), *makes]
 
 
-def _arguments(chapter: Chapter, name: str) -> list[str]:
+def _arguments(chapter: Chapter, name: str, exercise: Exercise) -> list[str]:
+    """The names of what a case holds: the view's parameters after the answer, or else the answer's."""
+    if exercise.view:
+        return list(inspect.signature(exercise.view).parameters)[1:]
     import ast
 
     tree = ast.parse(chapter.exercise(name).reference)
@@ -167,6 +173,11 @@ def _arguments(chapter: Chapter, name: str) -> list[str]:
     if isinstance(node, ast.ClassDef):
         return []
     return [a.arg for a in (*node.args.posonlyargs, *node.args.args)]
+
+
+def _plain_call(chapter: Chapter, name: str, exercise: Exercise) -> bool:
+    """Whether a case holds exactly what the answer is called with."""
+    return _arguments(chapter, name, exercise) == _arguments(chapter, name, Exercise())
 
 
 def _case(case: Written, where: str, name: str) -> dict:
@@ -196,107 +207,6 @@ def _problems(exercise: Exercise, where: str, name: str) -> list[str]:
         if not any(case.hidden == hidden for case in exercise.cases):
             problems.append(f"{where}: {name}: no {word} case")
     return problems
-
-
-def _truths(record: dict, exercise: Exercise, where: str, name: str) -> None:
-    """Fill in what must come back; the truth is asked as an answer would be."""
-    import torch
-
-    from coursekit.checks.asking import ask
-    from coursekit.checks.cases import Sampled, pack, parts
-    from coursekit.checks.records import Examination
-
-    examination = Examination(record)
-    for written, case, plain in zip(exercise.cases, examination.cases, record["cases"], strict=True):
-        here = f"{where}:{written.line}: {name}: {case.text!r}"
-        want: dict[str, Any] = {}
-        given = {} if written.want is None else parts(written.want)
-        if exercise.truth is not None and (written.want is None or isinstance(written.want, dict)):
-            rules = examination.rules
-            with _seeded(case.text):
-                seen = ask(exercise.truth, case, examination.view, rules)
-            if seen.kind == "error" and rules.gradient:  # numpy inside, perhaps: differences will do
-                with _seeded(case.text):
-                    seen = ask(exercise.truth, case, examination.view, replace(rules, gradient=()))
-                seen.parts |= {f"gradient in {name}": torch.zeros(()) for name in rules.gradient}
-            if seen.kind != "ok":
-                raise AuthoringError(
-                    [f"{here}: the truth itself fails: {seen.error or 'it changes its arguments'} {seen.where}"]
-                )
-            want = {part: value for part, value in seen.parts.items() if part not in given}
-            _finite_differences(want, exercise, case, examination)
-        want |= given
-        if sampled := [part for part, value in want.items() if isinstance(value, Sampled)]:
-            raise AuthoringError([f"{here}: {', '.join(sampled)} is sampled; its exact mean must stand in `want`"])
-        plain["want"] = {part: pack(value) for part, value in want.items()}
-
-
-def _finite_differences(want: dict, exercise: Exercise, case: Any, examination: Any) -> None:
-    """The derivative of a truth that autograd cannot see, by central differences."""
-    import torch
-
-    from coursekit.checks.asking import _tensors, weights
-
-    def total(args: tuple) -> float:
-        with _seeded(case.text):
-            value = examination.view(exercise.truth, *args) if examination.view else exercise.truth(*args)
-        flat = [t.detach().double().flatten() for t in _tensors(value) if t.is_floating_point()]
-        return float(sum((weights(len(t), t.dtype) * t).sum() for t in flat))
-
-    for argument in exercise.gradient:
-        part = f"gradient in {argument}"
-        if part not in want or bool(want[part].any()):
-            continue
-        args, step = list(case.inputs()), 1e-5
-        i = examination.rules.arguments.index(argument)
-        x = args[i].double()
-        slopes = torch.zeros(x.numel(), dtype=torch.float64)
-        for k in range(x.numel()):
-            nudge = torch.zeros(x.numel(), dtype=torch.float64)
-            nudge[k] = step
-            up, down = ((x + s * nudge.reshape(x.shape)).to(args[i].dtype) for s in (1, -1))
-            slopes[k] = (total((*args[:i], up, *args[i + 1 :])) - total((*args[:i], down, *args[i + 1 :]))) / (2 * step)
-        want[part] = slopes.reshape(x.shape).to(args[i].dtype)
-
-
-def _left(examination: Any, answer: Callable, case: Any) -> Any:
-    from coursekit.checks.running import seen_of
-    from coursekit.checks.traces import trace
-
-    seen = seen_of(examination, answer, case)
-    return None if seen.kind == "ok" else trace(seen)
-
-
-@contextlib.contextmanager
-def _seeded(text: str):
-    from coursekit.checks.running import streams
-
-    with streams(zlib.crc32(text.encode())):
-        yield
-
-
-def function(chapter: Chapter, variant: Variant) -> Callable:
-    """A variant as a function, with the names that the chapter's ordinary cells bind at its disposal."""
-    names = dict(_setting(chapter))
-    exec(compile(variant.source, f"<answer {variant.exercise}>", "exec"), names)
-    return names[variant.exercise]
-
-
-@cache
-def _setting_of(sources: tuple[str, ...]) -> dict[str, Any]:
-    import io
-
-    names: dict[str, Any] = {"__name__": "chapter"}
-    for source in sources:
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(source, "<setup>", "exec"), names)
-    return names
-
-
-def _setting(chapter: Chapter) -> dict[str, Any]:
-    """The names of the chapter's first ordinary cell, which holds its imports."""
-    setup = [c.source for c in chapter.cells if c.grade_id == "setup"]
-    return _setting_of(tuple(setup))
 
 
 def _indistinct(record: dict, chapter: Chapter, name: str) -> list[str]:

@@ -6,9 +6,8 @@ import ast
 import contextlib
 import importlib
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 
 from autograde.authoring import library_answers, records
@@ -16,76 +15,15 @@ from autograde.authoring.build import chapters
 from autograde.authoring.chapters import Cell, Chapter, Exercise
 from autograde.authoring.variants import Variant, every, variants
 from autograde.checking.forks import Outcome, run_all
+from autograde.checking.recorded import Recorded
+from autograde.checking.report import ALTERNATIVES, KINDS, MUTANTS, NAMED, Derived, Report, Trial, flat
 from autograde.checking.spoiled_networks import SEEN, probe, vandal
 from autograde.checking.trial import Bench
 from autograde.errors import Refusal
 
-KINDS = ("reference", "alternative", "mutant", "stub")
-ALTERNATIVES, MUTANTS, NAMED = 2, 6, 0.8
 SLACK = 20.0  # a trial may take this many times the reference's processor time ...
 COSTLY = 10.0  # seconds for all the seeds of one check; a whole chapter should take 15
 LEAST = 8.0  # ... and at least so many seconds, before it counts as endless
-
-
-@dataclass
-class Trial:
-    """What one variant got: per check the visible and hidden failure text ("" where it passed)."""
-
-    kind: str
-    name: str
-    says: str = ""
-    checks: dict[str, tuple[str, str]] = field(default_factory=dict)
-    error: str = ""
-    died: bool = False
-    seconds: float = 0.0
-    random: list[str] = field(default_factory=list)
-
-    @property
-    def full(self) -> bool:
-        """Full marks: nothing failed."""
-        return not self.error and not any(v or h for v, h in self.checks.values())
-
-    @property
-    def passes_visible(self) -> bool:
-        """All that the student can see is green."""
-        return not self.error and not any(v for v, _ in self.checks.values())
-
-    @property
-    def text(self) -> str:
-        """Everything the student would read."""
-        return "\n".join(
-            [*(t for pair in self.checks.values() for t in pair if t), *([self.error] if self.error else [])]
-        )
-
-    @property
-    def named(self) -> bool:
-        """Whether the failure text holds the mistake's own diagnosis."""
-        return _flat(self.says) in _flat(self.text)
-
-
-@dataclass
-class Report:
-    """One exercise: its trials, its false failures, and everything that is wrong with it."""
-
-    chapter: str
-    exercise: str
-    points: int
-    trials: list[Trial] = field(default_factory=list)
-    false_failures: dict[str, int] = field(default_factory=dict)
-    seeds: int = 0
-    library: str = "none named"
-    judged: dict[str, bool] = field(default_factory=dict)  # variant: the judge in its sandbox says the same
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def of(self, kind: str) -> list[Trial]:
-        """The trials of one kind."""
-        return [trial for trial in self.trials if trial.kind == kind]
-
-    def document(self) -> dict:
-        """For ``--json``."""
-        return asdict(self) | {"trials": [asdict(t) | {"full": t.full, "named": t.named} for t in self.trials]}
 
 
 def check(
@@ -95,6 +33,7 @@ def check(
     exercises: list[str] | None = None,
     jobs: int = 0,
     seeds: int = 200,
+    thorough: bool = False,
     quiet: bool = False,
 ) -> list[Report]:
     """Try every exercise of the chapters named; a report with problems is one that must not be released."""
@@ -111,7 +50,8 @@ def check(
     reports: list[Report] = []
     for chapter in chosen:
         every(chapter)
-        work = {chapter.id: lambda c=chapter: _chapter(c, set(exercises or known), jobs, seeds)}
+        records.records(chapter)  # malformed cases are refused before anything is tried
+        work = {chapter.id: lambda c=chapter: _chapter(c, set(exercises or known), jobs, seeds, thorough)}
         outcome = run_all(work, quiet=False, seen=None if quiet else _progress)[chapter.id]
         reports += [_revive(event) for event in outcome.events]
         if outcome.died:
@@ -119,7 +59,7 @@ def check(
     return reports
 
 
-def _chapter(chapter: Chapter, wanted: set[str], jobs: int, seeds: int) -> Iterator[dict]:
+def _chapter(chapter: Chapter, wanted: set[str], jobs: int, seeds: int, thorough: bool) -> Iterator[dict]:
     """In a process of its own: run the chapter's ordinary cells once, and fork at each exercise."""
     import coursekit.checks  # noqa: F401  imported before the forks, not in each
 
@@ -129,7 +69,10 @@ def _chapter(chapter: Chapter, wanted: set[str], jobs: int, seeds: int) -> Itera
         if cell.kind != "code" or cell.is_lab or cell.index in skip:
             continue
         if cell.index in starts and starts[cell.index].name in wanted:
-            yield asdict(_Examination(bench, starts[cell.index], jobs, seeds).report())
+            exercise = starts[cell.index]
+            recorded = any(records.asked(c.source) for c in exercise.checks)
+            tried = Recorded(chapter, exercise, bench.names, jobs, seeds, thorough) if recorded else None
+            yield asdict((tried or _Examination(bench, exercise, jobs, seeds)).report())
         try:
             bench.run(cell)
         except Exception as error:  # whatever an author's cell raises is what the author must read
@@ -278,20 +221,18 @@ def _statistical(cell: Cell) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "SEED" for node in ast.walk(ast.parse(cell.source)))
 
 
-def _flat(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip().lower()
-
-
 def _short(text: str) -> str:
-    return _flat(text)[:300]
+    return flat(text)[:300]
 
 
 def _revive(event: dict) -> Report:
-    return Report(**event | {"trials": [Trial(**trial) for trial in event["trials"]]})
+    return Report(**event | {"trials": [Trial(**t) for t in event["trials"]], "derived": Derived(**event["derived"])})
 
 
 def _progress(chapter: str, event: dict) -> None:
     import sys
 
+    if "problems" not in event:  # the chapter's process died; its report says so
+        return
     state = f"{len(event['problems'])} problem(s)" if event["problems"] else "right"
     print(f"{chapter} {event['exercise']}: {state}", file=sys.stderr, flush=True)

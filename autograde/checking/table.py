@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autograde.checking.check import Report
+from autograde.checking.report import Report
 
 
 def show(reports: list[Report], verbose: bool = False) -> None:
@@ -43,7 +43,9 @@ HEAD = (
     "right",
     "mutants",
     "named",
-    "hidden only",
+    "derived",
+    "slipped",
+    "refused",
     "stub",
     "library",
     "judge",
@@ -65,7 +67,9 @@ def row(report: Report) -> tuple[str, ...]:
         f"{sum(t.full for t in right)}/{len(right)}",
         f"{len(caught)}/{len(wrong)}",
         f"{sum(t.named for t in caught)}/{len(wrong)}",
-        str(sum(t.passes_visible for t in caught)),
+        f"{report.derived.caught}/{report.derived.wrong}" if report.derived.wrong else "-",
+        str(len(report.derived.slipped)),
+        f"{len(report.derived.refused)}/{report.derived.right}" if report.derived.right else "-",
         "full!" if any(t.full for t in report.of("stub")) else "0",
         report.library,
         f"{sum(report.judged.values())}/{len(report.judged)}" if report.judged else "-",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from autograde.grading.instructor import console
 
 app = typer.Typer()
 
@@ -19,19 +23,27 @@ Db = Annotated[str | None, typer.Option("--db", help="Gradebook URL; default: sq
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
+def _verb(example: str) -> Callable:
+    """A command of ours: what it prints cannot end it on a console whose code page lacks a character."""
+
+    def register(work: Callable) -> Callable:
+        @functools.wraps(work)
+        def run(*arguments: Any, **options: Any) -> Any:
+            console.tolerant()
+            return work(*arguments, **options)
+
+        return app.command(epilog=example)(run)
+
+    return register
+
+
 def _course(root: Path | None) -> Path:
     from autograde.authoring.chapters import root as find
 
     return (root or find()).resolve()
 
 
-def _emit(document: Any) -> None:
-    from autograde.cli import emit
-
-    emit(document)
-
-
-@app.command(epilog="Example: autograde grade 01 --jobs 4")
+@_verb("Example: autograde grade 01 --jobs 4")
 def grade(
     chapter: Chapter,
     student: Annotated[list[str] | None, typer.Option("--student", help="Only this one; may be repeated.")] = None,
@@ -53,25 +65,25 @@ def grade(
     options = session.Options(student, jobs, force, timeout, db, scheduler, trust)
     report = session.run(where, chapter, options, quiet=as_json)
     if as_json:
-        _emit(session.document(report))
+        console.emit(session.document(report))
     else:
         session.show(report)
     raise typer.Exit(1 if report.problems else 0)
 
 
-@app.command(epilog="Example: autograde status 01")
+@_verb("Example: autograde status 01")
 def status(chapter: Chapter, root: Root = None, as_json: Json = False) -> None:
     """Who is graded, who is not, and why not."""
     from autograde.grading.instructor import session
 
     rows = session.status(_course(root), chapter)
     if as_json:
-        _emit(rows)
+        console.emit(rows)
     else:
         session.show_status(rows)
 
 
-@app.command(epilog="Example: autograde why alice 01")
+@_verb("Example: autograde why alice 01")
 def why(
     student: Annotated[str, typer.Argument(help="The student's folder name.")],
     chapter: Annotated[str | None, typer.Argument(metavar="[CHAPTER]", help="Every chapter if left out.")] = None,
@@ -83,14 +95,14 @@ def why(
 
     found = session.why(_course(root), student, chapter)
     if as_json:
-        _emit([result.document() for result in found])
+        console.emit([result.document() for result in found])
         return
     from autograde.grading.instructor.reasons import explain
 
     print("\n\n".join(map(explain, found)))
 
 
-@app.command(epilog="Example: autograde feedback 01")
+@_verb("Example: autograde feedback 01")
 def feedback(
     chapter: Chapter,
     student: Annotated[list[str] | None, typer.Option("--student", help="Only this one; may be repeated.")] = None,
@@ -103,12 +115,12 @@ def feedback(
 
     paths = session.feedback(_course(root), chapter, student, db)
     if as_json:
-        _emit([str(path) for path in paths])
+        console.emit([str(path) for path in paths])
     else:
-        print(f"{len(paths)} pages written to {os.path.commonpath(paths) if paths else 'feedback'}")
+        console.say(f"{len(paths)} pages written to {os.path.commonpath(paths) if paths else 'feedback'}")
 
 
-@app.command(epilog="Example: autograde export grades.csv")
+@_verb("Example: autograde export grades.csv")
 def export(
     file: Annotated[Path, typer.Argument(help="The CSV file to write; - for standard output.")],
     root: Root = None,
@@ -119,22 +131,22 @@ def export(
 
     count = reports.export(_course(root), db, file)
     if str(file) != "-":
-        print(f"{count} rows written to {file}")
+        console.say(f"{count} rows written to {file}")
 
 
-@app.command(epilog="Example: autograde analyse 01")
+@_verb("Example: autograde analyse 01")
 def analyse(chapter: Chapter, root: Root = None, as_json: Json = False) -> None:
     """Which exercise, which mistake, how many students: item analysis of a graded class."""
     from autograde.grading.instructor import reports
 
     found = reports.analyse(_course(root), chapter)
     if as_json:
-        _emit(found)
+        console.emit(found)
     else:
         reports.show(found)
 
 
-@app.command(epilog="Example: autograde attack")
+@_verb("Example: autograde attack")
 def attack(
     name: Annotated[list[str] | None, typer.Argument(metavar="[ATTACK]...", help="All if none.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Submissions at once.")] = 2,
@@ -150,7 +162,7 @@ def attack(
             {"attack": o.attack.name, "kind": o.attack.kind, "undeserved": o.undeserved, "damage": o.damage}
             for o in outcomes
         ]
-        _emit({"attacks": rows, "undeserved": undeserved, "damage": damage})
+        console.emit({"attacks": rows, "undeserved": undeserved, "damage": damage})
     else:
         print()
         for o in outcomes:

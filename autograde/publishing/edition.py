@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
-from autograde.authoring import build, regions
+from autograde.authoring import build, records, regions
 from autograde.errors import Refusal
+from coursekit.checks.records import FILE, read
 
 COPIED = ("requirements.lock", "LICENSE", "LICENSE-DATA", "LICENSE.data")
 TELLING = 24  # characters; shorter lines (`return x`, `n = len(x)`) give nothing away
+RUN = 3  # so many telling lines in a row are a leak
+NUMBER = re.compile(r"\d+\.?\d*")
 LEFT_OUT = {"__pycache__", "tests", ".ipynb_checkpoints"}
 
 README = """# {title}
@@ -58,35 +63,63 @@ def publish(course: Path, to: Path) -> list[str]:
 
 
 def leaked(course: Path, files: dict[str, bytes]) -> list[str]:
-    """Lines of hidden tests that stand anywhere in the edition, and lines of solutions that its notebooks show.
+    """Solutions, hidden tests and truths that stand in the edition.
 
-    A hidden line that the visible part of the same check has too is no secret.
+    A leak of code is ``RUN`` lines of it in a row, or all of it where it has fewer: one line alone two cells share by
+    nature, unless it holds the numbers of a hidden test. No record may hold a hidden case, no text a packed record.
     """
     found = []
     notebooks = {name: _lines(name, data) for name, data in files.items() if name.endswith(".ipynb")}
     code = {name: _lines(name, data) for name, data in files.items() if name.endswith((".py", ".md"))} | notebooks
     for chapter in build.chapters(course):
         for cell in chapter.cells:
-            seen = {line.strip() for line in cell.visible.split("\n")}
-            hidden = {*regions.inside(cell.source, regions.HIDDEN), *regions.inside(cell.source, regions.SCHEME)}
-            solution = set(regions.inside(cell.source, regions.SOLUTION))
-            for lines, places in ((_telling(hidden) - seen, code), (_telling(solution), notebooks)):
-                for name, text in places.items():
-                    found += [f"{chapter.id} {cell.grade_id}, in {name}: {line}" for line in sorted(lines & text)]
+            where, seen = f"{chapter.id} {cell.grade_id}", cell.visible.split("\n")
+            hidden = [*regions.inside(cell.source, regions.HIDDEN), *regions.inside(cell.source, regions.SCHEME)]
+            found += _shared(where, _runs(regions.inside(cell.source, regions.SOLUTION)), notebooks)
+            found += _shared(where, _runs(hidden) - _runs(seen), code)
+            found += _shared(where, _data(hidden) - _data(seen), code)
+            packed = {(line,) for line in records.packed_lines(chapter, cell.source)}
+            found += _shared(where, packed, code)
+        found += _hidden_cases(chapter.id, files)
     return found
 
 
-def _telling(lines: set[str]) -> set[str]:
-    """Lines long enough to give something away; comments and single words are not."""
-    stripped = {line.strip() for line in lines}
-    return {line for line in stripped if len(line) >= TELLING and not line.startswith(("#", "import ", "from "))}
+def _shared(where: str, secret: set[tuple[str, ...]], places: dict[str, list[str]]) -> list[str]:
+    """The secret runs of lines that stand in one of the places."""
+    if not secret:
+        return []
+    size = len(next(iter(secret)))
+    return [
+        f"{where}, in {name}: {' / '.join(run)[:200]}"
+        for name, text in places.items()
+        for run in sorted(secret & _runs(text, size))
+    ]
 
 
-def _lines(name: str, data: bytes) -> set[str]:
+def _data(lines: Iterable[str]) -> set[tuple[str, ...]]:
+    """Lines that hold several numbers, each alone."""
+    return {(line.strip(),) for line in lines if len(NUMBER.findall(line)) >= RUN}
+
+
+def _hidden_cases(chapter: str, files: dict[str, bytes]) -> list[str]:
+    name = f"course/{chapter}/{FILE}"
+    every = read(files[name]) if name in files else {}
+    return [f"{name}: {key} holds a hidden case" for key, r in every.items() if any(c["hidden"] for c in r["cases"])]
+
+
+def _runs(lines: Iterable[str], size: int = 0) -> set[tuple[str, ...]]:
+    """All runs of ``size`` telling lines (``RUN``, or all where there are fewer); comments and imports tell nothing."""
+    stripped = [line.strip() for line in lines]
+    telling = [x for x in stripped if len(x) >= TELLING and not x.startswith(("#", "import ", "from ", "def "))]
+    size = size or min(RUN, len(telling))
+    return {tuple(telling[k : k + size]) for k in range(len(telling) - size + 1)} if size else set()
+
+
+def _lines(name: str, data: bytes) -> list[str]:
     text = data.decode("utf-8")
     if name.endswith(".ipynb"):
         text = "\n".join("".join(cell["source"]) for cell in json.loads(text)["cells"])
-    return {line.strip() for line in text.split("\n")}
+    return text.split("\n")
 
 
 def pyproject(project: dict) -> str:

@@ -9,14 +9,25 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # forks must not inherit a pool of threads
 
 TINY = Path(__file__).parent / "tiny"
+RECORDED = Path(__file__).parent / "recorded"
 HOUSE = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """The tiny course, with the current directory in it."""
+    return _course(TINY, tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A small course whose checks are recorded cases: a value, a statistical one, and a test of tests."""
+    return _course(RECORDED, tmp_path, monkeypatch)
+
+
+def _course(model, tmp_path, monkeypatch):
     place = tmp_path / "course-of-one"
-    shutil.copytree(TINY, place, ignore=shutil.ignore_patterns("out", "__pycache__"))
+    shutil.copytree(model, place, ignore=shutil.ignore_patterns("out", "__pycache__"))
     for name in ("pyproject.toml", "requirements.lock", "environment.yml", "LICENSE"):
         shutil.copy(HOUSE / name, place / name)
     (place / "lib").mkdir()

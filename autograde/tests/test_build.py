@@ -96,7 +96,54 @@ def test_check_fails_on_one_edited_byte_a_missing_file_and_a_stray_one(course):
     (course / "course" / "02_gone" / "gone.ipynb").write_text("{}")
     assert [d.why for d in build.drift(course)] == ["made by no chapter"]
     build.write(course)
-    assert build.drift(course) == []
+    assert (course / "course" / "02_gone" / "gone.ipynb").exists(), "git does not hold it, so it is not deleted"
+    assert [d.why for d in build.drift(course)] == ["made by no chapter"]
+
+
+def git(course, *words):
+    author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", *author, *words], cwd=course, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("work", ["answer", "output", "own cell", "no notebook of ours"])
+def test_the_build_never_overwrites_work(course, work):
+    build.write(course)
+    path = course / "course" / "01_tiny" / "tiny.ipynb"
+    notebook = json.loads(path.read_text())
+    answer = next(c for c in notebook["cells"] if "NotImplementedError" in "".join(c["source"]))
+    if work == "answer":
+        answer["source"] = "def running_sum(x):\n    return x.cumsum(0)"
+    elif work == "output":
+        answer["execution_count"] = 3
+    elif work == "own cell":
+        notebook["cells"].append({"cell_type": "markdown", "id": "5f3a9c21", "metadata": {}, "source": "my notes"})
+    path.write_text("not json" if work == "no notebook of ours" else json.dumps(notebook))
+    before = path.read_bytes()
+    other = course / "course" / "README.md"
+    other.write_text("changed")
+    with pytest.raises(Refusal, match=r"course/01_tiny/tiny.ipynb[\s\S]*git checkout") as error:
+        build.write(course)
+    assert path.read_bytes() == before and other.read_text() == "changed", "nothing at all is written"
+    assert ("running_sum" in str(error.value)) == (work == "answer")
+    git(course, "init")
+    git(course, "add", "-A")
+    git(course, "commit", "-m", "kept")
+    build.write(course)
+    assert path.read_bytes() != before, "git holds the work, so nothing is lost"
+
+
+def test_the_build_deletes_only_what_git_holds(course):
+    build.write(course)
+    git(course, "init")
+    stray = course / "course" / "02_gone" / "gone.ipynb"
+    stray.parent.mkdir()
+    stray.write_text("{}")
+    git(course, "add", "-A")
+    git(course, "commit", "-m", "with a chapter that is gone")
+    mine = stray.with_name("mine.ipynb")
+    mine.write_text("{}")
+    build.write(course)
+    assert not stray.exists() and mine.exists()
 
 
 def test_assets_travel_with_the_notebook(course):

@@ -231,7 +231,7 @@ def test_what_a_fork_says_arrives_even_when_it_dies():
     assert [got[k].events for k in tasks] == [[1], [2], [3], []]
     assert got["dies"].died == "ended the Python process (exit code 0)"
     assert "ValueError: told" in got["raises"].died
-    assert got["loops"].died == "did not stop within 1 s and was ended" and got["loops"].seconds < 2.5
+    assert got["loops"].died == "did not stop within 1 s and was ended"
     assert "SIGTERM" in got["killed"].died
 
 
@@ -248,9 +248,8 @@ def test_a_sleeper_and_its_children_are_ended(tmp_path, monkeypatch):
         time.sleep(60)
         yield 1
 
-    start = time.monotonic()
     (outcome,) = forks.run_all({"": sleeps}, seconds=1).values()
-    assert outcome.died == "did not stop within 1 s and was ended" and time.monotonic() - start < 20
+    assert outcome.died == "did not stop within 1 s and was ended"
     deadline = time.monotonic() + 5
     while os.path.exists(f"/proc/{mark.read_text()}") and time.monotonic() < deadline:
         state = open(f"/proc/{mark.read_text()}/stat").read().rsplit(")", 1)[1].split()[0]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 __all__ = [
     "device",
     "expand",
+    "full_precision",
     "generator",
     "gumbel",
     "log_mean_exp",
+    "lacks_float64",
     "parameter_count",
+    "random",
     "require",
+    "require_all",
     "sample_categorical",
     "straight_through",
     "sum_except_batch",
+    "to_float64_device",
 ]
 
 
@@ -26,6 +33,12 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ValueError(message)`` unless the condition holds; the message names the value, the range and the fix."""
     if not condition:
         raise ValueError(message)
+
+
+def require_all(holds: Bool[Tensor, "*s"], message: str) -> None:
+    """``require`` for every entry, on the CPU: elsewhere, and in a compiled graph, a look would wait for the device."""
+    if holds.device.type == "cpu" and not torch.compiler.is_compiling():
+        require(bool(holds.all()), message)
 
 
 def expand(v: Float[Tensor, "b"] | Float[Tensor, ""] | float, x: Float[Tensor, "b *d"]) -> Tensor:
@@ -44,6 +57,7 @@ def sum_except_batch(x: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:
     """log of the mean of exp(x) along ``dim``, without overflow."""
+    require(x.shape[dim] > 0, f"the mean of no values is 0 / 0: x has shape {tuple(x.shape)}")
     return torch.logsumexp(x, dim) - math.log(x.shape[dim])
 
 
@@ -52,24 +66,76 @@ def generator(seed: int, device: str | torch.device = "cpu") -> torch.Generator:
     return torch.Generator(device=device).manual_seed(seed)
 
 
+def lacks_float64(device: str | torch.device) -> bool:
+    """Whether the device has no double precision: Apple's GPU."""
+    return torch.device(device).type == "mps"
+
+
+def to_float64_device(x: Tensor) -> Tensor:
+    """x where float64 exists: as it is, or on the CPU if its device lacks it. What follows is computed there."""
+    return x.cpu() if lacks_float64(x.device) else x
+
+
+def full_precision(device: torch.device) -> AbstractContextManager:
+    """Within it autocast is off: products whose low bits matter (near codes, volumes) are not rounded to bf16."""
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
+
+
+def random(
+    draw: Callable[..., Tensor],
+    *size: int | tuple[int, ...],
+    generator: torch.Generator | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Draws of torch.rand, randn, randint or randperm, made where the generator lives and moved to ``device``.
+
+    So a generator of any device serves tensors of any other. float64 draws for a device that lacks it stay on the CPU;
+    there a generator of such a device seeds one of the CPU's.
+    """
+    where = torch.device(device) if generator is None else generator.device
+    wide = dtype is torch.float64
+    if wide and lacks_float64(where):
+        if generator is not None:
+            seed = int(torch.randint(2**31 - 1, (), generator=generator, device=where))
+            generator = torch.Generator().manual_seed(seed)
+        where = torch.device("cpu")
+    drawn = draw(*size, generator=generator, device=where, dtype=dtype)
+    return drawn if wide and lacks_float64(device) else drawn.to(device)
+
+
+def _exponential(shape: tuple[int, ...], *, generator: torch.Generator | None, **kind) -> Tensor:
+    return torch.empty(shape, **kind).exponential_(generator=generator)
+
+
 def gumbel(
     shape: tuple[int, ...], *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
 ) -> Float[Tensor, "..."]:
-    """Standard Gumbel noise -log(-log u) in float64, as -log of an exponential draw.
+    """Standard Gumbel noise -log(-log u) in float64 (on the CPU for a device that lacks it), as -log of an exponential
+    draw.
 
     In float32 the largest possible draw is about 17, which lowers the temperature of a large vocabulary
     (arXiv 2409.02908).
     """
-    e = torch.empty(shape, dtype=torch.float64, device=device).exponential_(generator=generator)
+    e = random(_exponential, shape, generator=generator, device=device, dtype=torch.float64)
     return -e.clamp_min(torch.finfo(torch.float64).tiny).log()
 
 
 def sample_categorical(
     logits: Float[Tensor, "... v"], *, generator: torch.Generator | None = None
 ) -> Int[Tensor, "..."]:
-    """Exact draws from softmax(logits) by the Gumbel-max trick in float64; logits may be -inf, not all of them."""
+    """Exact draws from softmax(logits) by the Gumbel-max trick in float64; logits may be -inf, not all of them.
+
+    ValueError for a row without a possible symbol, or with NaN or +inf (not looked for on another device than the CPU).
+    """
+    require(logits.shape[-1] > 0, f"there is no symbol to draw: logits have shape {tuple(logits.shape)}")
+    top = logits.detach().amax(-1)  # NaN where any entry is
+    require_all(
+        top.abs() < torch.inf, "logits need a finite largest entry in each row: nothing is possible, or one is NaN"
+    )
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
-    return (logits.double() + noise).argmax(-1)
+    return (logits.detach().to(noise) + noise).argmax(-1).to(logits.device)
 
 
 class _StraightThrough(torch.autograd.Function):

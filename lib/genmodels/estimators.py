@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn import functional as F
 
-from genmodels.core import gumbel, require, straight_through
+from genmodels.core import gumbel, random, require, straight_through
 
 __all__ = [
     "Moments",
@@ -54,7 +54,7 @@ def normal(
 ) -> Float[Tensor, "..."]:
     """A draw z = mean + std * eps, eps ~ N(0, I): differentiable in both parameters [Kingma & Welling 2014]."""
     shape = torch.broadcast_shapes(mean.shape, std.shape)
-    return mean + std * torch.randn(shape, generator=generator, dtype=mean.dtype, device=mean.device)
+    return mean + std * random(torch.randn, shape, generator=generator, dtype=mean.dtype, device=mean.device)
 
 
 def pathwise(dist: Distribution, f: Callable[[Tensor], Tensor], n: int) -> Float[Tensor, "n ..."]:
@@ -105,7 +105,7 @@ def gumbel_softmax(
     """
     require(tau > 0, f"the temperature tau must be positive, got {tau}")
     require(logits.is_floating_point(), f"logits must be floating point, got {logits.dtype}")
-    noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device).to(logits.dtype)
+    noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device).to(logits)
     soft = ((logits + noise) / tau).softmax(-1)
     if not hard:
         return soft
@@ -117,7 +117,7 @@ def one_hot_sample(logits: Float[Tensor, "*b v"], *, generator: torch.Generator 
     [Bengio et al. 2013].
     """
     noise = gumbel(tuple(logits.shape), generator=generator, device=logits.device)
-    hard = F.one_hot((logits.detach().double() + noise).argmax(-1), logits.shape[-1]).to(logits.dtype)
+    hard = F.one_hot((logits.detach().to(noise) + noise).argmax(-1), logits.shape[-1]).to(logits)
     return straight_through(hard, logits.softmax(-1))
 
 

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import expand, require, sum_except_batch
+from genmodels.core import expand, random, require, require_all, sum_except_batch
 
 __all__ = ["DIVERGENCES", "LOSSES", "Divergence", "Loss", "adaptive_weight", "clip_weights", "dirac_field", "f_bound",
-           "gradient_penalty", "optimal_discriminator", "r1"]  # fmt: skip
+           "gradient_penalty", "optimal_discriminator", "r1", "r2", "relativistic_pair"]  # fmt: skip
 
 Critic = Callable[[Tensor], Tensor]
 
@@ -55,6 +55,18 @@ LOSSES: dict[str, Loss] = {
 }
 
 
+def relativistic_pair(
+    real: Float[Tensor, "b"], fake: Float[Tensor, "b"]
+) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"]]:
+    """What critic and generator minimise where only a pair's difference counts: softplus(-(a - b)) and softplus(a - b)
+    for logits a of real and b of fake samples [Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024, eq. 2].
+
+    With ``r1`` and ``r2`` this is R3GAN. Detach the fakes in the critic's turn; in the generator's, step its weights.
+    """
+    require(real.shape == fake.shape, f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have one shape")
+    return F.softplus(fake - real), F.softplus(real - fake)
+
+
 def optimal_discriminator(log_p: Float[Tensor, "*n"], log_q: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
     """D*(x) = p / (p + q) for data density p and model density q; its logit is log p/q [Goodfellow et al. 2014]."""
     return torch.sigmoid(log_p - log_q)
@@ -65,9 +77,18 @@ def r1(critic: Critic, real: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
 
     Differentiable in the critic's weights.
     """
-    x = real.detach().requires_grad_()
-    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-    return sum_except_batch(slope.square())
+    return sum_except_batch(_slope(critic, real.detach()).square())
+
+
+def r2(critic: Critic, fake: Float[Tensor, "b *d"]) -> Float[Tensor, "b"]:
+    """|grad_x critic(x)|^2 at generated samples, as ``r1`` at real ones [Mescheder et al. 2018, eq. 10]."""
+    return r1(critic, fake)
+
+
+def _slope(critic: Critic, x: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+    """Each sample's gradient of its own value, differentiable in the critic's weights."""
+    x = x.requires_grad_()
+    return torch.autograd.grad(critic(x).sum(), x, create_graph=True)[0]
 
 
 def gradient_penalty(
@@ -83,9 +104,9 @@ def gradient_penalty(
     critic's weights. Raises ValueError for batches of different shape.
     """
     require(real.shape == fake.shape, f"real {tuple(real.shape)} and fake {tuple(fake.shape)} must have the same shape")
-    u = torch.rand(len(real), generator=generator, dtype=real.dtype, device=real.device)
-    x = torch.lerp(fake.detach(), real.detach(), expand(u, real)).requires_grad_()
-    (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    u = random(torch.rand, len(real), generator=generator, dtype=real.dtype, device=real.device)
+    x = torch.lerp(fake.detach(), real.detach(), expand(u, real))
+    slope = _slope(critic, x)
     # The norm of a slope of exactly 0 has gradient 0 here; the root of the sum of squares has NaN.
     return (torch.linalg.vector_norm(slope.reshape(len(slope), slope.shape[1:].numel()), dim=1) - 1).square()
 
@@ -106,27 +127,43 @@ class Divergence(NamedTuple):
     conjugate: Callable[[Tensor], Tensor]
 
 
-# Nowozin et al. 2016, table 1 and 2, with u = p/q given as log u. f(1) = 0 throughout.
+def _minus_log(v: Tensor) -> Tensor:
+    """-log v, and +inf where v <= 0: a conjugate outside its domain."""
+    inside = v > 0
+    return torch.where(inside, -torch.where(inside, v, 1.0).log(), torch.inf)
+
+
+def _held(r: Tensor) -> Tensor:
+    """A log-ratio that may be infinite (one density 0), kept where 0 * inf cannot arise: e^1000 is infinite, e^-1000
+    zero, in every precision."""
+    return r.clamp(-1000, 1000)
+
+
+# Nowozin et al. 2016, table 1 and 2, with u = p/q given as log u, from -inf to inf. f(1) = 0 throughout.
 DIVERGENCES: dict[str, Divergence] = {
-    "kl": Divergence(lambda r: r.exp() * r, lambda r: r + 1, lambda t: (t - 1).exp()),
-    "reverse_kl": Divergence(torch.neg, lambda r: -(-r).exp(), lambda t: -1 - (-t).log()),
-    # 2 JS(p, q), the value of the original game up to the constant 2 log 2.
+    "kl": Divergence(lambda r: _held(r).exp() * _held(r), lambda r: r + 1, lambda t: (t - 1).exp()),
+    "reverse_kl": Divergence(torch.neg, lambda r: -(-r).exp(), lambda t: _minus_log(-t) - 1),
+    # 2 JS(p, q), the value of the original game up to 2 log 2; log u - softplus(log u) = logsigmoid(log u).
     "jensen_shannon": Divergence(
-        lambda r: r.exp() * r - (r.exp() + 1) * (F.softplus(r) - math.log(2)),
+        lambda r: _held(r).exp() * (math.log(2) + F.logsigmoid(_held(r))) + math.log(2) - F.softplus(_held(r)),
         lambda r: math.log(2) - F.softplus(-r),
-        lambda t: -torch.log(2 - t.exp()),
+        lambda t: _minus_log(2 - t.exp()),
     ),
-    "chi_squared": Divergence(lambda r: (r.exp() - 1) ** 2, lambda r: 2 * (r.exp() - 1), lambda t: t**2 / 4 + t),
+    "chi_squared": Divergence(lambda r: r.expm1() ** 2, lambda r: 2 * r.expm1(), lambda t: t**2 / 4 + t),
 }
 
 
 def f_bound(divergence: Divergence, real: Float[Tensor, "n"], fake: Float[Tensor, "m"]) -> Float[Tensor, ""]:
     """The variational lower bound E_p T - E_q f*(T) <= D_f(p, q) from critic values T [Nowozin et al. 2016, eq. 4].
 
-    Equality at T = f'(p/q). ``real`` and ``fake`` are T at samples of p and q; T must lie in the domain of f*.
+    Equality at T = f'(p/q). ``real`` and ``fake`` are T at samples of p and q; T must lie in the domain of f*, or
+    ValueError: elsewhere f* is infinite and the bound says nothing.
     """
     require(len(real) > 0 and len(fake) > 0, f"a mean needs values; got {len(real)} real and {len(fake)} fake")
-    return real.mean() - divergence.conjugate(fake).mean()
+    cost = divergence.conjugate(fake)
+    largest = float(fake.detach().max())
+    require_all(cost < torch.inf, f"critic values must lie where f* is finite; the largest on q is {largest:.4g}")
+    return real.mean() - cost.mean()
 
 
 def adaptive_weight(
@@ -146,12 +183,18 @@ def adaptive_weight(
     return (pull[0] / (pull[1] + eps)).clamp(0, 1e4).detach()
 
 
-def dirac_field(theta: Tensor, psi: Tensor, *, penalty: float = 0.0) -> tuple[Tensor, Tensor]:
+def dirac_field(
+    theta: Tensor, psi: Tensor, *, loss: str = "non_saturating", penalty: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Gradient flow of the Dirac-GAN: data at 0, generator at theta, critic psi * x [Mescheder et al. 2018].
 
-    Non-saturating players with logit psi * theta: theta' = sigmoid(-psi theta) psi and
-    psi' = -sigmoid(psi theta) theta - penalty * psi, the last term being the gradient of penalty / 2 * r1.
-    At the equilibrium (0, 0) the eigenvalues are (-penalty +- sqrt(penalty^2 - 1)) / 2: a pure rotation at penalty 0.
+    Both players descend their loss of LOSSES at the logit psi theta, and the critic also penalty / 2 * r1, which adds
+    -penalty * psi. For "saturating", the minimax game, theta' = sigmoid(psi theta) psi and psi' = -sigmoid(psi theta)
+    theta: without a penalty theta^2 + psi^2 never changes. For "non_saturating" theta' = sigmoid(-psi theta) psi, and
+    the circle is slowly left inwards: only the linearisation at (0, 0) rotates. There, for both, the eigenvalues are
+    (-penalty +- sqrt(penalty^2 - 1)) / 2.
     """
-    logit = psi * theta
-    return torch.sigmoid(-logit) * psi, -torch.sigmoid(logit) * theta - penalty * psi
+    require(loss in LOSSES, f"unknown loss {loss!r}; known: {', '.join(LOSSES)}")
+    game, logit = LOSSES[loss], psi * theta
+    slope = lambda f: torch.func.grad(lambda a: f(a).sum())(logit)
+    return -slope(game.generator) * psi, -slope(game.fake) * theta - penalty * psi

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import require, sum_except_batch
+from genmodels.core import require, require_all, sum_except_batch
 
 __all__ = [
     "bernoulli_log_prob",
@@ -34,6 +34,7 @@ def gaussian_log_prob(
     if not isinstance(std, Tensor):
         require(std > 0, f"the standard deviation must be positive, got {std}")
         std = torch.tensor(std, dtype=x.dtype, device=x.device)
+    require_all(std > 0, "every standard deviation must be positive: pass log_std.exp(), or softplus of a number")
     return sum_except_batch(-(((x - mean) / std).square()) / 2 - std.log() - 0.5 * math.log(2 * math.pi))
 
 
@@ -59,9 +60,15 @@ def discretized_logistic_log_prob(
 def logistic_bin_log_mass(mean: Tensor, log_scale: Tensor, x: Tensor, bins: int) -> Tensor:
     """Elementwise log(CDF(right edge) - CDF(left edge)), stable where the two are nearly equal."""
     require(bins >= 2, f"at least 2 bins are needed, got {bins}")
-    half, scale = 1 / (bins - 1), log_scale.exp()
-    left, right = (x - mean - half) / scale, (x - mean + half) / scale
+    half = 1 / (bins - 1)
+    log_scale = log_scale.clamp_min(math.log(torch.finfo(log_scale.dtype).tiny))  # whose inverse is finite
+    sharpness = (-log_scale).exp()
+    left, right = (x - mean - half) * sharpness, (x - mean + half) * sharpness
     # sigmoid(r) - sigmoid(l) = sigmoid(r) sigmoid(-l) (1 - exp(l - r)): a product, so its logarithm never sees 0 - 0.
-    inside = F.logsigmoid(right) + F.logsigmoid(-left) + torch.log(-torch.expm1(left - right))
+    # Where r - l is tiny its last factor is r - l itself, whose logarithm is known even if it rounds to 0.
+    width = 2 * half * sharpness
+    tiny = width < torch.finfo(width.dtype).eps
+    factor = torch.where(tiny, math.log(2 * half) - log_scale, torch.log(-torch.expm1(-torch.where(tiny, 1.0, width))))
+    inside = F.logsigmoid(right) + F.logsigmoid(-left) + factor
     first, last = x < -1 + half, x > 1 - half
     return torch.where(first, F.logsigmoid(right), torch.where(last, F.logsigmoid(-left), inside))

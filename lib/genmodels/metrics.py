@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels.core import require
+from genmodels.core import random, require, to_float64_device
 
 __all__ = [
     "Estimate",
@@ -56,7 +56,7 @@ class Estimate(NamedTuple):
 def mean_and_error(x: Float[Tensor, "n"]) -> Estimate:
     """Mean of independent values and its standard error std / sqrt(n)."""
     require(x.ndim == 1 and len(x) >= 2, f"expected at least 2 values in one dimension; got shape {tuple(x.shape)}")
-    x = x.detach().double()
+    x = to_float64_device(x.detach()).double()
     return Estimate(float(x.mean()), float(x.std()) / math.sqrt(len(x)), len(x))
 
 
@@ -79,12 +79,15 @@ def nats(bits_per_dim: float | Tensor, dims: int, levels: int = 1) -> float | Te
 
 def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
     """sum_k p_k (log p_k - log q_k) over the last dimension, of tables of log-probabilities; 0 log 0 counts as 0."""
-    return torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
+    some = log_p.exp() > 0
+    log_p, log_q = torch.where(some, log_p, 0.0), torch.where(some, log_q, 0.0)  # so that the gradient is 0 there too
+    return torch.where(some, log_p.exp() * (log_p - log_q), 0.0).sum(-1)
 
 
 def jensen_shannon(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tensor, "*b"]:
     """KL(p | m) / 2 + KL(q | m) / 2 with m = (p + q) / 2, of tables: at most log 2 (Lin 1991)."""
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    never = (log_p == -torch.inf) & (log_q == -torch.inf)  # there logaddexp has no gradient
+    log_m = torch.logaddexp(torch.where(never, 0.0, log_p), torch.where(never, 0.0, log_q)) - math.log(2)
     return (kl(log_p, log_m) + kl(log_q, log_m)) / 2
 
 
@@ -98,7 +101,7 @@ def _points(x: Tensor, features: Features | None = None, least: int = 2) -> Floa
     require(len(x) >= least, f"{len(x)} samples are too few for this distance; give at least {least}")
     with torch.no_grad():
         x = (x if features is None else features(x)).detach().reshape(len(x), -1)
-    x = (x.cpu() if x.device.type == "mps" else x).double()  # Apple's GPU has no float64
+    x = to_float64_device(x).double()
     require(bool(x.isfinite().all()), "samples contain NaN or infinite values: the distance would be meaningless")
     return x
 
@@ -171,7 +174,7 @@ def sliced_w2(
     """Root of the mean over random directions of the squared 1-D Wasserstein-2 distance (Bonneel et al. 2015)."""
     require(projections > 0, f"projections must be positive; got {projections}")
     x, y = _pair(x, y, features, least=1)
-    w = torch.randn(x.shape[1], projections, generator=generator, dtype=torch.float64).to(x.device)
+    w = random(torch.randn, x.shape[1], projections, generator=generator, dtype=torch.float64).to(x.device)
     w = w / w.norm(dim=0)
     return _w2_on_lines(x @ w, y @ w).mean().sqrt()
 
@@ -272,6 +275,6 @@ def floor(
     require(repeats >= 2, f"repeats must be at least 2; got {repeats}")
     values = []
     for _ in range(repeats):
-        order = torch.randperm(len(real), generator=generator)
+        order = random(torch.randperm, len(real), generator=generator).to(real.device)
         values.append(float(metric(real[order[:size]], real[order[size : 2 * size]])))
     return mean_and_error(torch.tensor(values, dtype=torch.float64))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels.core import require
+from genmodels.core import require, to_float64_device
 
 __all__ = ["Dual", "Plan", "cost_matrix", "dual", "kantorovich_rubinstein", "minibatch_coupling", "plan", "sinkhorn",
-           "wasserstein_1d"]  # fmt: skip
+           "steepest_slope", "wasserstein_1d"]  # fmt: skip
 
 
 class Plan(NamedTuple):
@@ -31,14 +32,23 @@ class Dual(NamedTuple):
 
 def cost_matrix(x: Float[Tensor, "n *d"], y: Float[Tensor, "m *d"], p: float = 1.0) -> Float[Tensor, "n m"]:
     """Euclidean distances to the power p: p = 1 for W1 and its duality, p = 2 for the squared cost of flow matching."""
-    require(p > 0, f"the power p must be positive, got {p}")
+    require(0 < p < math.inf, f"the power p must be positive and finite, got {p}")
     x, y = (v.reshape(len(v), v.shape[1:].numel()) for v in (x, y))
     require(x.shape[1] == y.shape[1], f"points of different size: {x.shape[1]} and {y.shape[1]} numbers each")
     distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-    return distance**p
+    if p >= 1:
+        return distance**p
+    apart = distance > 0  # where two points coincide a root has no slope: count it as 0
+    return torch.where(apart, torch.where(apart, distance, 1.0) ** p, 0.0)
+
+
+def _array(x: Tensor) -> Tensor:
+    """x for scipy: detached, on the CPU, in float64."""
+    return x.detach().cpu().double()
 
 
 def _check(a: Tensor, b: Tensor, cost: Tensor) -> None:
+    require(len(a) > 0 and len(b) > 0, f"both sides need mass; got {len(a)} and {len(b)} points")
     require(cost.shape == (len(a), len(b)), f"cost {tuple(cost.shape)} must be len(a) x len(b) = {len(a)} x {len(b)}")
     for name, w in (("a", a), ("b", b)):
         require(bool((w >= 0).all()), f"the weights {name} must not be negative; the smallest is {float(w.min()):.3g}")
@@ -57,32 +67,32 @@ def _marginals(n: int, m: int):
 def plan(a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"]) -> Plan:
     """The cheapest way to move mass a to mass b: min <P, cost> over P >= 0 with P 1 = a, P^T 1 = b [Kantorovich].
 
-    Solved as a linear programme, so it is exact and meant for at most a few hundred points.
+    Solved as a linear programme, so it is exact and meant for at most a few hundred points; no gradient passes.
     """
     from scipy.optimize import linprog
 
     _check(a, b, cost)
-    weights = torch.cat([a / a.sum(), b / b.sum()]).double()
+    weights = _array(torch.cat([a / a.sum(), b / b.sum()]))
     solved = linprog(
-        cost.double().flatten(), A_eq=_marginals(*cost.shape), b_eq=weights, bounds=(0, None), method="highs"
+        _array(cost).flatten(), A_eq=_marginals(*cost.shape), b_eq=weights, bounds=(0, None), method="highs"
     )
     require(solved.success, f"the linear programme was not solved: {solved.message}")
-    return Plan(torch.as_tensor(solved.x, dtype=cost.dtype).reshape(cost.shape), float(solved.fun))
+    return Plan(torch.from_numpy(solved.x).to(cost).reshape(cost.shape), float(solved.fun))
 
 
 def dual(a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"]) -> Dual:
     """The dual programme: max <f, a> + <g, b> subject to f_i + g_j <= cost_ij. Its value equals the primal's cost
-    [Peyre & Cuturi 2019, sec. 2.5].
+    [Peyre & Cuturi 2019, sec. 2.5]. No gradient passes.
     """
     from scipy.optimize import linprog
 
     _check(a, b, cost)
-    weights = torch.cat([a / a.sum(), b / b.sum()]).double()
+    weights = _array(torch.cat([a / a.sum(), b / b.sum()]))
     solved = linprog(
-        -weights, A_ub=_marginals(*cost.shape).T, b_ub=cost.double().flatten(), bounds=(None, None), method="highs"
+        -weights, A_ub=_marginals(*cost.shape).T, b_ub=_array(cost).flatten(), bounds=(None, None), method="highs"
     )
     require(solved.success, f"the linear programme was not solved: {solved.message}")
-    f, g = torch.as_tensor(solved.x, dtype=cost.dtype).split([len(a), len(b)])
+    f, g = torch.from_numpy(solved.x).to(cost).split([len(a), len(b)])
     return Dual(f, g, -float(solved.fun))
 
 
@@ -94,15 +104,15 @@ def kantorovich_rubinstein(
 
     With the distance itself as cost the two prices of the dual are one function, g = -f, and the constraint is
     |f(u) - f(v)| <= |u - v| for every pair of points. That step fails for other powers of the distance. Only
-    differences of f count, so it is 0 at the first point.
+    differences of f count, so it is 0 at the first point. No gradient passes.
     """
     from scipy.optimize import linprog
 
     require(len(x) > 0 and len(y) > 0, f"both sets need at least one point; got {len(x)} and {len(y)}")
     a = x.new_full((len(x),), 1 / len(x)) if a is None else a
     b = y.new_full((len(y),), 1 / len(y)) if b is None else b
-    points = torch.cat([x.reshape(len(x), -1), y.reshape(len(y), -1)])
     _check(a, b, cost_matrix(x, y))
+    points = _array(torch.cat([x.reshape(len(x), -1), y.reshape(len(y), -1)]))
     n = len(points)
     i, j = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
     i, j = i[i != j], j[i != j]
@@ -111,13 +121,28 @@ def kantorovich_rubinstein(
     rows = torch.arange(len(i)).repeat(2)
     signs = torch.cat([torch.ones(len(i)), -torch.ones(len(i))])
     slope = sparse.csr_matrix((signs, (rows, torch.cat([i, j]))), shape=(len(i), n))
-    weights = torch.cat([a / a.sum(), -b / b.sum()]).double()
-    limit = cost_matrix(points, points)[i, j].double()
+    weights = _array(torch.cat([a / a.sum(), -b / b.sum()]))
+    limit = cost_matrix(points, points)[i, j]
     # The value of f at one point is free: pin it to zero, or the programme has a line of solutions.
     bounds = [(0, 0)] + [(None, None)] * (n - 1)
     solved = linprog(-weights, A_ub=slope, b_ub=limit, bounds=bounds, method="highs")
     require(solved.success, f"the linear programme was not solved: {solved.message}")
-    return torch.as_tensor(solved.x, dtype=x.dtype), -float(solved.fun)
+    return torch.from_numpy(solved.x).to(x), -float(solved.fun)
+
+
+def steepest_slope(f: Float[Tensor, "n"], points: Float[Tensor, "n *d"]) -> Float[Tensor, ""]:
+    """max |f_i - f_j| / |x_i - x_j| over all pairs: f can be a critic of W1 only where it is at most 1.
+
+    The Lipschitz constant of the values at these points, which a network between them may exceed. Infinite where one
+    point has two values.
+    """
+    require(f.shape == (len(points),), f"expected one value for each of {len(points)} points; got {tuple(f.shape)}")
+    require(len(f) >= 2, f"a slope needs two points; got {len(f)}")
+    i, j = torch.triu_indices(len(f), len(f), 1, device=f.device)
+    rise, run = (f[i] - f[j]).abs(), cost_matrix(points, points)[i, j]
+    apart = run > 0
+    slope = torch.where(apart, rise / torch.where(apart, run, 1.0), torch.where(rise > 0, torch.inf, 0.0))
+    return slope.max()
 
 
 def wasserstein_1d(
@@ -125,35 +150,38 @@ def wasserstein_1d(
 ) -> Float[Tensor, ""]:
     """W_p of two samples on the line, (integral of |F^-1 - G^-1|^p)^(1/p): sort both and pair them in order.
 
-    The sample sizes may differ; differentiable in both [Peyre & Cuturi 2019, sec. 2.6].
+    The sample sizes may differ; differentiable in both, with gradient 0 where the samples are equal, and p = inf is the
+    largest gap [Peyre & Cuturi 2019, sec. 2.6]. Below p = 1 pairing in order is not the best: ValueError.
     """
     require(x.ndim == 1 and y.ndim == 1 and len(x) > 0 and len(y) > 0, "expected two non-empty vectors of points")
-    require(p > 0, f"the power p must be positive, got {p}")
-    x, y = (v if v.is_floating_point() else v.double() for v in (x, y))
+    require(p >= 1, f"the power p must be at least 1, got {p}")
+    x, y = (v if v.is_floating_point() else to_float64_device(v).double() for v in (x, y))
+    both = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(both), y.to(both)
     x, y = x.sort().values, y.sort().values
     if len(x) == len(y):
-        return (x - y).abs().pow(p).mean() ** (1 / p)
+        return torch.linalg.vector_norm(x - y, p) / len(x) ** (1 / p)  # whose slope at 0 is 0, not 0 / 0
     # Both quantile functions are steps: integrate between the union of their jumps.
     jumps = torch.cat([torch.arange(k + 1, dtype=torch.float64) / k for k in (len(x), len(y))]).unique()
-    width, middle = jumps.diff(), (jumps[1:] + jumps[:-1]) / 2
-    gap = x[(middle * len(x)).long().clamp_max(len(x) - 1)] - y[(middle * len(y)).long().clamp_max(len(y) - 1)]
-    return (width.to(x.dtype) * gap.abs().pow(p)).sum() ** (1 / p)
+    width, middle = jumps.diff(), (jumps[1:] + jumps[:-1]) / 2  # on the CPU: only the places go to x's device
+    i, j = ((middle * len(v)).long().clamp_max(len(v) - 1).to(v.device) for v in (x, y))
+    return torch.linalg.vector_norm(width.pow(1 / p).to(x) * (x[i] - y[j]), p)
 
 
 def sinkhorn(
-    a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"], entropy: float, steps: int = 10_000
+    a: Float[Tensor, "n"], b: Float[Tensor, "m"], cost: Float[Tensor, "n m"], reg: float, steps: int = 10_000
 ) -> Plan:
-    """The coupling that minimises <P, cost> - entropy * H(P), by alternating log-domain scalings [Cuturi 2013].
+    """The coupling that minimises <P, cost> - reg * H(P), by alternating log-domain scalings [Cuturi 2013].
 
-    ``entropy`` is in the units of the cost; small values approach ``plan`` and need more steps. The cost returned is
+    ``reg`` is in the units of the cost; small values approach ``plan`` and need more steps. The cost returned is
     <P, cost>, without the entropy term. Computed by POT.
     """
     import ot as pot
 
     _check(a, b, cost)
-    require(entropy > 0, f"the entropy weight must be positive, got {entropy}; for 0 use plan")
+    require(reg > 0, f"the entropy weight must be positive, got {reg}; for 0 use plan")
     require(steps >= 1, f"at least 1 step is needed, got {steps}")
-    coupling = pot.bregman.sinkhorn_log(a, b, cost, reg=entropy, numItermax=steps, stopThr=1e-10, warn=True)
+    coupling = pot.bregman.sinkhorn_log(a, b, cost, reg=reg, numItermax=steps, stopThr=1e-10, warn=True)
     return Plan(coupling, float((coupling * cost).sum()))
 
 

@@ -11,9 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from genmodels.core import require, straight_through, sum_except_batch
+from genmodels.core import (
+    full_precision,
+    random,
+    require,
+    require_all,
+    sample_categorical,
+    straight_through,
+    sum_except_batch,
+    to_float64_device,
+)
 
-__all__ = ["FSQ", "Quantized", "VectorQuantizer", "nearest", "perplexity"]
+__all__ = ["FSQ", "Quantized", "VectorQuantizer", "kmeans", "nearest", "perplexity", "rotate_to"]
 
 
 class Quantized(NamedTuple):
@@ -33,7 +42,7 @@ def nearest(z: Float[Tensor, "*s d"], codebook: Float[Tensor, "k d"]) -> Int[Ten
     In full precision under autocast too: bf16 would round the differences of near codes away.
     """
     require(z.shape[-1] == codebook.shape[1], f"vectors have {z.shape[-1]} entries but codes have {codebook.shape[1]}")
-    with torch.autocast(z.device.type, enabled=False):
+    with full_precision(z.device):
         return (codebook.square().sum(1) - 2 * z @ codebook.T).argmin(-1)
 
 
@@ -41,24 +50,75 @@ def perplexity(indices: Int[Tensor, "*s"], codes: int) -> Float[Tensor, ""]:
     """exp of the entropy of code usage: 1 when one code does everything, ``codes`` when all are used alike."""
     require(indices.numel() > 0, "the perplexity of no indices is 0 / 0: give at least one")
     require(not indices.is_floating_point(), f"indices must be whole numbers, got {indices.dtype}")
-    usage = indices.flatten().bincount(minlength=codes).double()
+    usage = indices.flatten().bincount(minlength=codes)
     require(len(usage) == codes, f"indices must lie in 0..{codes - 1}; got {len(usage) - 1}")
+    usage = to_float64_device(usage).double()
     return torch.special.entr(usage / usage.sum()).sum().exp()
+
+
+def rotate_to(z: Float[Tensor, "*s d"], code: Float[Tensor, "*s d"]) -> Float[Tensor, "*s d"]:
+    """``code`` on the way forward, exactly; on the way back the gradient turned from the code's direction to z's and
+    scaled by |code| / |z|: the rotation trick [Fifty et al. 2024, arXiv 2410.06424, eq. 4].
+
+    Angles and relative lengths survive where straight-through copies the vector. The rotation is a constant to the
+    gradient. Where none is defined (a zero vector, or opposite directions) it is straight-through.
+    """
+    require(z.shape == code.shape, f"z {tuple(z.shape)} and code {tuple(code.shape)} must have the same shape")
+    with torch.no_grad():
+        source, target = F.normalize(z, dim=-1), F.normalize(code, dim=-1)
+        middle = source + target
+        length, size, wanted = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) for v in (middle, z, code))
+        turns = (length > 1e-3) & (size > 0) & (wanted > 0)
+        middle = middle / torch.where(turns, length, 1.0)
+        scale = wanted / torch.where(turns, size, 1.0)
+    turned = z - 2 * (z * middle).sum(-1, keepdim=True) * middle + 2 * (z * source).sum(-1, keepdim=True) * target
+    return straight_through(code, torch.where(turns, scale * turned, z))
+
+
+@torch.no_grad()
+def kmeans(
+    x: Float[Tensor, "n d"], k: int, *, steps: int = 10, generator: torch.Generator | None = None
+) -> tuple[Float[Tensor, "k d"], Int[Tensor, "k"]]:
+    """k centres and how many vectors are nearest to each: ``steps`` rounds of Lloyd from a k-means++ start [Arthur &
+    Vassilvitskii 2007].
+
+    The first centre is a random vector, each next one a vector drawn in proportion to its squared distance to those
+    before. A centre that loses its vectors stays. ValueError for fewer than k vectors.
+    """
+    require(x.ndim == 2 and len(x) >= k >= 1, f"{k} centres need as many vectors (n, d); got {tuple(x.shape)}")
+    require_all(x.isfinite(), "vectors contain NaN or infinite values: they have no centres")
+    centres = x[random(torch.randint, len(x), (1,), generator=generator, device=x.device)]
+    gap = (x - centres).square().sum(1)
+    for _ in range(k - 1):
+        chance = torch.where(gap.sum() > 0, gap, 1.0)  # all vectors lie on centres: any will do
+        pick = sample_categorical(chance.log(), generator=generator)[None]
+        centres = torch.cat([centres, x[pick]])
+        gap = torch.minimum(gap, (x - x[pick]).square().sum(1))
+    for _ in range(steps):
+        indices = nearest(x, centres)
+        counts = indices.bincount(minlength=k)[:, None]
+        sums = torch.zeros_like(centres).index_add_(0, indices, x)
+        centres = torch.where(counts > 0, sums / counts.clamp_min(1), centres)
+    return centres, nearest(x, centres).bincount(minlength=k)
 
 
 class VectorQuantizer(nn.Module):
     """Nearest-code quantisation of the last axis [van den Oord et al. 2017, eq. 1-3].
 
     z (b, *s, d): move the channels of an image last. With ``decay`` the codebook follows running means of the
-    vectors it was given, in training mode only, and has no gradient; without it, it learns by ``codebook_loss``.
+    vectors it was given, in training mode only, and has no gradient; without it, it learns by ``codebook_loss``. The
+    encoder's gradient is passed straight through, or with ``rotation`` by ``rotate_to``. Computed in the codebook's
+    precision, under autocast too.
     """
 
-    def __init__(self, codes: int, dim: int, *, decay: float | None = None, smoothing: float = 1e-5):
+    def __init__(
+        self, codes: int, dim: int, *, decay: float | None = None, smoothing: float = 1e-5, rotation: bool = False
+    ):
         super().__init__()
         require(codes >= 1 and dim >= 1, f"need at least 1 code of 1 dimension, got {codes} codes of {dim}")
         require(decay is None or 0 <= decay < 1, f"decay must lie in [0, 1), got {decay}")
         require(smoothing >= 0, f"smoothing must not be negative, got {smoothing}")
-        self.decay, self.smoothing = decay, smoothing
+        self.decay, self.smoothing, self.rotation = decay, smoothing, rotation
         start = torch.randn(codes, dim) / dim**0.5
         self.codebook = nn.Parameter(start, requires_grad=decay is None)
         self.register_buffer("counts", torch.ones(codes))
@@ -68,13 +128,27 @@ class VectorQuantizer(nn.Module):
         """Codes, the vectors they stand for, and |sg(z) - e|^2 and |z - sg(e)|^2 (weight the latter by beta, 0.25
         there).
         """
+        z = z.to(self.codebook.dtype)
         indices = nearest(z.detach(), self.codebook.detach())
         code = self.codebook[indices]
         if self.decay is not None and self.training:
             self._follow(z.detach().flatten(0, -2), indices.flatten())
         learn = sum_except_batch((z.detach() - code).square())
         commit = sum_except_batch((z - code.detach()).square())
-        return Quantized(straight_through(code.detach(), z), indices, learn, commit)
+        passed = rotate_to(z, code.detach()) if self.rotation else straight_through(code.detach(), z)
+        return Quantized(passed, indices, learn, commit)
+
+    @torch.no_grad()
+    def start(self, z: Float[Tensor, "b *s d"], *, steps: int = 10, generator: torch.Generator | None = None) -> None:
+        """Put the codes, and their running means, at the ``kmeans`` centres of some vectors: no code is born dead."""
+        pool = z.detach().flatten(0, -2).to(self.codebook.dtype)
+        centres, counts = kmeans(pool, len(self.codebook), steps=steps, generator=generator)
+        self.codebook.copy_(centres)
+        self.counts.copy_(counts)
+        self.sums.copy_(centres * self.counts[:, None])
+        if _many():
+            for kept in (self.codebook, self.counts, self.sums):
+                distributed.broadcast(kept, 0)
 
     def decode(self, indices: Int[Tensor, "b *s"]) -> Float[Tensor, "b *s d"]:
         """The code vectors of ``indices``; IndexError for one that is no code."""
@@ -113,8 +187,8 @@ class VectorQuantizer(nn.Module):
         dead = self.counts < threshold
         n = int(dead.sum())
         if n:
-            pool = z.detach().flatten(0, -2)
-            choice = torch.randint(len(pool), (n,), generator=generator, device=pool.device)
+            pool = z.detach().flatten(0, -2).to(self.codebook.dtype)
+            choice = random(torch.randint, len(pool), (n,), generator=generator, device=pool.device)
             self.codebook[dead] = pool[choice]
             self.sums[dead], self.counts[dead] = pool[choice] * threshold, torch.full_like(self.counts[dead], threshold)
             if _many():  # one process's vectors for all: the codebooks must stay equal
@@ -156,6 +230,7 @@ class FSQ(nn.Module):
         losses.
         """
         require(z.shape[-1] == len(self.levels), f"expected {len(self.levels)} entries a vector, got {z.shape[-1]}")
+        z = z.to(torch.promote_types(z.dtype, torch.float32))  # bf16 cannot tell many levels apart
         unit = (torch.tanh(z) + 1) / 2
         digits = (unit * (self.size - 1)).round()
         hard = 2 * digits / (self.size - 1) - 1

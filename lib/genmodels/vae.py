@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
 
-from genmodels.core import log_mean_exp, require
+from genmodels.core import log_mean_exp, random, require
 from genmodels.estimators import gumbel_softmax, normal
 from genmodels.likelihoods import gaussian_log_prob, standard_normal_log_prob
 
@@ -69,7 +69,9 @@ class VAE(nn.Module):
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Parameters of p(x|z) for n draws z from the prior (not from the aggregate posterior)."""
         like = next(self.parameters())
-        return self.decoder(torch.randn(n, self.latent, generator=generator, dtype=like.dtype, device=like.device))
+        return self.decoder(
+            random(torch.randn, n, self.latent, generator=generator, dtype=like.dtype, device=like.device)
+        )
 
 
 def gaussian_kl(mean: Float[Tensor, "b k"], logvar: Float[Tensor, "b k"]) -> Float[Tensor, "b k"]:

@@ -555,7 +555,7 @@ def test_weight_by_finite_differences_and_one_over_t(schedule):
         checks.close(process.weight(t, x)[:, 0], 1 / t, "1/t", atol=1e-12)
 
 
-def test_guidance_at_zero_is_the_plain_path_and_else_the_formula():
+def test_guidance_is_the_prediction_at_one_its_opposite_number_at_zero_and_else_the_formula():
     language = TinyLanguage.random(3, 4, seed=1)
     predict = corrupted_network(language)
     calls = []
@@ -566,9 +566,10 @@ def test_guidance_at_zero_is_the_plain_path_and_else_the_formula():
 
     prompt = torch.tensor([[True, True, False, False]])
     x = torch.tensor([[2, 0, 3, 3], [1, 1, 3, 3]])
-    checks.close(guided(denoise, prompt, 3, 0.0)(x, 0.5), predict(x), "scale 0", atol=0)
+    checks.close(guided(denoise, prompt, 3, 1.0)(x, 0.5), predict(x), "scale 1", atol=0)
     assert len(calls) == 1  # the second network call is not paid
-    got = guided(denoise, prompt, 3, 1.5)(x, 0.5)
+    checks.close(guided(denoise, prompt, 3, 0.0)(x, 0.5), predict(torch.full_like(x, 3)), "scale 0", atol=0)
+    got = guided(denoise, prompt, 3, 2.5)(x, 0.5)
     c, u = predict(x), predict(torch.full_like(x, 3))
     want = (c[:, 2:, :3] + 1.5 * (c - u)[:, 2:, :3]).log_softmax(-1)
     checks.close(got[:, 2:, :3], want, "guided", atol=1e-10)
@@ -616,8 +617,8 @@ TWINS = {
     "a symbol never drawn": (
         partial(test_prior, "uniform"),
         Uniform.prior,
-        "torch.randint(self.v,",
-        "torch.randint(self.v - 1,",
+        "random(torch.randint, self.v,",
+        "random(torch.randint, self.v - 1,",
     ),
     "survival squared": (
         test_uniform_with_two_symbols_flips_bits,
@@ -652,8 +653,8 @@ TWINS = {
     "divergence the other way round": (
         partial(test_sum_of_step_kl_is_minus_log_p_for_any_number_of_steps, "uniform"),
         Process.step_kl,
-        "torch.xlogy(exact, exact) - torch.xlogy(exact, model)",
-        "torch.xlogy(model, model) - torch.xlogy(model, exact)",
+        "_kl(exact, model)",
+        "_kl(model, exact)",
     ),
     "before the end": (
         test_prior_kl_is_what_noise_left_over,
@@ -664,8 +665,8 @@ TWINS = {
     "one mask too many": (
         test_fixed_counts_have_less_variance_than_independent_masks,
         llada_nelbo,
-        "order < k",
-        "order <= k",
+        "order.to(k) < k",
+        "order.to(k) <= k",
     ),
     "weight without the slope": (
         partial(test_weight_by_finite_differences_and_one_over_t, cosine()),
@@ -674,12 +675,17 @@ TWINS = {
         "1 / (1 - alpha)",
     ),
     "guided away": (
-        test_guidance_at_zero_is_the_plain_path_and_else_the_formula,
+        test_guidance_is_the_prediction_at_one_its_opposite_number_at_zero_and_else_the_formula,
         guided,
-        "(1 + scale) * conditional",
-        "scale * conditional",
+        "(unconditional, conditional)), scale",
+        "(unconditional, conditional)), scale + 1",
     ),
-    "one position too many": (test_keep_top_counts_and_never_leaves_the_eligible, keep_top, "order < k", "order <= k"),
+    "one position too many": (
+        test_keep_top_counts_and_never_leaves_the_eligible,
+        keep_top,
+        "order.to(k) < k",
+        "order.to(k) <= k",
+    ),
     "second best forgotten": (test_ranks_by_hand, by_margin, "best[..., 0] - best[..., 1]", "best[..., 0]"),
     "the least certain first": (test_ranks_by_hand, by_entropy, "return -torch", "return torch"),
 }

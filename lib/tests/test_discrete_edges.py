@@ -161,8 +161,8 @@ TWINS = {
     "precision of the network": (
         test_the_bound_of_a_float32_network_is_added_up_in_float64,
         Process.nelbo_at,
-        "log_p0.double()",
-        "log_p0",
+        "(log_p0).double()",
+        "(log_p0)",
     ),
     "the mask is a symbol": (
         test_subs_forbids_the_mask_and_carries_visible_tokens_over,

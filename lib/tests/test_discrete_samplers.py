@@ -9,14 +9,13 @@ import torch
 from coursekit import checks
 from genmodels.core import generator
 from genmodels.discrete import Masking, Uniform, at_random, by_confidence, by_margin, subs
-from genmodels.samplers import last, sample
+from genmodels.samplers import confidence, guessing, last, sample
 from genmodels.samplers.discrete import (
     Cached,
     _normalised,
     ancestral,
     ancestral_kernel,
     concrete_score,
-    confidence,
     draw,
     first_hitting,
     hitting_times,
@@ -458,14 +457,14 @@ TWINS = {
     ),
     "one token too many": (
         partial(test_confidence_reveals_every_token_once_and_keeps_the_prompt, 4, rectified()),
-        confidence,
-        "masked, n - left)",
-        "masked, n - left + 1)",
+        guessing._scheduled,
+        "hidden, n - left)",
+        "hidden, n - left + 1)",
     ),
     "the greedy order for any": (
         test_random_order_one_at_a_time_is_exact_and_confidence_is_biased,
         at_random,
-        "torch.rand(guess.shape, generator=generator, dtype=torch.float64, device=log_p.device)",
+        "random(torch.rand, guess.shape, generator=generator, device=log_p.device, dtype=torch.float64)",
         "log_p.gather(2, guess[..., None])[..., 0]",
     ),
     "least confident first": (
@@ -476,7 +475,7 @@ TWINS = {
     ),
     "temperature multiplied": (
         partial(test_temperature_sharpens_each_guess, 0.5),
-        confidence,
+        guessing._step,
         "log_p / temperature",
         "log_p * temperature",
     ),

@@ -56,11 +56,13 @@ def imported() -> dict[str, set[str]]:
 
 
 def test_importing_the_library_costs_little_over_torch(imported):
+    """As a share of what torch takes in the same process, so that a busy machine does not matter."""
     code = (
-        "import torch, time; t = time.process_time(); import genmodels, genmodels.core; print(time.process_time() - t)"
+        "import time; a = time.process_time(); import torch; b = time.process_time(); import genmodels, genmodels.core;"
+        "print((time.process_time() - b) / (b - a))"
     )
-    seconds = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
-    assert seconds < 0.3
+    share = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+    assert share < 0.5
     assert not HEAVY & imported["genmodels"]
 
 

@@ -190,7 +190,7 @@ SABOTAGE = [
     (flow_carries_the_density, G.flow, "r_1 * torch", "torch"),
     (flow_follows_the_velocity, G.flow, "(start, stop)", "(stop, start)"),
     (flow_follows_the_velocity, G.flow, "+ c * self", "+ self"),
-    (flow_follows_the_velocity, G.flow, "(x.double() / r_0)", "x.double()"),
+    (flow_follows_the_velocity, G.flow, ".double() / r_0)", ".double())"),
     (empirical_is_the_posterior_mean, E.posterior, "sigma**2", "sigma"),
     (empirical_is_the_posterior_mean, E.posterior, "alpha**2 * ", ""),
 ]

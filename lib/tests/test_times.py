@@ -100,10 +100,10 @@ SABOTAGE = [
     (
         uniform_draws_are_stratified,
         uniform_times,
-        "torch.randperm(n, generator=generator, device=where)",
+        "random(torch.randperm, n, generator=generator, device=device)",
         "torch.arange(n)",
     ),
-    (no_time_is_zero, uniform_times, "u = 1 - torch.rand", "u = torch.rand"),
+    (no_time_is_zero, uniform_times, "u = 1 - random", "u = random"),
     (draws_have_their_law, logit_normal_times, "mean, std, generator", "mean, std**2, generator"),
     (draws_have_their_law, lognormal_times, "torch.exp(", "torch.exp(-"),
 ]

@@ -376,7 +376,7 @@ BOUND_TWINS = {
     "proposal not divided out": (
         test_importance_weights_average_to_the_likelihood, vae.log_weights, "(joint - log_q)", "joint"
     ),
-    "a shifted prior": (test_samples_come_from_the_prior, vae.VAE.sample, "torch.randn(n", "1 + torch.randn(n"),
+    "a shifted prior": (test_samples_come_from_the_prior, vae.VAE.sample, "random(torch", "1 + random(torch"),
 }  # fmt: skip
 
 

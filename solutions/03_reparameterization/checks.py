@@ -1,8 +1,434 @@
 """Chapter 03: the cases of each exercise, and the truth of each."""
 
+import math
+
 import torch
 
 from autograde.authoring import Exercise, recipe
+from coursekit.checks import Sampled
+from coursekit.checks.asking import gradient
+from coursekit.views.slopes import expect, leaf, slopes
+
+# ---------------------------------------------------------------- draw_normal
+
+
+def draws_and_slopes(answer, mean, log_var, seed):
+    """The derivatives of one draw, and z = (draw - mean) / std of 10,000 draws."""
+    make = lambda s: torch.Generator().manual_seed(s)
+    a, b, many = leaf(mean), leaf(log_var), (10_000, *mean.shape)
+    draw = expect(answer(a, b, make(seed)), mean.shape, "one draw for each entry")
+    by_mean, by_log_var = slopes(draw, a), slopes(draw, b)
+    half = [(v / 2).clone() for v in (mean, log_var)]
+    one, two, g = make(seed), make(seed), make(seed)
+    first, same, other = (answer(*half, h) for h in (one, two, make(seed + 1)))
+    row = [answer(*half, g), answer(*half, g)]
+    free = [answer(*half), answer(*half)]
+    alike = lambda x, y: int(torch.equal(x, y))
+    x = expect(answer(mean.expand(many).clone(), log_var.expand(many).clone(), make(seed)), many)
+    z = ((x - mean).double() / (log_var.double() / 2).exp()).reshape(len(x), -1)
+    found = {
+        "d draw / d mean": by_mean,
+        "(d draw / d log_var) / (draw - mean)": by_log_var / (draw - mean).detach(),
+        "draws of another dtype than mean": int(draw.dtype != mean.dtype),
+        "two draws with equal generators differ": 1 - alike(first, same),
+        "two draws with different generators are alike": alike(first, other),
+        "two draws in a row from one generator are alike": alike(*row),
+        "two draws without a generator are alike": alike(*free),
+        "mean of z": Sampled(z),
+        "mean of z^2": Sampled(z**2),
+        "mean of |z|": Sampled(z.abs()),
+        "z times the z of the next draw": Sampled(z * z.roll(1, 0)),
+    }
+    if z.shape[1] > 1:
+        found["z of one entry times z of the next"] = Sampled(z * z.roll(1, 1))
+    return found
+
+
+draw_normal = Exercise(
+    view=draws_and_slopes,
+    about="z = (draw - mean) / exp(log_var / 2) must be N(0, 1), fresh for each entry of each draw",
+)
+
+
+def gaussian(text, mean, log_var, hidden=False):
+    mean, log_var = (torch.tensor(v, dtype=torch.float64) for v in (mean, log_var))
+    table = lambda value: torch.full((mean.numel(),), float(value), dtype=torch.float64)
+    want = {
+        "d draw / d mean": torch.ones_like(mean),
+        "(d draw / d log_var) / (draw - mean)": 0.5 * torch.ones_like(mean),
+        "draws of another dtype than mean": 0,
+        "two draws with equal generators differ": 0,
+        "two draws with different generators are alike": 0,
+        "two draws in a row from one generator are alike": 0,
+        "two draws without a generator are alike": 0,
+        "mean of z": table(0),
+        "mean of z^2": table(1),
+        "mean of |z|": table((2 / math.pi) ** 0.5),
+        "z times the z of the next draw": table(0),
+    }
+    if mean.numel() > 1:
+        want["z of one entry times z of the next"] = table(0)
+    inputs = (mean, log_var, 10 * len(draw_normal.cases))
+    return draw_normal.case(text, inputs, want, hidden=hidden, shape=str(tuple(mean.shape)))
+
+
+pair = gaussian("mean (1, -3) and log_var (-1, 2)", [1.0, -3.0], [-1.0, 2.0])
+gaussian(
+    "a table of 3 x 2",
+    [[0.4, 2.0], [-1.1, 0.0], [5.0, -0.3]],
+    [[0.7, -0.4], [1.6, -2.0], [0.2, 1.1]],
+)
+gaussian("a single number", 0.6, -0.8, hidden=True)
+gaussian(
+    "2 x 1 x 3",
+    [[[0.1, -2.0, 1.0]], [[0.0, 3.0, -0.5]]],
+    [[[1.0, -1.2, 0.3]], [[-3.0, 2.2, 0.6]]],
+    hidden=True,
+)
+gaussian("very narrow and very wide", [0.0, 0.0, -0.01], [-14.0, 9.0, -9.0], hidden=True)
+draw_normal.again(pair)
+
+# ---------------------------------------------------------------- reinforce
+
+
+def slopes_of_surrogates(answer, log_prob, value, *baseline):
+    """The derivative of each surrogate in what it was given, as independent numbers."""
+    lp, f = leaf(log_prob), leaf(value)
+    b = [leaf(v) if isinstance(v, torch.Tensor) else v for v in baseline]
+    got = expect(answer(lp, f, *b), value.shape, "one surrogate for each sample")
+    found = {"d surrogate / d log_prob": slopes(got, lp), "d surrogate / d value": slopes(got, f)}
+    if b and isinstance(b[0], torch.Tensor):
+        found["d surrogate / d baseline"] = slopes(got, b[0])
+    return found
+
+
+reinforce = Exercise(
+    view=slopes_of_surrogates,
+    about="(8): the weight f - b, a constant, stands before the gradient of log p; value keeps its own gradient",
+)
+
+
+def surrogates(text, n, d, baseline, hidden=False):
+    """log_prob of random parts, costs far from 0; (8) read off: f - b in log p of each part, 1 in f, 0 in b."""
+    g = torch.Generator().manual_seed(n + 10 * d)
+    log_prob = -0.05 - torch.rand(n, d, generator=g, dtype=torch.float64).round(decimals=2)
+    value = (1 + 3 * torch.randn(n, generator=g, dtype=torch.float64)).round(decimals=1)
+    if baseline == "table":
+        baseline = torch.linspace(-1.5, 2.0, n, dtype=torch.float64).round(decimals=2)
+    b = [] if baseline is None else [baseline]
+    weight = value - b[0] if b else value
+    want = {
+        "d surrogate / d log_prob": torch.stack([weight] * d, 1),
+        "d surrogate / d value": torch.ones(n, dtype=torch.float64),
+    }
+    if b and isinstance(b[0], torch.Tensor):
+        want["d surrogate / d baseline"] = torch.zeros(n, dtype=torch.float64)
+    kind = "none given" if not b else "one number" if isinstance(b[0], float) else "one a sample"
+    return reinforce.case(
+        text, (log_prob, value, *b), want, hidden=hidden, baseline=kind, parts=d, samples=n
+    )
+
+
+surrogates("5 samples of 3 parts, baseline 1.7", 5, 3, 1.7)
+usual = surrogates("4 samples of 2 parts, a baseline for each", 4, 2, "table")
+surrogates("6 samples of 1 part, a baseline for each", 6, 1, "table")
+surrogates("3 samples of 4 parts, no baseline given", 3, 4, None)
+surrogates("1 sample of 5 parts", 1, 5, -2.5, hidden=True)
+surrogates("16 samples of 4 parts, a baseline for each", 16, 4, "table", hidden=True)
+surrogates("9 samples of 2 parts, no baseline given", 9, 2, None, hidden=True)
+reinforce.again(usual)
+
+# ---------------------------------------------------------------- leave_one_out
+
+
+def really_left_out(value):
+    """For each sample, the mean of a list without it."""
+    columns = []
+    for column in value.T.tolist():
+        others = [column[:i] + column[i + 1 :] for i in range(len(column))]
+        columns.append([math.fsum(rest) / len(rest) for rest in others])
+    return torch.tensor(columns, dtype=value.dtype).T
+
+
+def table_of_baselines(answer, value):
+    got = answer(value)
+    return {"baseline": got, "dimensions of what came back": torch.as_tensor(got).ndim}
+
+
+leave_one_out = Exercise(
+    truth=really_left_out,
+    view=table_of_baselines,
+    about="value has a row for each sample and a column for each input; samples of one input are compared",
+)
+
+
+def costs(text, rows, hidden=False):
+    value = torch.tensor(rows, dtype=torch.float64)
+    k, b = value.shape
+    return leave_one_out.case(text, (value,), hidden=hidden, samples=k, batch=b)
+
+
+costs("3 samples of 2 inputs", [[1.0, 40.0], [2.0, 10.0], [6.0, 25.0]])
+usual = costs(
+    "4 samples of 3 inputs",
+    [[0.5, -2.0, 7.0], [1.5, 3.0, 8.0], [-4.0, 0.2, 9.5], [2.5, 1.0, -6.0]],
+)
+costs("2 samples of 4 inputs", [[5.0, -1.0, 0.3, 2.0], [3.0, 4.0, 9.0, -7.0]])
+g = torch.Generator().manual_seed(2)
+for k, b in [(5, 2), (2, 1), (40, 3), (6, 1)]:
+    noise = 2 + 3 * torch.randn(k, b, generator=g, dtype=torch.float64)
+    costs(f"{k} samples of {b} inputs, at random", noise.tolist(), hidden=True)
+leave_one_out.again(usual)
+
+# ---------------------------------------------------------------- gumbel_max and gumbel_softmax
+
+
+def gumbel_quantile(u):
+    """scipy's quantile of the Gumbel distribution."""
+    from scipy.stats import gumbel_r
+
+    return torch.from_numpy(gumbel_r.ppf(u.double().numpy())).reshape(u.shape)
+
+
+def uniform(*shape, seed):
+    g = torch.Generator().manual_seed(seed)
+    return torch.rand(shape, generator=g, dtype=torch.float64).mul(998).add(1).round().div(1000)
+
+
+def normal(*shape, seed, size=1.0, centre=0.0):
+    g = torch.Generator().manual_seed(seed)
+    return (centre + size * torch.randn(shape, generator=g, dtype=torch.float64)).round(decimals=2)
+
+
+def categories(answer, logits, u):
+    got = answer(logits, u)
+    return {
+        "category": got,
+        "categories are whole numbers": int(not got.is_floating_point()),
+        "two calls with the same u differ": int(not torch.equal(got, answer(logits, u))),
+    }
+
+
+def best_by_sorting(logits, u):
+    noisy = logits.double() + gumbel_quantile(u)
+    return torch.from_numpy(noisy.numpy().argsort(-1)[..., -1].copy())
+
+
+gumbel_max = Exercise(
+    truth=best_by_sorting,
+    view=categories,
+    about="the last dimension holds the categories; one number comes back for each distribution",
+)
+
+
+def contests(text, logits, u, hidden=False, fact="", **facets):
+    facets = {
+        "dimensions": logits.ndim,
+        "size of the logits": float(logits[logits > -1e9].abs().max()),
+    } | facets
+    return gumbel_max.case(text, (logits, u), hidden=hidden, fact=fact, **facets)
+
+
+usual = contests("9 draws, 3 categories", normal(9, 3, seed=1), uniform(9, 3, seed=2))
+contests("2 x 5 draws, 4 categories", normal(2, 5, 4, seed=3, size=2.0), uniform(2, 5, 4, seed=4))
+contests("3 x 4 draws, 2 categories", normal(3, 4, 2, seed=5, size=0.5), uniform(3, 4, 2, seed=6))
+contests(
+    "8 draws, logits near 800",
+    normal(8, 3, seed=7, centre=800.0),
+    uniform(8, 3, seed=8),
+    fact="e^800 is more than a float64 can hold",
+)
+contests("one draw, 9 categories", normal(9, seed=9), uniform(9, seed=10), hidden=True)
+never = normal(40, 4, seed=11)
+never[:, [1, 3]] = -torch.inf
+contests(
+    "two of four categories impossible",
+    never,
+    uniform(40, 4, seed=12),
+    hidden=True,
+    impossible_categories=True,
+)
+contests(
+    "logits near -900", normal(30, 3, seed=13, centre=-900.0), uniform(30, 3, seed=14), hidden=True
+)
+contests("300 draws, 6 categories", normal(300, 6, seed=15), uniform(300, 6, seed=16), hidden=True)
+gumbel_max.again(usual)
+
+
+def soft_and_hard(answer, logits, tau, u):
+    x = leaf(logits)
+    soft = expect(answer(x, tau, u), logits.shape)
+    hard = expect(answer(x, tau, u, hard=True), logits.shape)
+    slope, hard_slope = gradient(soft, x), gradient(hard, x)
+    edge = (u == 0) | (u == 1)
+    if edge.any():
+        every = torch.stack([soft.detach(), hard.detach(), slope, hard_slope])
+        return {
+            "numbers and gradients that are not finite": int((~every.isfinite()).sum()),
+            "a category with u = 1 gets more than 0.99": bool((soft[u == 1] > 0.99).all()),
+            "a category with u = 0 gets less than 0.2": bool((soft[u == 0] < 0.2).all()),
+        }
+    return {
+        "soft sample": soft,
+        "gradient in logits": slope,
+        "hard sample": hard,
+        "gradient in logits, hard": hard_slope,
+        "two calls with the same u differ": int(not torch.equal(soft, answer(logits, tau, u))),
+    }
+
+
+gumbel_softmax = Exercise(
+    view=soft_and_hard,
+    atol=1e-7,
+    rtol=1e-5,
+    about="(13): softmax of (logits + g) / tau over the last dimension; (14): hard + soft - soft.detach()",
+)
+
+
+def relaxed(text, logits, tau, u, hidden=False, dtype=torch.float64, fact=""):
+    """Noise from scipy; the gradient is the Jacobian of a softmax, diag(s) - s s^T over tau, written out."""
+    from coursekit.checks.asking import weights
+
+    noisy = (logits + gumbel_quantile(u)) / tau
+    soft = (noisy - noisy.logsumexp(-1, keepdim=True)).exp()
+    if ((u == 0) | (u == 1)).any():
+        want = {
+            "numbers and gradients that are not finite": 0,
+            "a category with u = 1 gets more than 0.99": True,
+            "a category with u = 0 gets less than 0.2": True,
+        }
+    else:
+        w = weights(soft.numel(), soft.dtype).reshape(soft.shape)
+        slope = torch.diag_embed(soft) - soft[..., :, None] * soft[..., None, :]
+        slope = (slope @ w[..., None]).squeeze(-1) / tau
+        corner = (soft == soft.amax(-1, keepdim=True)).double()
+        want = {
+            "soft sample": soft,
+            "gradient in logits": slope,
+            "hard sample": corner,
+            "gradient in logits, hard": slope,
+            "two calls with the same u differ": 0,
+        }
+        want = {k: v.to(dtype) if isinstance(v, torch.Tensor) else v for k, v in want.items()}
+    room = 1.0 if dtype == torch.float64 else 100.0
+    gumbel_softmax.case(
+        text,
+        (logits.to(dtype), tau, u.to(dtype)),
+        want,
+        hidden=hidden,
+        fact=fact,
+        room=room,
+        tau=tau,
+        dtype=str(dtype)[6:],
+        dimensions=logits.ndim,
+        u_at_its_ends=bool(((u == 0) | (u == 1)).any()),
+        u_beyond_0_99=bool(((u > 0.99) & (u < 1)).any()),
+    )
+
+
+relaxed("4 draws, 3 categories, tau = 0.7", normal(4, 3, seed=21), 0.7, uniform(4, 3, seed=22))
+relaxed(
+    "2 x 3 draws, 4 categories, tau = 2.5", normal(2, 3, 4, seed=23), 2.5, uniform(2, 3, 4, seed=24)
+)
+close = torch.tensor([[0.9999, 0.9, 0.95], [0.2, 0.99995, 0.6]], dtype=torch.float64)
+relaxed(
+    "u up to 0.99995, tau = 2",
+    normal(2, 3, seed=25),
+    2.0,
+    close,
+    fact="u = 0.99995 is an honest draw, one in 20,000: a clamp may not move it",
+)
+EDGE = torch.tensor([[0.0, 0.5, 0.2], [0.4, 1.0, 0.9], [0.0, 0.0, 0.0]], dtype=torch.float64)
+EDGE[2, 2] = 0.7
+relaxed("u exactly 0 and 1, tau = 1", torch.zeros(3, 3, dtype=torch.float64), 1.0, EDGE)
+relaxed(
+    "one draw, 6 categories, tau = 0.3", normal(6, seed=26), 0.3, uniform(6, seed=27), hidden=True
+)
+low = torch.tensor([[1e-5, 0.3], [0.6, 2e-6]], dtype=torch.float64)
+relaxed("u down to 2e-6, tau = 1.5", normal(2, 2, seed=28), 1.5, low, hidden=True)
+relaxed(
+    "logits near 500, tau = 0.5",
+    normal(5, 3, seed=29, centre=500.0),
+    0.5,
+    uniform(5, 3, seed=30),
+    hidden=True,
+)
+relaxed(
+    "u exactly 0 and 1 in float32, tau = 0.9",
+    torch.zeros(3, 3, dtype=torch.float64),
+    0.9,
+    EDGE,
+    hidden=True,
+    dtype=torch.float32,
+)
+relaxed(
+    "7 draws, 5 categories, tau = 1.2, float32",
+    normal(7, 5, seed=31),
+    1.2,
+    uniform(7, 5, seed=32),
+    hidden=True,
+    dtype=torch.float32,
+)
+
+# ---------------------------------------------------------------- soft_f1
+
+
+def by_all_decisions(probs, labels):
+    """Expected counts over all 2^n decisions, drawn as independent coins; then the ratio."""
+    n = len(probs)
+    decisions = torch.tensor([[i >> j & 1 for j in range(n)] for i in range(2**n)])
+    chance = torch.where(decisions == 1, probs, 1 - probs).prod(1)
+    count = lambda d, y: chance @ ((decisions == d) & (labels == y)).sum(1).to(probs.dtype)
+    tp, fp, fn = count(1, 1), count(1, 0), count(0, 1)
+    return 2 * tp / (2 * tp + fp + fn)
+
+
+def one_score(answer, probs, labels):
+    got = answer(probs, labels)
+    return {"F1": got, "dimensions of what came back": torch.as_tensor(got).ndim}
+
+
+soft_f1 = Exercise(
+    truth=by_all_decisions,
+    view=one_score,
+    gradient=("probs",),
+    about="expected counts over the whole batch, (15); then one ratio, 2 TP / (2 TP + FP + FN)",
+)
+
+
+def batch(text, probs, labels, hidden=False, fact=""):
+    probs, labels = (torch.tensor(v, dtype=torch.float64) for v in (probs, labels))
+    hard = bool(((probs == 0) | (probs == 1)).all())
+    return soft_f1.case(
+        text,
+        (probs, labels),
+        hidden=hidden,
+        fact=fact,
+        positives=int(labels.sum()),
+        only_0_and_1=hard,
+    )
+
+
+usual = batch("5 examples, 2 of them positive", [0.9, 0.2, 0.35, 0.7, 0.1], [1, 0, 1, 0, 0])
+batch("6 examples, 3 of them positive", [0.6, 0.3, 0.8, 0.45, 0.2, 0.15], [1, 0, 0, 1, 0, 1])
+batch("hard decisions", [1, 1, 0, 0, 1, 1, 0], [1, 0, 1, 0, 0, 1, 0])
+batch(
+    "no example is positive",
+    [0.2, 0.6, 0.1],
+    [0, 0, 0],
+    fact="TP = FN = 0, and FP = 0.9: F1 is 0 / 0.9",
+)
+batch("every probability is 0", [0, 0, 0, 0], [1, 0, 1, 1])
+batch("none of two positive", [0.25, 0.5], [0, 0], hidden=True)
+batch(
+    "one positive in 9",
+    [0.1, 0.3, 0.05, 0.8, 0.6, 0.2, 0.1, 0.4, 0.25],
+    [0, 0, 0, 1, 0, 0, 0, 0, 0],
+    hidden=True,
+)
+batch("positives only", [0.7, 0.2, 0.95], [1, 1, 1], hidden=True)
+batch("one example", [0.3], [1], hidden=True)
+soft_f1.again(usual)
 
 # ---------------------------------------------------------------- is_unbiased
 

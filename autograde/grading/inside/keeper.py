@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from autograde.grading.inside.namespaces import die_with_parent
-from autograde.grading.inside.usage import descendants, excess, used_disk
+from autograde.grading.inside.usage import descendants, excess, processor, used_disk
 
 PR_SET_CHILD_SUBREAPER = 36
 TICK = 0.1  # seconds between looks at what is used
@@ -125,6 +125,7 @@ class Keeper:
 
     def _excess(self) -> str | None:
         pids = list(descendants(os.getpid()))
+        tell(self.owner, {"used": processor(pids)})
         why = excess(pids, self.config)
         return why or ("disk" if used_disk(self.config["folders"], pids) > self.config["disk"] else None)
 
@@ -157,9 +158,9 @@ class Keeper:
 
 
 def tell(owner: socket.socket, report: dict) -> None:
-    """How it ended, to whoever is still listening."""
+    """One line to whoever is still listening: the processor time ``used`` so far, or at last how it ended."""
     try:
-        owner.sendall(json.dumps(report).encode())
+        owner.send(json.dumps(report).encode() + b"\n", socket.MSG_DONTWAIT)
     except OSError:
         pass
 

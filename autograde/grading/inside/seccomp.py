@@ -1,7 +1,8 @@
 """The system calls that student code may not make, as a seccomp filter built here and installed by ctypes.
 
-No sockets but connected stream pairs, no namespaces, mounts, tracing, kernel keys, modules, io_uring or shared memory
-that outlives its process; and no knob of another process. Refused calls return an error, they do not kill.
+No sockets but connected stream pairs, no descriptors through them, no larger buffers; no
+namespaces, mounts, tracing, kernel keys, modules, io_uring or shared memory that outlives its process; and no knob of
+another process. Refused calls return an error, they do not kill.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP = 38, 22
 NAMESPACES = 0x7E020000  # every CLONE_NEW* flag
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 X32 = 0x40000000
+BUFFER_SIZES = (7, 8, 32, 33)  # SO_SNDBUF, SO_RCVBUF and their forced forms
+SETPIPE_SZ = 1031
 
 # name: (x86_64, aarch64)
 NUMBERS = {
@@ -26,6 +29,13 @@ NUMBERS = {
     "bind": (49, 200),
     "socketpair": (53, 199),
     "sendto": (44, 206),
+    "sendmsg": (46, 211),
+    "sendmmsg": (307, 269),
+    "setsockopt": (54, 208),
+    "fcntl": (72, 25),
+    "vmsplice": (278, 75),
+    "splice": (275, 76),
+    "tee": (276, 77),
     "clone": (56, 220),
     "clone3": (435, 435),
     "unshare": (272, 97),
@@ -116,7 +126,7 @@ ATTRIBUTES = {
 }
 # Nor does it cover watching names: where the file system is the machine's, no folder may be watched.
 WATCHING = {"inotify_add_watch": (254, 27), "fanotify_mark": (301, 263)}
-SPECIAL = {"socketpair", "sendto", "clone", "clone3", "socket", "prlimit64", "setpriority", "kill", "tkill", "tgkill"}
+SPECIAL = set("socketpair sendto setsockopt fcntl clone clone3 socket prlimit64 setpriority kill tkill tgkill".split())
 SIGNALS = {"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}
 OWN_ONLY = {"sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr"}
 
@@ -171,6 +181,10 @@ def build(machine: str, pid: int, signals: bool, attributes: bool) -> bytes:
     program.only("socketpair", 1, (1,), mask=0xF, error=errno.EPROTONOSUPPORT)
     for half in (16 + 8 * 4, 16 + 8 * 4 + 4):  # sendto with an address, either half of the pointer
         program.rule("sendto", [(LD, half, 0, 0), (JEQ, 0, 1, 0), (RET, ERRNO | errno.EISCONN, 0, 0), (LD, 0, 0, 0)])
+    # Memory that is no process's own: how much a socket or a pipe holds is not to be raised, only asked for.
+    for option in BUFFER_SIZES:
+        program.rule("setsockopt", [(LD, 32, 0, 0), (JEQ, option, 0, 1), (RET, ERRNO, 0, 0), (LD, 0, 0, 0)])
+    program.rule("fcntl", [(LD, 24, 0, 0), (JEQ, SETPIPE_SZ, 0, 1), (RET, ERRNO | errno.EPERM, 0, 0), (LD, 0, 0, 0)])
     program.refuse("clone3", errno.ENOSYS)  # its flags lie in memory; the C library falls back to clone
     program.rule(
         "clone", [(LD, 16, 0, 0), (JSET, NAMESPACES, 0, 1), (RET, ERRNO | errno.EPERM, 0, 0), (RET, ALLOW, 0, 0)]

@@ -121,9 +121,12 @@ class Warden:
         parents = usage.families()
         for ward in self.wards.values():
             if ward.why is None:
-                why = usage.excess([ward.pid, *usage.descendants(ward.pid, parents)], ward.config)
+                pids = [ward.pid, *usage.descendants(ward.pid, parents)]
+                why = usage.excess(pids, ward.config)
                 if why:
                     self._end(ward, why)
+                else:
+                    tell(ward.owner, {"used": usage.processor(pids)})
 
     def _reap(self) -> None:
         while True:

@@ -92,6 +92,8 @@ def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable
     def run(trouble: int) -> None:
         control, peer, raw = (os.dup(descriptor) for descriptor in descriptors)
         os.setsid()
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")  # where memory runs out, a submission is the first that the kernel ends
         if config.get("cpu") is not None:
             os.sched_setaffinity(0, {config["cpu"]})
         for fd, slot in ((os.open(os.devnull, os.O_RDWR), 0), (raw, 1), (raw, 2)):

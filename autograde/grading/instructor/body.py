@@ -10,7 +10,7 @@ import struct
 import subprocess
 from typing import Any
 
-from autograde.grading.wire import HEADER_MAX, Wire
+from autograde.grading.wire import BUFFERS_MAX, HEADER_MAX, Wire
 
 END_SECONDS = 40
 RAW_CHUNK = 1 << 16
@@ -26,10 +26,15 @@ def remove(folder: str) -> None:
 
 
 class Inbox:
-    """Messages from a body, put together from whatever has arrived; a claim of length costs nothing."""
+    """Messages from a body, put together from whatever has arrived; a claim of length costs nothing.
+
+    Every byte is looked at once, however small the pieces are: what has been understood of a message is kept.
+    """
 
     def __init__(self, sock: socket.socket):
         self.sock, self.data, self.closed = sock, bytearray(), False
+        self.received = 0  # bytes so far
+        self.head: tuple[Any, list[int]] | None = None  # of a message whose buffers are still on their way
 
     def read(self) -> list[tuple[Any, list[bytes]]]:
         """The messages that are complete now."""
@@ -37,6 +42,7 @@ class Inbox:
             piece = self.sock.recv(1 << 20, socket.MSG_DONTWAIT)
             self.closed = not piece
             self.data += piece
+            self.received += len(piece)
         except BlockingIOError:
             pass
         except OSError:
@@ -47,29 +53,37 @@ class Inbox:
         return found
 
     def _next(self) -> tuple[Any, list[bytes]] | None:
-        if len(self.data) < 4:
+        if self.head is None and not self._headed():
             return None
-        (size,) = struct.unpack_from("<I", self.data)
-        if size > HEADER_MAX:
-            self.closed, self.data = True, bytearray()
+        message, sizes = self.head
+        if len(self.data) < sum(sizes):
             return None
-        if len(self.data) < 4 + size:
-            return None
-        try:
-            message, sizes = json.loads(self.data[4 : 4 + size])
-            total = sum(sizes)
-            assert all(type(n) is int and n >= 0 for n in sizes) and total <= HEADER_MAX
-        except (ValueError, TypeError, AssertionError, RecursionError):
-            self.closed, self.data = True, bytearray()
-            return None
-        if len(self.data) < 4 + size + total:
-            return None
-        at, buffers = 4 + size, []
+        at, buffers = 0, []
         for n in sizes:
             buffers.append(bytes(self.data[at : at + n]))
             at += n
         del self.data[:at]
+        self.head = None
         return message, buffers
+
+    def _headed(self) -> bool:
+        """Take the head of the next message, if it is here and is one."""
+        if len(self.data) < 4:
+            return False
+        (size,) = struct.unpack_from("<I", self.data)
+        if size <= HEADER_MAX and len(self.data) < 4 + size:
+            return False
+        try:
+            assert size <= HEADER_MAX
+            message, sizes = json.loads(self.data[4 : 4 + size])
+            assert len(sizes) <= BUFFERS_MAX and all(type(n) is int and n >= 0 for n in sizes)
+            assert sum(sizes) <= HEADER_MAX
+        except (ValueError, TypeError, AssertionError, RecursionError):
+            self.closed, self.data = True, bytearray()
+            return False
+        del self.data[: 4 + size]
+        self.head = message, sizes
+        return True
 
 
 class Body:
@@ -79,6 +93,7 @@ class Body:
         self.wire, self.inbox, self.raw, self.keeper, self.scratch = Wire(control), Inbox(control), raw, keeper, scratch
         control.settimeout(60)
         self.report: dict | None = None
+        self.told, self.used = b"", 0.0  # by the keeper, and seconds of a processor that all its processes have used
         self.poll, self.printed = select.poll(), select.poll()
         self.printed.register(raw, select.POLLIN)
         self.open = {control.fileno(), raw, keeper.fileno()}
@@ -102,7 +117,9 @@ class Body:
                 if self.inbox.closed:
                     self._forget(descriptor)
             elif descriptor == self.keeper.fileno():
-                self.report = self._read_report()
+                self.report = self._read_report(socket.MSG_DONTWAIT)
+                if self.report is None:
+                    continue
                 self._forget(descriptor)
                 if str(self.report.get("why", "")).startswith("sandbox: "):
                     raise SandboxFailed(self.report["why"])
@@ -123,10 +140,19 @@ class Body:
             self.open.discard(descriptor)
             self.poll.unregister(descriptor)
 
-    def _read_report(self) -> dict:
+    def _read_report(self, flags: int) -> dict | None:
+        """How it ended, or None for now; until then the keeper tells what was used."""
         try:
-            data = self.keeper.recv(4096, socket.MSG_DONTWAIT)
-            return json.loads(data) if data else {"code": None}
+            data = self.keeper.recv(1 << 16, flags)
+            self.told += data
+            *lines, self.told = self.told.split(b"\n")
+            for line in map(json.loads, lines):
+                if "used" not in line:
+                    return line
+                self.used = max(self.used, line["used"])
+            return None if data else {"code": None}
+        except BlockingIOError:
+            return None
         except (OSError, ValueError):
             return {"code": None}
 
@@ -143,9 +169,9 @@ class Body:
             try:
                 self.keeper.send(b"k")
                 self.keeper.settimeout(END_SECONDS)
-                data = self.keeper.recv(4096)
-                self.report = json.loads(data) if data else {"code": None}
-            except (OSError, ValueError):
+                while self.report is None:
+                    self.report = self._read_report(0)
+            except OSError:
                 self.report = {"code": None}
         for thing in (self.control, self.keeper):
             thing.close()

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import unicodedata
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +34,7 @@ def versions() -> str:
             continue
     for folder in (Path(__file__).resolve().parent.parent, *sandbox.libraries()):
         for path in sorted(folder.rglob("*.py")):
-            digest.update(path.read_bytes())
+            digest.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
@@ -100,4 +101,4 @@ class Cache:
 
 
 def _safe(student: str) -> str:
-    return hashlib.sha256(student.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return hashlib.sha256(unicodedata.normalize("NFC", student).encode("utf-8", "surrogateescape")).hexdigest()[:24]

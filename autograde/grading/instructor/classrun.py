@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import os
 import time
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from autograde.errors import Refusal
 from autograde.grading.instructor import cache as caching
-from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read
+from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read, visible
 from autograde.grading.instructor.plan import Plan
 from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.result import PASSED, Result
@@ -61,7 +64,8 @@ def students_of(root: Path, chapter: str) -> list[str]:
     folder = root / "submitted"
     if not folder.is_dir():
         raise Refusal(f"there is no {folder}: put submissions into submitted/STUDENT/{chapter}/")
-    return sorted(p.name for p in folder.iterdir() if (p / chapter).is_dir() or (p / chapter).is_symlink())
+    names = [p.name for p in folder.iterdir() if visible(p.name) and not p.name.startswith(".")]
+    return sorted(name for name in names if (p := folder / name / chapter).is_dir() or p.is_symlink())
 
 
 def spare_the_class(error: Exception) -> None:
@@ -79,11 +83,20 @@ def why_not(error: Exception, student: str) -> str:
 
 def read_one(plan: Plan, root: Path, student: str) -> Submission:
     """One student's submission of this chapter."""
-    known = {step.grade_id for step in plan.steps if step.grade_id}
-    folder = root / "submitted" / student
+    folder = folder_of(root, student)
     if folder.is_symlink():
         raise NotGradable("the student's folder is a link, and links are not followed")
-    return read(student, folder / plan.chapter, plan.notebook_name, known)
+    return read(student, folder / plan.chapter, plan.known)
+
+
+def folder_of(root: Path, student: str) -> Path:
+    """The student's folder, whichever way its accents are written; raises NotGradable where there are two of them."""
+    submitted = root / "submitted"
+    forms = {unicodedata.normalize(form, student) for form in ("NFC", "NFD")} | {student}
+    found = [submitted / name for name in sorted(forms) if os.path.lexists(submitted / name)]
+    if len(found) > 1 and not all(found[0].samefile(other) for other in found[1:]):
+        raise NotGradable("two folders have this name, written with composed and with separate accents: merge them")
+    return found[0] if found else submitted / student
 
 
 def reference(plan: Plan) -> Submission:
@@ -111,8 +124,7 @@ class ClassRun:
 
     def token(self, key: str) -> str:
         """What ``recorded`` holds once the gradebook has this result."""
-        broken = ",".join(sorted(self.report.broken))
-        return hashlib.sha256(f"{self.db} {key} {broken}".encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self.db, key, sorted(self.report.broken)]).encode()).hexdigest()
 
     def submissions(self, students: list[str]) -> Iterator[Submission]:
         """What can be graded; the rest goes to the report."""
@@ -151,6 +163,7 @@ class ClassRun:
                     row = self._record(writer, submission, key, result, fresh)
                     self.report.rows.append(row)
                     tick(row)
+                self._doubt(writer)
             finally:
                 writer.close()
         finally:
@@ -161,6 +174,16 @@ class ClassRun:
         self.report.rows.sort(key=lambda row: row.student)
         self.report.seconds = time.monotonic() - start
         return self.report
+
+    def _doubt(self, writer: object) -> None:
+        """Where a newer submission cannot be graded, an older score does not stand silently: a person must look."""
+        for row in self.report.rows:
+            older = self.cache.of_student(row.student) if row.problem else None
+            if older is not None and row.student in writer.known():
+                writer.doubt(row.student)
+                self.cache.record(row.student, **self.cache.recorded(row.student) | {"token": "written once more"})
+                score = sum(test.points for test in older.tests)
+                row.problem += f"; the gradebook still holds {score:g} of an earlier submission, marked for a person"
 
     def workers(self) -> Workers:
         """Threads here, or a cluster."""

@@ -10,6 +10,7 @@ from autograde.grading.instructor.body import SandboxFailed
 from autograde.grading.instructor.graft import Graft, Grafted
 from autograde.grading.instructor.plan import LAB, SETUP, TEST, TEXT, Plan, Step
 from autograde.grading.instructor.pool import Pool
+from autograde.grading.instructor.reasons import TOLD_MAX
 from autograde.grading.instructor.result import (
     FAILED,
     NOT_RUN,
@@ -36,6 +37,7 @@ class Run:
         self.pair, self.lost = Rounds(pool, limits), ""
         self.done: list[tuple[Grafted, str]] = []
         self.restored: list[str] = []
+        self.banned = dict(plan.library)  # by exercises that are still to be graded
         self.written = 0  # characters of output so far
 
     def _restart(self) -> None:
@@ -54,7 +56,7 @@ class Run:
 
     def _ordinary(self, cell: Grafted, source: str, replay: bool = False) -> str:
         """One cell that gives no points: in the student's process, and in the judge's where it is the instructor's."""
-        start = time.monotonic()
+        start = self._now()
         into, status = self.pair.collector(), "ok"
         if cell.step is None or not cell.step.hidden:
             number = self.pair.next()
@@ -70,8 +72,16 @@ class Run:
                 self._violation("an ordinary cell")
             elif "gone" in judged or judged == "killed":
                 status = "died"
-        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
+        self._took(start)
         return status
+
+    def _now(self) -> tuple[float, float]:
+        return self.pair.used(), time.monotonic()
+
+    def _took(self, start: tuple[float, float]) -> None:
+        """A cell has ended: what it took by the clock that limits it."""
+        used, wall = (after - before for before, after in zip(start, self._now(), strict=True))
+        self.result.slowest = max(self.result.slowest, used, wall / self.limits.wide)
 
     def _report(self) -> dict | None:
         return self.pair.student.report if self.pair.student else self.pair.report
@@ -102,9 +112,9 @@ class Run:
             return self._failed(step, self.lost, [])
         if step.exercise in self.graft.refused:
             return self._refused(step)
-        start = time.monotonic()
+        start = self._now()
         status, told, said = self.pair.judged(step.source, list(step.names), self.limits.cell, False)
-        self.result.slowest = max(self.result.slowest, time.monotonic() - start)
+        self._took(start)
         seen = out.harmless(told) + out.text_only(said)
         if status in ("ok", "ok gone"):
             self._passed(step, seen)
@@ -149,7 +159,8 @@ class Run:
         error = next((o for o in cell.outputs if o["output_type"] == "error"), None) if cell else None
         if error is None:
             return "did you rename it, or did its cell fail?"
-        return f"its cell ended with {error['ename']}: {error['evalue'].splitlines()[0] if error['evalue'] else ''}"
+        said = error["evalue"].splitlines()[0] if error["evalue"] else ""
+        return f"its cell ended with {error['ename']}: {said}"[:TOLD_MAX]
 
     def _refused(self, step: Step) -> None:
         """The answer calls the library's own."""
@@ -166,11 +177,12 @@ class Run:
         self._record(Grafted(step, step.source), step.source, [*outputs, out.error(name, text)])
 
     def _give_back(self, names: list[str]) -> None:
-        """Return the library's answers to an exercise that has been graded to the student's process."""
+        """Return the library's answers to the student's process, those apart that an exercise to come still bans."""
+        still = sorted({name for names in self.banned.values() for name in names})
         if not names or self.lost or self.pair.judge is None:
             return
         cell = self.pair.next()
-        self.pair.judge.send("codes", cell, names)
+        self.pair.judge.send("codes", cell, names, still)
         message: Any = None
         deadline = time.monotonic() + 30
         while message is None and time.monotonic() < deadline:
@@ -179,7 +191,7 @@ class Run:
                     message = event
         if message is None:
             raise JudgeFailed("the judge does not answer")
-        self.pair.student.send("restore", cell, names, message[1][2], buffers=message[2])
+        self.pair.student.send("restore", cell, names, still, message[1][2], buffers=message[2])
         if self.pair.wait(self.pair.student, cell, 30, None) != "ok":
             self._restart()
 
@@ -210,9 +222,9 @@ class Run:
         step = cell.step
         if step is not None and step.kind == TEST:
             self._test(step)
-            if step.last and (names := list(self.plan.library.get(step.exercise or "", ()))):
-                self.restored += names
-                self._give_back(names)
+            if step.last and (names := list(self.banned.pop(step.exercise or "", ()))):
+                self.restored = list(dict.fromkeys([*self.restored, *names]))
+                self._give_back(self.restored)
             return
         shown_only = cell.kind != "code" or (step is not None and step.kind in (LAB, TEXT)) or not cell.source.strip()
         if shown_only or self.lost or self.pair.left() <= 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autograde.grading.instructor import clean
+from autograde.grading.instructor import clean, colours
 from autograde.grading.instructor.cache import write_atomically
 from autograde.grading.instructor.plan import ANSWER, MANUAL, TEXT, Plan, Step
 from autograde.grading.instructor.reasons import reason
@@ -37,6 +37,7 @@ class Page:
     def __init__(self, plan: Plan, result: Result, marks: dict[str, tuple[float, float, str]] | None = None):
         self.plan, self.result = plan, result
         self.marks = marks or {}  # manual scores and comments from the gradebook: grade_id to (score, maximum, comment)
+        self.first_hidden = next((step.index for step in plan.steps if step.hides), len(plan.steps))
         self.tests: dict[str | None, list[TestResult]] = {}
         for test in result.tests:
             self.tests.setdefault(test.exercise, []).append(test)
@@ -64,7 +65,7 @@ class Page:
 <meta http-equiv="Content-Security-Policy" content="{clean.POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="referrer" content="no-referrer"><title>{clean.text(title)}</title>
-<style>{STYLE}{clean.code_style()}</style></head>
+<style>{STYLE}{colours.style()}</style></head>
 <body><main>
 <h1>{clean.text(self.plan.chapter)}</h1><p class="who">{clean.text(self.result.student)}</p>
 <section class="card"><div class="head"><h2>Score</h2>{_points(got, most)}</div>
@@ -96,9 +97,10 @@ class Page:
         return f"<tr><td>{clean.text(step.grade_id or '')}</td><td>{_points(got, most)}</td></tr>"
 
     def _notes(self) -> str:
-        if not self.result.notes:
+        notes = [self.result.about] * bool(self.result.about) + self.result.notes
+        if not notes:
             return ""
-        items = "".join(f"<li>{clean.text(note)}</li>" for note in self.result.notes)
+        items = "".join(f"<li>{clean.text(note)}</li>" for note in notes)
         return f'<section class="card"><h2>Notes about your file</h2><ul>{items}</ul></section>'
 
     def _exercise(self, step: Step) -> str:
@@ -114,8 +116,8 @@ class Page:
         cell = next((c for c in self.result.cells if c.index == step.index), None)
         mine = ""
         if cell is not None and cell.source.strip():
-            shown = clean.code(cell.source) if cell.kind == "code" else clean.markdown(cell.source)
-            shown += clean.outputs(cell.outputs)
+            shown = colours.code(cell.source) if cell.kind == "code" else clean.markdown(cell.source)
+            shown += clean.outputs(clean.guarded(cell.outputs) if step.index > self.first_hidden else cell.outputs)
             mine = f"<details{' open' if lost else ''}><summary>your answer</summary>{shown}</details>"
         head = f'<div class="head"><h2>{clean.text(step.grade_id or "")}</h2>{_points(got, most)}</div>'
         return f'<section class="card">{head}{about}{lost}{said}{mine}</section>\n'

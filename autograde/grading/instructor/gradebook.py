@@ -147,6 +147,17 @@ class Writer:
         """Students who have a submission of this chapter in the gradebook."""
         return {s.student.id for s in self.book.assignment_submissions(self.plan.chapter)}
 
+    def doubt(self, student: str) -> None:
+        """The grades of an earlier submission stay, but a person must look at them."""
+
+        def mark() -> None:
+            with one_commit(self.book):
+                rows = self.book.find_submission_notebook(self.plan.notebook_name, self.plan.chapter, student)
+                for grade in rows.grades:
+                    grade.needs_manual_grade = True
+
+        patiently(mark, self.book.db.rollback)
+
     def write(self, submission: Submission, result: Result) -> tuple[float, float]:
         """The autograded notebook, then the rows; (score, maximum)."""
         notebook = assemble(self.template, result)
@@ -177,9 +188,9 @@ class Writer:
     def _grades(self, submission: Submission, result: Result, notebook: NotebookNode) -> None:
         book, plan = self.book, self.plan
         book.update_or_create_student(submission.student)
-        stamp = {"timestamp": submission.timestamp} if submission.timestamp else {}
-        book.update_or_create_submission(plan.chapter, submission.student, **stamp)
+        book.update_or_create_submission(plan.chapter, submission.student, timestamp=submission.timestamp)
         rows = self._find(submission)
+        rows.late_submission_penalty = None  # of an earlier submission; the plugin decides anew
         grades = {grade.name: grade for grade in rows.grades}
         comments = {comment.name: comment for comment in rows.comments}
         broken = {test.grade_id for test in result.tests if test.status == NO_GRADE}

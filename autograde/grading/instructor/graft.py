@@ -10,8 +10,10 @@ import ast
 from dataclasses import dataclass, field
 
 from autograde.authoring import regions
-from autograde.grading.instructor.intake import Cell, Submission
-from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, used
+from autograde.grading.instructor.intake import Cell, Submission, defined
+from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, plain, used
+
+DOORS = {"getattr", "vars", "importlib", "sys"}  # ways to a module that no import in sight opens
 
 
 @dataclass
@@ -61,19 +63,18 @@ class _Matcher:
 def graft(plan: Plan, submission: Submission) -> Graft:
     """The plan's cells with the submission's answers, and the student's own cells in between."""
     match, out = _Matcher(plan), Graft(notes=list(submission.notes))
+    matched = list(map(match, submission.cells))
+    counting = _counting(plan, submission.cells, matched, out.notes)
     answers: dict[int, list[Cell]] = {}
     extras: dict[int, list[Cell]] = {}
-    last, seen = -1, set()
-    for cell in submission.cells:
-        step = match(cell)
-        if step is not None and step.kind in (ANSWER, MANUAL) and step.index in answers:
-            extras.setdefault(step.index - 1, []).append(answers[step.index].pop())
-            out.notes.append(f"the answer cell {step.grade_id!r} appears more than once; the last one counts")
-        if step is None or (step.index in seen and step.kind not in (ANSWER, MANUAL)):
+    last = -1
+    for place, (cell, step) in enumerate(zip(submission.cells, matched, strict=True)):
+        step = counting.get(place, step)
+        filled = step is not None and step.kind in (ANSWER, MANUAL)
+        if step is None or (filled and place not in counting) or (not filled and step.index in answers):
             extras.setdefault(last, []).append(cell)
             continue
-        answers.setdefault(step.index, []).append(cell)
-        seen.add(step.index)
+        answers[step.index] = [cell]
         last = step.index
     _add_extras(out, extras.get(-1, []))
     for step in plan.steps:
@@ -83,37 +84,62 @@ def graft(plan: Plan, submission: Submission) -> Graft:
     return out
 
 
+def _counting(plan: Plan, cells: list[Cell], matched: list[Step | None], notes: list[str]) -> dict[int, Step]:
+    """Which places hold the answers: of several copies the last one before its check, or else the last one.
+
+    An answer cell that is nowhere to be found may have lost all that marks it: then what defines its name counts.
+    """
+    places: dict[int, list[int]] = {}
+    checks: dict[str | None, int] = {}
+    named: dict[str, list[int]] = {}
+    for place, (cell, step) in enumerate(zip(cells, matched, strict=True)):
+        if step is None:
+            for name in defined(cell):
+                named.setdefault(name, []).append(place)
+        elif step.kind in (ANSWER, MANUAL):
+            places.setdefault(step.index, []).append(place)
+        elif step.kind == TEST:
+            checks.setdefault(step.exercise, place)
+    found: dict[int, Step] = {}
+    for step in plan.steps:
+        if step.kind not in (ANSWER, MANUAL):
+            continue
+        copies = places.get(step.index, [])
+        if not copies and (copies := named.get(step.grade_id or "", [])):
+            notes.append(f"the answer cell {step.grade_id!r} had lost its mark; it was found by the name it defines")
+        before = [place for place in copies if place < checks.get(step.grade_id, len(cells))]
+        if len(copies) > 1:
+            which = "the last one" if before == copies or not before else "the last one above its check"
+            notes.append(f"the answer cell {step.grade_id!r} appears more than once; {which} counts")
+        if copies:
+            found[(before or copies)[-1]] = step
+    return found
+
+
 def library_answers(plan: Plan, grafted: Graft) -> dict[str, str]:
     """Exercises whose answer calls the library's own, by its text; only suspicious texts cost an import."""
     from autograde.authoring import library_answers
 
-    setups = [step.source for step in plan.steps if step.kind == SETUP]
-    doors = set().union(*(_from_library(source) for source in setups)) | {"getattr", "vars", "importlib", "sys"}
+    setups = [plain(step.source) for step in plan.steps if step.kind == SETUP]
+    setups = [source for source in setups if parse(source)]
     refused = {}
     for cell in grafted.cells:
         step = cell.step
         if step is None or not step.library or not cell.source.strip():
             continue
         tree = parse(cell.source)
+        owners = {name.split(".")[0] for name in step.library}
+        doors = set().union(DOORS, *(_doors(source, owners) for source in setups))
         imports = any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree)) if tree else False
-        if imports or doors & used(cell.source):
-            hits = library_answers.found(cell.source, step.library, [s for s in setups if parse_plain(s)])
+        if tree and (imports or doors & used(cell.source)):
+            hits = library_answers.found(ast.unparse(tree), step.library, setups)
             if hits:
                 refused[step.grade_id or ""] = library_answers.sentence(step.grade_id or "", hits[0][1])
     return refused
 
 
-def parse_plain(source: str) -> bool:
-    """Whether a cell is Python without magics."""
-    try:
-        ast.parse(source)
-    except (SyntaxError, ValueError):
-        return False
-    return True
-
-
-def _from_library(source: str) -> set[str]:
-    """Names by which an ordinary cell makes the library reachable, its checks apart."""
+def _doors(source: str, owners: set[str]) -> set[str]:
+    """Names by which an ordinary cell makes these packages reachable, the checks apart."""
     tree, names = parse(source), set()
     for node in ast.walk(tree) if tree else ():
         modules = []
@@ -121,8 +147,7 @@ def _from_library(source: str) -> set[str]:
             modules = [(alias.name, alias.asname or alias.name.split(".")[0]) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules = [(f"{node.module}.{alias.name}", alias.asname or alias.name) for alias in node.names]
-        ours = [(name, bound) for name, bound in modules if name.startswith(("genmodels", "coursekit"))]
-        names |= {bound for name, bound in ours if name != "coursekit.checks"}
+        names |= {bound for name, bound in modules if name.split(".")[0] in owners and name != "coursekit.checks"}
     return names
 
 

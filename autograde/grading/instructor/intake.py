@@ -5,39 +5,73 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import stat
-import subprocess
-import sys
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from autograde.grading.instructor.notebook import CELLS_MAX, Cell, NotGradable, cells_of, parse, text_of
+
+__all__ = [
+    "CELLS_MAX",
+    "Cell",
+    "Known",
+    "NotGradable",
+    "Submission",
+    "cells_of",
+    "files_of",
+    "parse",
+    "read",
+    "text_of",
+]
 
 NOTEBOOK_MAX = 128 << 20
-CAREFUL_ABOVE = 4 << 20  # larger notebooks are taken apart in a process with little memory
-CELLS_MAX = 2_000
-SOURCE_MAX = 1 << 20
 FILES_MAX, FILES_BYTES_MAX = 200, 32 << 20
 DEPTH_MAX, PATH_MAX = 20, 1_000  # folders below each other, bytes of a file's name with its folders
-SKIPPED = {".ipynb_checkpoints", "__pycache__", ".git"}
-
-
-class NotGradable(Exception):
-    """The submission cannot be graded; the message says why, for the instructor's list."""
+NOTES_MAX = 30  # sentences about files that were left out
+NOTEBOOKS_MAX = 20  # that are looked into, where several lie in the folder
+SKIPPED = {".ipynb_checkpoints", "__pycache__", "__MACOSX", ".git"}
+NOTEBOOK = re.compile(r"(?i)\.ipynb(\.txt|\.json)?$")  # as browsers and mail programs rename it
 
 
 @dataclass(frozen=True)
-class Cell:
-    """What counts of a submitted cell."""
+class Known:
+    """What tells a chapter's notebook from another, and an answer from what was handed out."""
 
-    kind: str
-    source: str
-    grade_id: str | None
-    cell_id: str | None
+    name: str
+    cell_of: dict[str, str] = field(default_factory=dict)  # cell id: grade_id
+    stubs: dict[str, str] = field(default_factory=dict)  # grade_id of a cell to be filled: what students find in it
+    grade_ids: frozenset[str] = frozenset()
+
+    def match(self, cell: Cell) -> str | None:
+        """The grade_id of a cell: by its metadata, by its id, or by the name that it defines."""
+        if cell.grade_id in self.grade_ids:
+            return cell.grade_id
+        return self.cell_of.get(cell.cell_id or "") or next((n for n in defined(cell) if n in self.stubs), None)
+
+    def answered(self, cells: list[Cell]) -> int:
+        """How many of the cells to be filled are not as they were handed out."""
+        filled = {(self.match(cell), cell.source.strip()) for cell in cells if cell.source.strip()}
+        return len({name for name, source in filled if name in self.stubs and source != self.stubs[name].strip()})
+
+    def met(self, cells: list[Cell]) -> int:
+        """How many of the chapter's graded cells there are."""
+        return len({self.match(cell) for cell in cells} - {None})
+
+
+DEFINES = re.compile(r"^(?:async[ \t]++)?(?:def|class)[ \t]++(\w++)", re.MULTILINE)
+
+
+def defined(cell: Cell) -> list[str]:
+    """Functions and classes at the top level of a cell, by its text."""
+    return DEFINES.findall(cell.source) if cell.kind == "code" else []
 
 
 @dataclass
 class Submission:
-    """One student's files."""
+    """One student's files. ``key`` changes with any of them, their names, the time stamp, and what was noted."""
 
     student: str
     cells: list[Cell]
@@ -45,16 +79,6 @@ class Submission:
     notes: list[str] = field(default_factory=list)
     key: str = ""
     timestamp: str | None = None
-
-
-def text_of(value: Any) -> str:
-    """A cell's source, whichever way it is written, with Unix line ends."""
-    if isinstance(value, list):
-        value = "".join(part for part in value if isinstance(part, str))
-    if not isinstance(value, str):
-        return ""
-    text = value.replace("\r\n", "\n").replace("\r", "\n")
-    return text.encode("utf-8", "replace").decode()  # half a character (a lone surrogate) cannot be written anywhere
 
 
 def readable_name(name: str) -> bool:
@@ -65,6 +89,16 @@ def readable_name(name: str) -> bool:
         return False
 
 
+def visible(name: str) -> bool:
+    """Whether a file or folder is a person's, and not a trace of some program: macOS's ``._x``, Jupyter's copies."""
+    return name not in SKIPPED and not name.startswith("._") and name != ".DS_Store"
+
+
+def few(notes: list[str]) -> list[str]:
+    """The first notes, and how many there are besides."""
+    return notes if len(notes) <= NOTES_MAX else [*notes[:NOTES_MAX], f"and {len(notes) - NOTES_MAX} more notes"]
+
+
 def moment(text: str) -> str | None:
     """What stands in timestamp.txt, where nbgrader can read it as a time of our age."""
     from nbgrader.utils import parse_utc
@@ -73,74 +107,6 @@ def moment(text: str) -> str | None:
         return text if 1990 <= parse_utc(text).year <= 2200 else None
     except (ValueError, OverflowError, AttributeError, TypeError):
         return None
-
-
-def cells_of(document: Any) -> list[Cell]:
-    """The cells of a notebook of any format; raises NotGradable for what is not one."""
-    if not isinstance(document, dict):
-        raise NotGradable("not a notebook (its JSON is not an object)")
-    raw = document.get("cells")
-    if raw is None and isinstance(document.get("worksheets"), list):
-        raw = [c for sheet in document["worksheets"] if isinstance(sheet, dict) for c in sheet.get("cells", [])]
-    if not isinstance(raw, list):
-        raise NotGradable("not a notebook (it has no cells)")
-    if len(raw) > CELLS_MAX:
-        raise NotGradable(f"{len(raw)} cells; {CELLS_MAX} is the limit")
-    found = []
-    for cell in raw:
-        if not isinstance(cell, dict):
-            continue
-        kind = cell.get("cell_type")
-        source = text_of(cell.get("source", cell.get("input", "")))
-        if len(source) > SOURCE_MAX:
-            raise NotGradable(f"a cell of {len(source) >> 20} MB of source")
-        metadata = cell.get("metadata")
-        own = metadata.get("nbgrader") if isinstance(metadata, dict) else None
-        grade_id = own.get("grade_id") if isinstance(own, dict) else None
-        cell_id = cell.get("id")
-        found.append(
-            Cell(
-                kind if kind in ("code", "markdown", "raw") else "raw",
-                source,
-                grade_id if isinstance(grade_id, str) else None,
-                cell_id if isinstance(cell_id, str) else None,
-            )
-        )
-    return found
-
-
-def parse(data: bytes) -> list[Cell]:
-    """The cells of a notebook file; the message of NotGradable names the line where it stops being one."""
-    if not data.strip():
-        raise NotGradable("not a notebook (the file is empty)")
-    if len(data) > CAREFUL_ABOVE:
-        return _parse_carefully(data)
-    try:
-        return cells_of(json.loads(data.decode("utf-8-sig")))
-    except json.JSONDecodeError as error:
-        raise NotGradable(f"not a notebook (line {error.lineno}: {error.msg})") from None
-    except (UnicodeDecodeError, RecursionError, ValueError) as error:
-        raise NotGradable(f"not a notebook ({type(error).__name__})") from None
-
-
-def _parse_carefully(data: bytes) -> list[Cell]:
-    """In a process that may use 2 GB and 60 s: a small file can unfold into very much JSON."""
-    code = (
-        "import sys, json, resource; resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30));"
-        "from autograde.grading.instructor.intake import cells_of, NotGradable\n"
-        "try: out = [[c.kind, c.source, c.grade_id, c.cell_id] for c in cells_of(json.load(sys.stdin.buffer))]\n"
-        "except NotGradable as e: out = str(e)\n"
-        "except json.JSONDecodeError as e: out = f'not a notebook (line {e.lineno}: {e.msg})'\n"
-        "json.dump(out, sys.stdout)"
-    )
-    try:
-        done = subprocess.run([sys.executable, "-P", "-c", code], input=data, capture_output=True, timeout=60)
-        out = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        raise NotGradable(f"{len(data) >> 20} MB that cannot be read as a notebook") from None
-    if isinstance(out, str):
-        raise NotGradable(out)
-    return [Cell(*fields) for fields in out]
 
 
 def read_regular(path: str | Path, limit: int, folder: int | None = None) -> bytes:
@@ -167,14 +133,14 @@ def files_of(folder: Path, but: str) -> tuple[dict[str, bytes], list[str]]:
     files: dict[str, bytes] = {}
     notes, total = [], 0
     for path, folders, names, descriptor in os.fwalk(folder, follow_symlinks=False):
-        folders[:] = sorted(f for f in folders if f not in SKIPPED)
+        folders[:] = sorted(filter(visible, folders))
         here = os.path.relpath(path, folder)
         if folders and (here.count(os.sep) >= DEPTH_MAX or len(os.fsencode(here)) > PATH_MAX):
             notes.append(f"folders below {here[:60]!r}... were left out: too deep")
             folders.clear()
         for name in sorted(names):
             relative = os.path.relpath(os.path.join(path, name), folder)
-            if relative == but or name == "timestamp.txt" or name.endswith(".ipynb"):
+            if relative == but or name == "timestamp.txt" or NOTEBOOK.search(name) or not visible(name):
                 continue
             if not readable_name(relative):
                 notes.append(f"the file {relative[:60]!r}... was left out: its name is not text, or too long")
@@ -187,48 +153,74 @@ def files_of(folder: Path, but: str) -> tuple[dict[str, bytes], list[str]]:
             total += len(data)
             if len(files) >= FILES_MAX:
                 notes.append(f"more than {FILES_MAX} files: {relative!r} and what follows were left out")
-                return files, notes
+                return files, few(notes)
             files[relative] = data
-    return files, notes
+    return files, few(notes)
 
 
-def _choose(folder: Path, name: str, known: set[str]) -> tuple[str, list[str]]:
-    """The notebook to read, where it is not called as it should be."""
-    wanted = f"{name}.ipynb"
-    if os.path.lexists(folder / wanted):
-        return wanted, []
-    found = sorted(p.name for p in folder.iterdir() if p.name.endswith(".ipynb"))
-    if not found:
+def _notebooks(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.iterdir(), reverse=True):  # of copies with a date in the name the newest comes first
+        if NOTEBOOK.search(path.name) and visible(path.name) and not path.is_dir():
+            yield path.name
+
+
+def _choose(folder: Path, known: Known) -> tuple[str, list[str]]:
+    """The notebook to read: the one with the right name, unless it is untouched and another holds the answers."""
+    wanted, present = f"{known.name}.ipynb", os.path.lexists(folder / f"{known.name}.ipynb")
+    others = [name for name in _notebooks(folder) if name != wanted]
+    if not present and not others:
         raise NotGradable(f"no notebook in the folder (expected {wanted})")
+    if not others:
+        return wanted, []
 
-    def matches(candidate: str) -> int:
+    def worth(name: str) -> tuple[int, int]:
         try:
-            return len(known & {c.grade_id for c in parse(read_regular(folder / candidate, NOTEBOOK_MAX))})
+            cells = parse(read_regular(folder / name, NOTEBOOK_MAX))
         except NotGradable:
-            return -1
+            return -1, -1
+        return known.answered(cells), known.met(cells)
 
-    best = max(found, key=matches)
-    return best, [f"the notebook is called {best!r} instead of {wanted!r}; it was graded all the same"]
+    if present and worth(wanted)[0] != 0:  # its answers count, or it cannot be read, which `read` will say
+        return wanted, [f"the other notebooks in the folder were left out: {_list(others)}"]
+    best = max(others[:NOTEBOOKS_MAX], key=worth)
+    if present and worth(best)[0] <= 0:
+        return wanted, []
+    why = f"{wanted!r} holds no answers" if present else f"there is no {wanted!r}"
+    rest = [name for name in others if name != best]
+    return best, [f"{best!r} instead of {wanted!r} was graded: {why}" + (f"; left out: {_list(rest)}" if rest else "")]
 
 
-def read(student: str, folder: Path, name: str, known: set[str]) -> Submission:
-    """One submission. ``known`` are the chapter's grade_ids."""
+def _list(names: list[str]) -> str:
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def read(student: str, folder: Path, known: Known) -> Submission:
+    """One submission; raises NotGradable with the reason."""
     if not readable_name(student):
         raise NotGradable("the student's folder has a name that is not text (UTF-8)")
     if folder.is_symlink() or not folder.is_dir():
         raise NotGradable("the submission is not a folder")
-    chosen, notes = _choose(folder, name, known)
+    chosen, notes = _choose(folder, known)
     data = read_regular(folder / chosen, NOTEBOOK_MAX)
     cells = parse(data)
-    if not known & {cell.grade_id for cell in cells}:
+    if not known.met(cells):
         raise NotGradable("another notebook (it has none of this chapter's exercises)")
     files, more = files_of(folder, chosen)
-    digest = hashlib.sha256(data)
-    for path, content in sorted(files.items()):
-        digest.update(path.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(content).digest())
-    stamp = None
-    if (folder / "timestamp.txt").is_file() and not (folder / "timestamp.txt").is_symlink():
+    stamp, said = _stamp(folder)
+    notes += more + said
+    parts = [[path, hashlib.sha256(content).hexdigest()] for path, content in sorted(files.items())]
+    own = [chosen, hashlib.sha256(data).hexdigest(), stamp, notes, parts]
+    key = hashlib.sha256(json.dumps(own).encode()).hexdigest()
+    return Submission(unicodedata.normalize("NFC", student), cells, files, notes, key, stamp)
+
+
+def _stamp(folder: Path) -> tuple[str | None, list[str]]:
+    """The time of handing in, and a note where ``timestamp.txt`` holds none."""
+    if not (folder / "timestamp.txt").is_file() or (folder / "timestamp.txt").is_symlink():
+        return None, []
+    try:
         written = read_regular(folder / "timestamp.txt", 200).decode("utf-8", "replace").strip()
-        stamp = moment(written)
-        more += [] if stamp else [f"timestamp.txt holds no time ({written[:40]!r}); it was left out"]
-    return Submission(student, cells, files, notes + more, digest.hexdigest(), stamp)
+    except NotGradable as error:
+        return None, [f"timestamp.txt was left out: {error}"]
+    stamp = moment(written)
+    return stamp, [] if stamp else [f"timestamp.txt holds no time ({written[:40]!r}); it was left out"]

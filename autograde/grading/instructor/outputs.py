@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
 CUT = "\n[output cut here: more than 1 MB]\n"
 MIMES = re.compile(r"[a-z]+/[A-Za-z0-9.+-]{1,100}")
+MIMES_MAX = 20  # forms of one display
 OUTPUTS_MAX = 500
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
+TRACEBACK_LINES, TRACEBACK_MAX = 200, 100_000
+MESSAGE_COST = 16  # what an empty message counts: a million of them are a flood too
+# Both in time that grows with the text alone: what is repeated never contains the escape that a match begins with.
+ANSI = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+UNSHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
 def plain(text: Any, limit: int = 1 << 20) -> str:
-    """Text without terminal escapes and control characters that no page can show."""
-    text = ANSI.sub("", text if isinstance(text, str) else "")[:limit]
-    return "".join(c for c in text if c in "\n\t\r" or c >= " " and not 0xD800 <= ord(c) <= 0xDFFF)
+    """Text without terminal escapes and control characters that no page can show; cut before it is looked at."""
+    return UNSHOWN.sub("", ANSI.sub("", text[:limit])) if isinstance(text, str) else ""
 
 
 class Collector:
@@ -22,9 +27,21 @@ class Collector:
 
     def __init__(self, limit: int, flood: int):
         self.limit, self.flood = limit, flood
-        self.outputs: list[dict] = []
-        self.size, self.flooded, self._cut, self._clear = 0, False, False, False
+        self._items: list[dict] = []
+        self._pieces: list[str] = []  # of the last stream: joined when somebody looks
+        self.size, self.arrived, self.flooded, self._cut, self._clear = 0, 0, False, False, False
         self.error: dict | None = None
+
+    @property
+    def outputs(self) -> list[dict]:
+        """What has been gathered."""
+        if self._pieces:
+            self._items[-1]["text"] += "".join(self._pieces)
+            self._pieces = []
+        return self._items
+
+    def _add(self, output: dict) -> None:
+        self.outputs.append(output)
 
     def take(self, message: list) -> None:
         """One message of the executor's: kind and content."""
@@ -42,7 +59,7 @@ class Collector:
             return
         try:
             add(*content)
-        except (TypeError, ValueError, AttributeError):
+        except (TypeError, ValueError, AttributeError, RecursionError):
             self._stream("stderr", "[an output could not be read]\n")
 
     def raw(self, data: bytes) -> None:
@@ -51,68 +68,72 @@ class Collector:
 
     def _room(self, size: int) -> bool:
         if self._clear:
-            self.outputs, self._clear = [], False
+            self._cleared(False)
         self.size += size
-        self.flooded = self.flooded or self.size > self.flood
-        if self.size <= self.limit and len(self.outputs) < OUTPUTS_MAX:
+        self.arrived += size + MESSAGE_COST
+        self.flooded = self.flooded or self.arrived > self.flood
+        if self.size <= self.limit and len(self._items) < OUTPUTS_MAX:
             return True
         if not self._cut:
             self._cut = True
-            self.outputs.append({"output_type": "stream", "name": "stdout", "text": CUT})
+            self._add({"output_type": "stream", "name": "stdout", "text": CUT})
         return False
 
     def _stream(self, name: str, text: str) -> None:
         size = len(text)
         left = max(0, self.limit - self.size)
-        if not self._room(size) and left and not text.isspace():
+        if not self._room(size) and left and not text[:left].isspace():
             self.outputs.insert(-1, {"output_type": "stream", "name": "stdout", "text": plain(text[:left])})
             return
         if self._cut:
             return
         name = "stderr" if name == "stderr" else "stdout"
-        last = self.outputs[-1] if self.outputs else {}
+        last = self._items[-1] if self._items else {}
         if last.get("output_type") == "stream" and last["name"] == name:
-            last["text"] += plain(text)
+            self._pieces.append(plain(text))
         else:
-            self.outputs.append({"output_type": "stream", "name": name, "text": plain(text)})
+            self._add({"output_type": "stream", "name": name, "text": plain(text)})
 
     def _bundle(self, data: dict) -> dict:
         clean = {}
-        for mime, value in data.items():
+        for mime, value in itertools.islice(data.items(), MIMES_MAX):
             if not MIMES.fullmatch(mime):
                 continue
             if isinstance(value, list):
-                value = "".join(map(str, value))
+                value = "".join(part for part in value if isinstance(part, str))
             if isinstance(value, str):  # what else there is (a widget's state) no page of ours shows
                 clean[mime] = plain(value)
         return clean
 
+    def _shown(self, data: dict, about: dict) -> None:
+        bundle = self._bundle(data)
+        if self._room(sum(map(len, bundle.values()))):
+            self._add(about | {"data": bundle, "metadata": {}})
+
     def _display(self, data: dict, _: dict) -> None:
-        if self._room(len(str(data))):
-            self.outputs.append({"output_type": "display_data", "data": self._bundle(data), "metadata": {}})
+        self._shown(data, {"output_type": "display_data"})
 
     def _result(self, data: dict, _: dict) -> None:
-        if self._room(len(str(data))):
-            self.outputs.append(
-                {"output_type": "execute_result", "data": self._bundle(data), "metadata": {}, "execution_count": None}
-            )
+        self._shown(data, {"output_type": "execute_result", "execution_count": None})
 
     def _error(self, name: str, value: str, traceback: list) -> None:
-        lines = [plain(str(line), 20_000) for line in traceback[:200]]
+        lines, left = [], TRACEBACK_MAX
+        for line in traceback[:TRACEBACK_LINES]:
+            lines.append(plain(line, min(left, 20_000)))
+            left -= len(lines[-1])
         self.error = {
             "output_type": "error",
             "ename": plain(name, 200),
             "evalue": plain(value, 20_000),
             "traceback": lines,
         }
-        if self._room(sum(map(len, lines))) or len(self.outputs) < OUTPUTS_MAX + 2:
-            self.outputs.append(self.error)
+        if self._room(sum(map(len, lines))) or len(self._items) < OUTPUTS_MAX + 2:
+            self._add(self.error)
 
     def _cleared(self, wait: bool) -> None:
-        if wait:
-            self._clear = True
-        else:
-            self.outputs = []
+        self._clear = wait is True
+        if not self._clear:
+            self._items, self._pieces = [], []
 
 
 def error(name: str, text: str) -> dict:

@@ -5,32 +5,49 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
+import threading
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autograde.authoring import regions
 from autograde.errors import Refusal
+from autograde.grading.instructor.intake import Known
 
 SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
 ORACLE = "_oracle"
-CODE_MAX, MAGICS_MAX = 60_000, 50  # nobody writes more into a cell; reading it would take the instructor's time
+CODE_MAX = 60_000  # characters; nobody writes more into a cell, and reading it would take the instructor's time
+PARSING = threading.Lock()  # Python 3.11 counts the depth of syntax trees across threads, and stumbles over it
+# What only IPython understands, line by line: `%magic`, `!command`, `?help`, `help?`, `x = %magic` and `x = !command`.
+MAGIC = re.compile(
+    r"^([ \t]*+)(?:([\w*][\w., \t\[\]*]*+=)[ \t]*+)?(?:[%!?][^\n]*+|[\w.*]++\?{1,2}+[ \t]*+)$", re.MULTILINE
+)  # possessive throughout: nothing is read twice
+
+
+def plain(code: str) -> str:
+    """A cell as Python: a magic becomes ``pass``, or the None that is assigned; other lines stay as they are.
+
+    IPython's own way looks through the whole cell again for each magic. Here every line is looked at once.
+    """
+    joined = code.replace("\\\n", "  ") if "\\\n" in code else code
+    return MAGIC.sub(lambda found: f"{found[1]}{found[2]} None" if found[2] else f"{found[1]}pass", joined)
 
 
 def parse(code: str) -> ast.Module | None:
-    """The syntax tree of a cell, magics included; None where it is not Python."""
-    if len(code) > CODE_MAX or sum(code.count(f"\n{mark}") for mark in "!%") > MAGICS_MAX:
+    """The syntax tree of a cell, magics left out; None where it is not Python, or far too long."""
+    if len(code) > CODE_MAX:
         return None
-    try:
-        return ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
-    from IPython.core.inputtransformer2 import TransformerManager  # costly to import, and magics are rare
-
-    try:
-        return ast.parse(TransformerManager().transform_cell(code))
-    except (SyntaxError, ValueError, RuntimeError, MemoryError):
-        return None
+    for source in (code, plain(code)):
+        try:
+            with PARSING, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+    return None
 
 
 def bound(code: str) -> set[str]:
@@ -74,6 +91,11 @@ class Step:
     last: bool = False  # the last test of its exercise
 
     @property
+    def hides(self) -> bool:
+        """A test with hidden parts: what the student's process says after it may carry their inputs away."""
+        return self.kind == TEST and any(region.name == regions.HIDDEN for region in regions.find(self.source)[0])
+
+    @property
     def hidden(self) -> bool:
         """An oracle, ``NAME_oracle``: the judge runs it, the student's process never does, so no answer can call it."""
         return self.kind == SETUP and (self.grade_id or "").endswith(ORACLE)
@@ -101,6 +123,13 @@ class Plan:
         return hashlib.sha256(
             json.dumps([[s.kind, s.source, s.grade_id, s.points, s.library] for s in self.steps]).encode()
         ).hexdigest()
+
+    @cached_property
+    def known(self) -> Known:
+        """By what a submission of this chapter is recognised."""
+        named = [step for step in self.steps if step.grade_id]
+        cell_of = {step.cell_id: step.grade_id for step in named if step.cell_id}
+        return Known(self.notebook_name, cell_of, self.stubs, frozenset(step.grade_id for step in named))
 
     @property
     def max_score(self) -> float:

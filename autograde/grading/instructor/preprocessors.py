@@ -15,8 +15,7 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, CheckCellMetadata, NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Float, Unicode
 
-from autograde.grading.instructor import clean
-from autograde.grading.instructor.cache import Cache
+from autograde.grading.instructor import clean, colours
 from autograde.grading.instructor.intake import NotGradable
 from autograde.grading.instructor.result import NO_GRADE, Result
 
@@ -37,7 +36,8 @@ def configure(config: Any, course: str = "") -> None:
     config.GenerateFeedback.preprocessors = feedback
     config.SanitizeHTML.enabled = True
     config.HTMLExporter.preprocessors = [Harmless]  # formgrader's page of a submission
-    config.HTMLExporter.filters = {"markdown2html": clean.markdown}
+    filters = {"markdown2html": clean.markdown, "highlight_code": lambda source, **_: colours.code(source)}
+    config.HTMLExporter.filters = filters
 
 
 def write_config(root: Path, course: Path) -> Path | None:
@@ -74,16 +74,16 @@ class Rebuild(NbGraderPreprocessor):
         from autograde.grading.instructor import plan as planning
         from autograde.grading.instructor import session
         from autograde.grading.instructor.classrun import ClassRun, read_one
+        from autograde.grading.instructor.standing import GRADED, standing
 
         plan = planning.load(chapter, Path(self.course) if self.course else root)
         try:
             submission = read_one(plan, root, student)
         except NotGradable as error:
             raise RuntimeError(f"{student}: {error}: not graded") from None
-        recorded = Cache(root, chapter)
-        found = recorded.of_student(student)
-        if found is not None and recorded.recorded(student)["submission"] == submission.key:
-            return found, plan
+        found = standing(root, plan, student)
+        if found.state == GRADED:
+            return found.result, plan
         run = ClassRun(plan, root, session.limits_for(plan, self.timeout), 1, session.gradebook(root, None))
         with self.lock:
             return run.one(submission), plan
@@ -120,7 +120,12 @@ class Harmless(NbGraderPreprocessor):
 
 
 class StudentView(NbGraderPreprocessor):
-    """What nbgrader's own feedback shows: no hidden test, no frame through one, no active content."""
+    """What nbgrader's own feedback shows: no hidden test or input, no frame through one, no active content."""
+
+    def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
+        """All cells, in order: what comes after the first hidden test has seen its inputs."""
+        self.seen = False
+        return super().preprocess(nb, resources)
 
     def preprocess_cell(self, cell: NotebookNode, resources: dict, _: int) -> tuple[NotebookNode, dict]:
         """One cell."""
@@ -130,8 +135,14 @@ class StudentView(NbGraderPreprocessor):
         if cell.cell_type == "markdown":
             cell.source = clean.fragment(cell.source)
         if own.get("grade") and not own.get("solution"):
+            self.seen = self.seen or any(r.name == regions.HIDDEN for r in regions.find(cell.source)[0])
             hidden = {regions.HIDDEN: "# (hidden checks ran here)", regions.SCHEME: ""}
             cell.source = regions.replace(cell.source, hidden)
+        if self.seen and "outputs" in cell:
+            checked = [
+                o for o in cell.outputs if o.output_type == "error" and o.ename == "CheckFailed" and own.get("grade")
+            ]
+            cell.outputs = checked or [NotebookNode(o) for o in clean.guarded(cell.outputs)]
         for output in cell.get("outputs", []):
             if output.output_type == "error":
                 output.traceback = [f"{output.ename}: {output.evalue}"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
+from autograde.grading.instructor import console
 from autograde.grading.instructor.result import NO_GRADE, PASSED, Result, TestResult
 
 OURS = {
@@ -46,16 +46,19 @@ def reason(test: TestResult) -> Reason | None:
     if test.ename in OURS:
         return Reason(text[:1].upper() + text[1:])
     if test.ename == "NotImplementedError":
-        return Reason("This exercise is not solved yet", (("your code raised", f"NotImplementedError: {text}"),))
+        return Reason(
+            "This exercise is not solved yet", (("your code raised", f"NotImplementedError: {text[:TOLD_MAX]}"),)
+        )
     if test.ename == "AssertionError":
-        return Reason(text or "A check found your answer wrong")
+        return Reason(text[:TOLD_MAX] or "A check found your answer wrong")
     if test.ename == "NameError" and text.startswith("`"):
-        return Reason(text)
+        return Reason(text[: 2 * TOLD_MAX])  # our own words, and as much of the student's
     if not test.ename:
         return Reason(f"Partial credit: {test.points:g} of {test.max_points:g} points")
     lines = [line for line in text.split("\n") if line.strip()]
     rows = [("it raised", f"{test.ename}: {lines[0][:TOLD_MAX] if lines else ''}")]
-    rows += [("where", line.removeprefix("in your code, ")) for line in lines[1:] if line.startswith("in your code")]
+    where = [line.removeprefix("in your code, ") for line in lines[1:] if line.startswith("in your code, ")]
+    rows += [("where", line[:TOLD_MAX]) for line in where[-1:]]
     return Reason("The test stopped at an error when it used your code", tuple(rows))
 
 
@@ -69,10 +72,10 @@ def _of_check(text: str) -> Reason:
             mistake.append(line.strip())
         elif line.startswith("  ") and not line.startswith("   ") and "  " in line.strip():
             name, _, value = line.strip().partition("  ")
-            rows.append((name, value.strip()))
+            rows.append((name, [value.strip()]))
         elif rows:
-            rows[-1] = (rows[-1][0], rows[-1][1] + "\n" + line.strip())
-    return Reason(lines[0], tuple(rows), " ".join(mistake))
+            rows[-1][1].append(line.strip())
+    return Reason(lines[0], tuple((name, "\n".join(parts)) for name, parts in rows), " ".join(mistake))
 
 
 def mistakes(result: Result) -> list[tuple[str, str]]:
@@ -89,6 +92,7 @@ def explain(result: Result) -> str:
     """Everything that is known about one graded submission, for ``autograde why``."""
     got, most = sum(t.points for t in result.tests), sum(t.max_points for t in result.tests)
     lines = [f"{result.student}: {got:g} of {most:g} points in {result.seconds:.1f} s"]
+    lines += [f"NOTE: {result.about}"] if result.about else []
     for test in result.tests:
         lines.append(f"\n{test.grade_id}: {test.points:g} of {test.max_points:g} ({test.status})")
         told = reason(test)
@@ -99,4 +103,4 @@ def explain(result: Result) -> str:
     for title, notes in (("notes", result.notes), ("FLAGS", result.flags)):
         if notes:
             lines += [f"\n{title}:", *(f"  {note}" for note in notes)]
-    return "".join(c for c in "\n".join(lines) if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf"))
+    return console.lines("\n".join(lines))

@@ -7,12 +7,15 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from autograde.errors import Refusal
+from autograde.grading.instructor import console
 from autograde.grading.instructor import plan as planning
 from autograde.grading.instructor.plan import Plan
 from autograde.grading.instructor.reasons import mistakes
 from autograde.grading.instructor.result import NO_GRADE, Result
 
 COLUMNS = ["student", "assignment", "timestamp", "score", "max_score", "late_penalty", "needs_manual_grade"]
+COLUMNS += ["submission"]  # "current", or why the score belongs to another than what lies in submitted/ now
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -44,11 +47,13 @@ def export(root: Path, db: str | None, file: Path) -> int:
     rows = []
     with session(gradebook(root, db)) as book:
         for assignment in book.assignments:
+            plan = _plan(assignment.name, root)
             for submission in book.assignment_submissions(assignment.name):
                 penalty = submission.late_submission_penalty or 0
                 rows.append(
                     [submission.student.id, assignment.name, submission.timestamp or "", submission.score - penalty]
                     + [submission.max_score, penalty, submission.needs_manual_grade]
+                    + [_standing(root, plan, submission.student.id)]
                 )
     stream = sys.stdout if str(file) == "-" else open(file, "w", newline="", encoding="utf-8")
     try:
@@ -59,6 +64,24 @@ def export(root: Path, db: str | None, file: Path) -> int:
         if stream is not sys.stdout:
             stream.close()
     return len(rows)
+
+
+def _plan(chapter: str, root: Path) -> Plan | None:
+    """The chapter, or None where it is not in this folder."""
+    try:
+        return planning.load(chapter, root)
+    except Refusal:
+        return None
+
+
+def _standing(root: Path, plan: Plan | None, student: str) -> str:
+    """In a few words: is the score that of what lies in ``submitted/`` now?"""
+    from autograde.grading.instructor.standing import GRADED, UNGRADED, standing
+
+    if plan is None:
+        return "unknown: the chapter is not in this folder"
+    found = standing(root, plan, student)
+    return {GRADED: "current", UNGRADED: "not graded here"}.get(found.state) or found.about or found.problem
 
 
 def results(root: Path, plan: Plan) -> list[Result]:
@@ -109,12 +132,16 @@ def analyse(root: Path, chapter: str) -> dict:
                 "mistakes": made.most_common(5),
             }
         )
-    return {"chapter": plan.chapter, "students": len(class_), "exercises": items}
+    earlier = [r.student for r in class_ if r.about]
+    return {"chapter": plan.chapter, "students": len(class_), "earlier": earlier, "exercises": items}
 
 
 def show(found: dict) -> None:
     """As a table with the most frequent mistakes below each exercise."""
     print(f"{found['chapter']}: {found['students']} graded submissions")
+    if found["earlier"]:
+        names = ", ".join(found["earlier"])
+        console.say(f"{len(found['earlier'])} of them are not what lies in submitted/ now: {names}")
     print(f"{'exercise':<28} {'points':>6} {'mean':>6} {'full':>5} {'none':>5} {'separates':>9}")
     for item in found["exercises"]:
         share = "" if item["share"] is None else f"{item['share']:.0%}"
@@ -122,4 +149,4 @@ def show(found: dict) -> None:
         head = f"{item['exercise']:<28} {item['points']:>6g} {share:>6}"
         print(f"{head} {item['full']:>5} {item['zero']:>5} {separates:>9}")
         for what, count in item["mistakes"]:
-            print(f"    {count:>3} x {what.splitlines()[0] if what else ''}")
+            print(f"    {count:>3} x {console.line(what.splitlines()[0] if what else '')}")

@@ -70,6 +70,9 @@ class Result:
     seconds: float = 0.0
     slowest: float = 0.0  # seconds that its slowest cell took here
     modules: list[str] = field(default_factory=list)  # of the reference: what running it imported
+    about: str = (
+        ""  # that it belongs to an earlier submission, if it does; not kept, but found out when it is asked for
+    )
 
     def document(self) -> dict:
         """For JSON."""

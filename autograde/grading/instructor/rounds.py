@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from autograde.grading.instructor import outputs as out
@@ -11,6 +12,7 @@ from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.sandbox import Limits
 
 TICK = 0.05
+IN_JSON = 8  # so many bytes of a message may stand for one of output: escapes, and what no page shows
 
 
 class JudgeFailed(RuntimeError):
@@ -57,15 +59,28 @@ class Rounds:
         """Seconds of the submission's budget."""
         return self.limits.total - (time.monotonic() - self.started)
 
+    def used(self) -> float:
+        """Seconds of a processor that the pair has used so far, as far as is known."""
+        return sum(body.used for body in (self.student, self.judge) if body)
+
+    def clock(self, seconds: float) -> Callable[[], bool]:
+        """Says whether more than these seconds of processor time, or ``wide`` times as many on the wall, are over."""
+        start, before = time.monotonic(), self.used()
+        wall = min(self.limits.wide * seconds, max(1.0, self.left()))
+        return lambda: self.used() - before > seconds or time.monotonic() - start > wall
+
     def collector(self) -> out.Collector:
         """For the outputs of one cell."""
         return out.Collector(self.limits.output, self.limits.flood)
 
+    def _flooded(self, body: Body, before: int, into: out.Collector | None) -> bool:
+        """Far too much came from this body: shown, or not even shown."""
+        return (into is not None and into.flooded) or body.inbox.received - before > IN_JSON * self.limits.flood
+
     def wait(self, body: Body, cell: int, seconds: float, into: out.Collector | None) -> str:
         """Until the body reports the end of ``cell``. Interrupts what runs too long, then kills it."""
         status, asked = "", 0.0
-        start = time.monotonic()
-        seconds = min(seconds, max(1.0, self.left()))
+        over, before = self.clock(seconds), body.inbox.received
         while True:
             for event in body.events(TICK):
                 if event[0] == "end":
@@ -77,10 +92,10 @@ class Rounds:
                     if ended:
                         return status or ended
             now = time.monotonic()
-            if not status and into is not None and into.flooded:
+            if not status and self._flooded(body, before, into):
                 status, asked = "flood", now
                 body.interrupt()
-            if not status and now - start > seconds:
+            if not status and over():
                 status, asked = "timeout", now
                 body.interrupt()
             if asked and now - asked > self.limits.grace:
@@ -103,8 +118,7 @@ class Rounds:
         said, told = self.collector(), self.collector()
         student.send("serve", cell)
         judge.send("cell", cell, code, names, muted)
-        start, asked, status = time.monotonic(), 0.0, ""
-        seconds = min(seconds, max(1.0, self.left()))
+        over, asked, status, before = self.clock(seconds), 0.0, "", student.inbox.received
         served = ended = False
         gone = False
         while not (ended and (served or gone)):
@@ -122,10 +136,10 @@ class Rounds:
                 elif self._message(event[1], cell, said):
                     served = True
             now = time.monotonic()
-            if said.flooded and not status:
+            if not status and self._flooded(student, before, said):
                 status, asked = "flood", now
                 student.interrupt()
-            if now - start > seconds and not asked and not ended:
+            if not asked and not ended and over():
                 status, asked = "timeout", now
                 student.interrupt()
             if asked and now - asked > self.limits.grace and not gone:
@@ -134,7 +148,7 @@ class Rounds:
                 gone = True
             if asked and now - asked > self.limits.grace + 10 and not ended:
                 return status + " judge", told.outputs, said.outputs
-            if ended and not served and not asked and now - start > seconds:
+            if ended and not served and not asked and over():
                 asked = now
                 student.interrupt()
         if gone and status not in ("timeout", "killed", "flood", "malformed"):

@@ -27,9 +27,14 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a submission may use. Seconds are wall time."""
+    """What a submission may use.
+
+    ``cell`` is processor time of both its processes together, so that a busy machine changes no score; a cell that
+    computes nothing ends after ``wide`` times as much on the wall's clock, by which the other seconds are measured.
+    """
 
     cell: float = 30.0
+    wide: float = 5.0
     grace: float = 2.0
     total: float = 600.0
     memory: int = 4 << 30

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from autograde.errors import Refusal
+from autograde.grading.instructor import console as terminal
 from autograde.grading.instructor import plan as planning
-from autograde.grading.instructor.cache import Cache
-from autograde.grading.instructor.classrun import ClassRun, Graded, Report, read_one, students_of
-from autograde.grading.instructor.intake import NotGradable
+from autograde.grading.instructor.classrun import ClassRun, Graded, Report, folder_of, students_of
+from autograde.grading.instructor.intake import visible
 from autograde.grading.instructor.plan import Plan
 from autograde.grading.instructor.pool import Pool
 from autograde.grading.instructor.reasons import reason
 from autograde.grading.instructor.result import Result
 from autograde.grading.instructor.sandbox import ADVICE, JAILED, NONE, Limits, readable, refuse_to_expose, tier
+from autograde.grading.instructor.standing import NOT_GRADABLE, UNGRADED, standing
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,12 @@ def limits_for(plan: Plan, timeout: float) -> Limits:
 
 def _chosen(root: Path, plan: Plan, wanted: list[str] | None) -> list[str]:
     every = students_of(root, plan.chapter)
-    missing = [name for name in wanted or () if name not in every]
+    names = {unicodedata.normalize("NFC", name) for name in every}
+    missing = [name for name in wanted or () if unicodedata.normalize("NFC", name) not in names]
     if missing:
-        raise Refusal(f"no submission of {', '.join(missing)} in {root / 'submitted'}")
-    return [name for name in every if not wanted or name in wanted]
+        raise Refusal(f"no submission of {', '.join(map(terminal.line, missing))} in {root / 'submitted'}")
+    asked = {unicodedata.normalize("NFC", name) for name in wanted or ()}
+    return [name for name in every if not wanted or unicodedata.normalize("NFC", name) in asked]
 
 
 def run(root: Path, chapter: str, options: Options, quiet: bool = False, course: Path | None = None) -> Report:
@@ -67,6 +71,7 @@ def run(root: Path, chapter: str, options: Options, quiet: bool = False, course:
 
 def _run(root: Path, chapter: str, options: Options, quiet: bool, course: Path | None, pool: Pool | None) -> Report:
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from autograde.grading.instructor.preprocessors import write_config
@@ -90,7 +95,7 @@ def _run(root: Path, chapter: str, options: Options, quiet: bool, course: Path |
         def tick(row: Graded) -> None:
             nonlocal done
             done += 1
-            bar.update(task, advance=1, description=f"{plan.chapter}: {row.student[:30]}")
+            bar.update(task, advance=1, description=f"{plan.chapter}: {escape(terminal.line(row.student, 30))}")
 
         try:
             return work.run(students, lambda n: bar.update(task, total=n), tick)
@@ -133,7 +138,7 @@ def show(report: Report) -> None:
             told = f"{row.score:g} / {row.max_score:g}", first_reason(row.result)
         else:
             told = "not graded", row.problem
-        table.add_row(Text(row.student), *map(Text, told))
+        table.add_row(*(Text(terminal.line(text)) for text in (row.student, *told)))
     console.print(table)
     fresh = sum(row.fresh for row in report.rows)
     print(
@@ -141,32 +146,24 @@ def show(report: Report) -> None:
     )
     for row in report.rows:
         for flag in row.result.flags if row.result else ():
-            print(f"FLAG {row.student}: {flag}")
-    print(*report.problems, sep="\n", end="\n" if report.problems else "")
+            terminal.say(f"FLAG {row.student}: {flag}")
+    if report.problems:
+        terminal.say(*report.problems)
 
 
 def result_of(root: Path, plan: Plan, student: str) -> Result | None:
-    """The result that the gradebook holds."""
-    return Cache(root, plan.chapter).of_student(student)
+    """The result that the gradebook holds; it says so where it belongs to an earlier submission."""
+    return standing(root, plan, student).result
 
 
 def status(root: Path, chapter: str) -> list[dict]:
-    """One row a student: state, score, problem."""
+    """One row a student: state, score, and what is the matter; a score says which submission it belongs to."""
     plan = planning.load(chapter, root)
-    cache, rows = Cache(root, plan.chapter), []
+    rows = []
     for student in students_of(root, plan.chapter):
-        try:
-            submission = read_one(plan, root, student)
-        except NotGradable as error:
-            rows.append({"student": student, "state": "not gradable", "score": None, "problem": str(error)})
-            continue
-        result = cache.of_student(student)
-        state = "not graded"
-        if result is not None:
-            same = cache.recorded(student)["submission"] == submission.key
-            state = "graded" if same else "changed since it was graded"
-        score = sum(t.points for t in result.tests) if result else None
-        rows.append({"student": student, "state": state, "score": score, "problem": ""})
+        found = standing(root, plan, student)
+        score = sum(t.points for t in found.result.tests) if found.result else None
+        rows.append({"student": student, "state": found.state, "score": score, "problem": found.about or found.problem})
     return rows
 
 
@@ -174,28 +171,27 @@ def show_status(rows: list[dict]) -> None:
     """As text."""
     for row in rows:
         score = "" if row["score"] is None else f"{row['score']:g}"
-        print(f"{row['student']:<24} {row['state']:<22} {score:>6}  {row['problem']}".rstrip())
+        shown = f"{terminal.line(row['student']):<24} {row['state']:<27} {score:>6}  {terminal.line(row['problem'])}"
+        print(shown.rstrip())
     graded = sum(row["state"].startswith("graded") for row in rows)
     print(f"{graded} of {len(rows)} graded")
 
 
 def why(root: Path, student: str, chapter: str | None) -> list[Result]:
     """The graded results of one student."""
-    submitted = root / "submitted" / student
+    submitted = folder_of(root, student)
     if not submitted.is_dir():
-        raise Refusal(f"no folder {submitted}")
-    chapters = [chapter] if chapter else sorted(p.name for p in submitted.iterdir() if p.is_dir())
+        raise Refusal(f"no folder {terminal.line(submitted)}")
+    chapters = [chapter] if chapter else sorted(p.name for p in submitted.iterdir() if p.is_dir() and visible(p.name))
     found = []
     for name in chapters:
         plan = planning.load(name, root)
-        result = result_of(root, plan, student)
-        if result is None:
-            try:
-                read_one(plan, root, student)
-            except NotGradable as error:
-                raise Refusal(f"{student}: {error}: not graded") from None
-            raise Refusal(f"{student} is not graded in {plan.chapter} yet: autograde grade {name} --student {student}")
-        found.append(result)
+        seen, shown = standing(root, plan, student), terminal.line(student)
+        if seen.result is None and seen.state == NOT_GRADABLE:
+            raise Refusal(f"{shown}: {seen.problem}: not graded")
+        if seen.state == UNGRADED:
+            raise Refusal(f"{shown} is not graded in {plan.chapter} yet: autograde grade {name} --student {shown}")
+        found.append(seen.result)
     return found
 
 

@@ -99,7 +99,26 @@ class Tapes:
         value, leaves = self.calls[tape]
         if grad.shape != value.shape or grad.dtype != value.dtype:
             raise Malformed("a gradient of another shape")
-        return vjp([value], leaves, [grad])
+        found = vjp([value], leaves, [grad])
+        return [torch.zeros_like(leaf).detach() if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+
+    def jvp(self, tape: Any, tangents: list) -> list:
+        """The derivative of a kept call along these tangents, by differentiating its gradient twice."""
+        if tape not in self.calls:
+            raise Malformed("no such call")
+        value, leaves = self.calls[tape]
+        for tangent, leaf in zip(tangents, leaves, strict=True):
+            if type(tangent) is not Tensor or tangent.shape != leaf.shape or tangent.dtype != leaf.dtype:
+                raise Malformed("a tangent of another shape")
+        with torch.enable_grad():
+            vector = torch.zeros_like(value, requires_grad=True)
+            found = torch.autograd.grad(value, leaves, vector, create_graph=True, allow_unused=True)
+            pairs = [(g, t) for g, t in zip(found, tangents, strict=True) if g is not None and g.requires_grad]
+            if not pairs:
+                return [torch.zeros_like(value).detach()]
+            gradients, along = zip(*pairs, strict=True)
+            (out,) = torch.autograd.grad(gradients, vector, along, allow_unused=True)
+        return [torch.zeros_like(value).detach() if out is None else out.detach()]
 
 
 def finite(state: Any) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from autograde.grading.inside.executor import Executor
 from autograde.grading.judge.session import Session
 from autograde.grading.wire import Closed, Malformed, Wire
@@ -26,7 +28,12 @@ class Judge:
             for name in names:
                 self.space.pop(name, None)
             self.space.update(found)
+            precision = torch.get_default_dtype()
+            if self.session.double and not muted:  # the student's notebook would compute its checks so too
+                torch.set_default_dtype(torch.float64)
             status = "ok" if self.executor.shell.run_cell(code, store_history=True).success else "error"
+            if not muted:
+                torch.set_default_dtype(precision)
         except (Closed, Malformed):
             pass
         self.session.close(test=not muted)
@@ -36,11 +43,11 @@ class Judge:
             status = "gone"
         self.executor.finish(cell, status)
 
-    def codes(self, cell: Any, dotted: list[str]) -> None:
-        """The code of the library's answers, for the student's process once their exercise is graded."""
+    def codes(self, cell: Any, dotted: list[str], still: list[str]) -> None:
+        """The code of the library's answers, for the student's process once no later exercise bans them."""
         from autograde.grading.student.reach import codes
 
-        every = [codes(name) for name in dotted]
+        every = [codes(name, still) for name in dotted]
         self.executor.wire.send(["codes", cell, [len(part) for part in every]], [c for part in every for c in part])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -11,134 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograde.grading.judge.gradients import Mirror, Tapes, attach, finite
-from autograde.grading.judge.remote import Remote, StudentError, number_of, student_error
-from autograde.grading.values import Decoder
-from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
+from autograde.grading.judge.gradients import Mirror, Tapes, finite
+from autograde.grading.judge.messages import Asked, Reply, Request
+from autograde.grading.judge.remote import Remote, StudentError, stand_in, student_error
+from autograde.grading.wire import Closed, Malformed, Wire
 
-SHARED = ("torch", "genmodels", "coursekit", "numpy", "math", "operator", "builtins", "functools", "itertools", "scipy")
 CALLBACK_DEPTH = 20
-DIRECT = (types.FunctionType, types.BuiltinFunctionType, type)
-
-
-class Request(Encoder):
-    """Encodes arguments: stand-ins by number, library functions by name, other functions as callbacks."""
-
-    def __init__(self, session: Session):
-        super().__init__()
-        self.session, self.leaves, self.lent = session, [], []
-
-    def __call__(self, value: Any, depth: int = 0) -> Any:
-        """A stand-in first: whatever class it claims, it is none of the values below."""
-        return {"t": "h", "id": number_of(value)} if type(value) is Remote else super().__call__(value, depth)
-
-    def tensor(self, tensor: Tensor) -> dict:
-        """By value; a mirrored parameter by its number."""
-        for number, mirror in self.session.mirrors.items():
-            if mirror.tensor is tensor:
-                return {**self.plain(tensor[:0] if tensor.ndim else tensor), "p": number}
-        code = self.plain(tensor)
-        if tensor.requires_grad and torch.is_grad_enabled():
-            self.leaves.append(tensor)
-            code["g"] = True
-        if isinstance(tensor, torch.nn.Parameter):
-            code["k"] = True
-        return code
-
-    def refer(self, value: Any) -> dict:
-        """Whatever is not a plain value."""
-        if place := _importable(value):
-            return {"t": "ref", "m": place[0], "q": place[1]}
-        by_value = isinstance(value, (torch.nn.Module, torch.optim.Optimizer, torch.distributions.Distribution))
-        if isinstance(value, type) or (callable(value) and not by_value):
-            return {"t": "cb", "id": self.session.callback(value), "n": "f"}
-        for i, known in enumerate(self.lent):
-            if known is value:
-                return {"t": "val", "i": i}
-        self.lent.append(value)
-        return {"t": "val", "i": len(self.lent) - 1}
-
-    def blob(self) -> int | None:
-        """The objects by value, pickled together so that what they share stays shared. Judge to student only."""
-        if not self.lent:
-            return None
-        import cloudpickle
-
-        try:
-            return self.keep(cloudpickle.dumps(self.lent))
-        except Exception as error:
-            kinds = ", ".join(sorted({type(v).__name__ for v in self.lent}))
-            raise Unsendable(f"{kinds}: cannot be passed to the student's code ({error}); pass a function") from None
-
-
-def _importable(value: Any) -> tuple[str, str] | None:
-    """(module, name) of a function or class that the student's process has as well."""
-    if not isinstance(value, DIRECT):
-        return None
-    name = getattr(value, "__qualname__", "")
-    for module in (getattr(value, "__module__", None), "torch", "torch.nn.functional", "torch._C._nn"):
-        if not isinstance(module, str) or module.split(".")[0] not in SHARED or module not in sys.modules:
-            continue
-        found = sys.modules[module]
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if found is value:
-            return module, name
-    return None
-
-
-class Reply(Decoder):
-    """Decodes a result: handles become stand-ins, parameters mirrors, differentiable tensors attached to the call."""
-
-    def __init__(self, session: Session, buffers: list, message: dict, leaves: list[Tensor]):
-        super().__init__(buffers, self._made)
-        self.session, self.outputs = session, []
-        codes = message.get("out", [])
-        if type(codes) is not list or len(codes) > 10_000:
-            raise Malformed("bad outputs")
-        values = [self(code) for code in codes]
-        if values:
-            if not all(type(v) is Tensor for v in values) or type(message.get("graph")) is not int:
-                raise Malformed("bad outputs")
-            self.outputs = attach(session, message["graph"], values, leaves)
-
-    def _tensor(self, code: dict, depth: int) -> Tensor:
-        tensor = super()._tensor(code, depth)
-        number = code.get("p")
-        if number is None:
-            return tensor
-        if type(number) is not int or not tensor.is_floating_point():
-            raise Malformed("bad parameter")
-        mirrors = self.session.mirrors
-        if number not in mirrors:
-            mirrors[number] = Mirror(tensor)
-        return mirrors[number].update(tensor)
-
-    def _made(self, tag: str, code: dict, _: list) -> Any:
-        if tag == "out" and type(code["i"]) is int and 0 <= code["i"] < len(self.outputs):
-            return self.outputs[code["i"]]
-        if tag == "h" and type(code["id"]) is int:
-            return self.session.stand_in(code)
-        raise Malformed(f"unknown {tag!r}")
-
-
-class Asked(Decoder):
-    """Decodes what student code passes to a judge's function."""
-
-    def __init__(self, session: Session, buffers: list):
-        super().__init__(buffers, self._made)
-        self.session, self.leaves = session, []
-
-    def _tensor(self, code: dict, depth: int) -> Tensor:
-        tensor = super()._tensor(code, depth)
-        if code.get("g") is True and tensor.is_floating_point():
-            self.leaves.append(tensor.requires_grad_())
-        return tensor
-
-    def _made(self, tag: str, code: dict, _: list) -> Any:
-        if tag == "h" and type(code["id"]) is int:
-            return self.session.stand_in(code)
-        raise Malformed(f"unknown {tag!r}")
+TOLD_MAX = 200  # characters of an exception: enough to understand it, too few to carry a hidden test's numbers away
 
 
 def _expired(*_: Any, **__: Any) -> None:
@@ -159,12 +36,13 @@ class Session:
         self.kept = 0  # so many of them outlive the test that runs: ordinary cells lent them
         self.known: weakref.WeakValueDictionary[int, Remote] = weakref.WeakValueDictionary()
         self.state: Tensor | None = None
+        self.double = False  # the student's notebook computes in double precision where nothing else is said
 
     def stand_in(self, code: dict) -> Remote:
         """The same stand-in for the same object."""
         found = self.known.get(code["id"])
         if found is None:
-            found = self.known[code["id"]] = Remote(self, code)
+            found = self.known[code["id"]] = stand_in(self, code)
         return found
 
     def callback(self, function: Callable) -> int:
@@ -217,12 +95,18 @@ class Session:
             if type(error) is not list or len(error) != 3 or not all(type(part) is str for part in error):
                 raise Malformed("bad error")
             self.state = None  # it may have drawn before it failed
-            raise student_error(error[0][:80], error[1][:4000], error[2][:400])
+            raise student_error(error[0][:80], error[1][:TOLD_MAX], error[2][:TOLD_MAX])
         if "ok" not in reply:
             raise Malformed("neither a value nor an error")
         if reply.get("drew") is True:
             torch.rand(1)  # the student drew random numbers: ours must not repeat them
             self.state = None  # nor does the student's generator stand where we had put it
+        self.double = reply.get("double") is True
+        for number in reply.get("written", ()):
+            if type(number) is not int:
+                raise Malformed("bad note of a write")
+            if number in request.tensors:  # an array of numpy's cannot be marked
+                request.tensors[number].written_by_answer = True  # the test's own data stay as they are
         decoder = Reply(self, buffers, reply, request.leaves)
         value = decoder(reply["ok"])
         for change in reply.get("changed", ()):
@@ -253,6 +137,8 @@ class Session:
             reply: dict[str, Any]
             if message["cb"] == "vjp":
                 reply = {"ok": encoder(self.tapes.vjp(message.get("tape"), *arguments))}
+            elif message["cb"] == "jvp":
+                reply = {"ok": encoder(self.tapes.jvp(message.get("tape"), arguments))}
             else:
                 reply = self._apply(message["cb"], asked, arguments, encoder)
         except (Malformed, Closed):

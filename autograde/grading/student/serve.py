@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from autograde.grading.student import reach, setting
 from autograde.grading.student.callback import Callback
 from autograde.grading.values import Decoder, vjp
-from autograde.grading.wire import Closed, Encoder, Unsendable, Wire
+from autograde.grading.wire import Closed, Encoder, Unsendable, Wire, tensor_bytes
 
 GRAPHS_MAX = 256  # results whose gradient may still be asked for
 TEXT_MAX = 2_000
@@ -56,6 +57,7 @@ class Answer(Encoder):
             "b": bases[:8],
             "n": name[:80] if isinstance(name, str) else "",
             "s": signature(value),
+            "k": callable(value),
         }
 
 
@@ -73,19 +75,24 @@ class Question(Decoder):
 
     def __init__(self, desk: Desk, message: dict, buffers: list):
         super().__init__(buffers, self._made)
-        self.desk, self.leaves = desk, []
+        self.desk, self.leaves, self.lent = desk, [], []
         blob = message.get("blob")
         self.values = pickle.loads(buffers[blob]) if blob is not None else []
         self.before = [state_of(v) for v in self.values]
 
     def _tensor(self, code: dict, depth: int) -> Tensor:
-        tensor = super()._tensor(code, depth).clone()
         if "p" in code:
             return self.desk.objects[code["p"]]
+        tensor = super()._tensor(code, depth).clone()
+        self.lent.append((code, tensor))
         if code.get("g"):
             tensor.requires_grad_()
             self.leaves.append(tensor)
         return torch.nn.Parameter(tensor, tensor.requires_grad) if code.get("k") else tensor
+
+    def written(self) -> list[int]:
+        """Numbers of the buffers whose tensors no longer are what arrived."""
+        return [c["i"] for c, t in self.lent if list(t.shape) != c["s"] or tensor_bytes(t) != self.buffers[c["i"]]]
 
     def _made(self, tag: str, code: dict, _: list) -> Any:
         if tag == "h":
@@ -208,7 +215,8 @@ class Desk:
                 state = Encoder()
                 state.buffers = encoder.buffers
                 changed.append([i, state(lent.state_dict())])
-        return reply | ({"changed": changed} if changed else {}), encoder.buffers
+        told = {"changed": changed, "written": question.written(), "double": torch.get_default_dtype() is torch.float64}
+        return reply | {key: what for key, what in told.items() if what}, encoder.buffers
 
     def ask(self, message: dict, buffers: list) -> tuple[dict, list]:
         """Call back a function of the judge's, answering what it asks meanwhile."""
@@ -248,8 +256,8 @@ def describe(error: BaseException) -> list[str]:
 def enter(line: Any, peer: Any) -> None:
     """The student body: cells of the notebook, and the judge's questions in between."""
     from autograde.grading.inside.executor import Executor
-    from autograde.grading.student import reach
 
+    setting.furnish()
     executor = Executor(Wire(line))
     desk = Desk(Wire(peer), executor.shell.user_ns)
     desk.working = executor.interruptible
@@ -259,10 +267,10 @@ def enter(line: Any, peer: Any) -> None:
         desk.serve()
         executor.finish(cell, "served")
 
-    def restore(cell: Any, dotted: list[str], counts: list[int]) -> None:
+    def restore(cell: Any, dotted: list[str], still: list[str], counts: list[int]) -> None:
         codes = iter(executor.buffers)
         for name, count in zip(dotted, counts, strict=True):
-            reach.restore(name, [bytes(next(codes)) for _ in range(count)])
+            reach.restore(name, [bytes(next(codes)) for _ in range(count)], still)
         executor.finish(cell, "ok")
 
     executor.orders |= {"serve": serve, "restore": restore}

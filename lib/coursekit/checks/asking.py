@@ -16,6 +16,7 @@ from .report import number
 __all__ = ["Z", "Seen", "ask", "compare", "value_and_room"]
 
 Z = 5.5  # standard errors: a check compares hundreds of means, and at 4.5 one right answer in 200 would be refused
+SLOPE = "gradient in "  # how the names of derivatives begin
 CELLS = ("ipykernel", "<ipython-input", "<answer ")  # files in which a student's lines stand
 
 
@@ -48,7 +49,7 @@ def ask(answer: Callable, case: Case, view: Callable | None, rules: Rules) -> Se
         notes = value.pop("notes", {}) if isinstance(value, dict) else {}
         found = parts(value)
         for name, i in leaves.items():
-            found[f"gradient in {name}"] = gradient(value, args[i])
+            found[SLOPE + name] = gradient(value, args[i])
         if rules.verdict:
             found = {"result": _verdict(found)}
     except Wrong as e:
@@ -113,14 +114,14 @@ def compare(seen: Seen, case: Case, rules: Rules) -> Seen:
         if got is None:
             seen.bad[name] = "missing"
             continue
-        value, room = value_and_room(got, w, rules, case.room)
+        value, room = value_and_room(got, w, rules, case.room, name)
         right = w.double()
         if value.shape != w.shape:
             seen.bad[name] = "shape"
         elif not value.isfinite().all() and bool(w.isfinite().all()):
             seen.bad[name] = "not finite"
         elif not bool(((value == right) | ((value - right).abs() <= room)).all()):
-            seen.bad[name] = "gradient" if name.startswith("gradient in ") else "value"
+            seen.bad[name] = "gradient" if name.startswith(SLOPE) else "value"
         elif rules.dtype and isinstance(got, Tensor) and w.is_floating_point() and got.ndim and got.dtype != w.dtype:
             seen.bad[name] = "dtype"
     if seen.bad and seen.kind == "ok":
@@ -128,11 +129,14 @@ def compare(seen: Seen, case: Case, rules: Rules) -> Seen:
     return seen
 
 
-def value_and_room(got: Any, want: Tensor, rules: Rules, room: float = 1.0) -> tuple[Tensor, Any]:
+def value_and_room(got: Any, want: Tensor, rules: Rules, room: float = 1.0, part: str = "") -> tuple[Tensor, Any]:
     """The number that is compared, and how far it may be off."""
     if isinstance(got, Sampled):
         return got.mean, Z * got.error + 1e-9
-    return got.double(), room * (rules.atol + rules.rtol * want.double().abs())
+    atol, rtol = (max(rules.atol, 1e-6), max(rules.rtol, 1e-5)) if part.startswith(SLOPE) else (rules.atol, rules.rtol)
+    room = min(room, 30.0) if part.startswith(SLOPE) else room
+    size = want.double().abs().nan_to_num(0.0, posinf=0.0)  # infinity leaves no room: only infinity equals it
+    return got.double(), room * (atol + rtol * size)
 
 
 def short(error: Any) -> str:

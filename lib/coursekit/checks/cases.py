@@ -38,8 +38,8 @@ class Rules:
     """How the cases of one exercise are compared and told."""
 
     arguments: tuple[str, ...] = ()  # the names of the answer's parameters
-    atol: float = 1e-8
-    rtol: float = 1e-6
+    atol: float = 1e-10
+    rtol: float = 1e-8
     gradient: tuple[str, ...] = ()  # the arguments in which the derivative is compared too
     dtype: bool = True  # a floating result must have the dtype of the truth
     verdict: str = ""  # what the student's test judges ("estimator"): right and broken ones are the cases

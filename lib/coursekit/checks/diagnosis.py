@@ -33,6 +33,7 @@ def message(name: str, cases: list[Case], seen: list[Seen], mistake: str, rules:
         rows = _verdicts(cases, seen, wrong, rules)
     else:
         rows = [("case", _text(case)), *_call(name, case, rules), *_what(first, case, rules)]
+        rows += [("note", case.fact)] if case.fact and not case.hidden else []
         rows += contrast([c for i, c in enumerate(cases) if i not in wrong], [cases[i] for i in wrong])
         rows += _kinds(seen, wrong)
     rows += [("observed", f"{key}: {value}") for key, value in first.notes.items() if not case.hidden]
@@ -120,7 +121,7 @@ def _what(seen: Seen, case: Case, rules: Rules) -> list[tuple[str, str]]:
 
 def _numbers(part: str, kind: str, seen: Seen, case: Case, rules: Rules) -> list[tuple[str, str]]:
     got, want = seen.parts[part], torch.as_tensor(case.want[part]).double()
-    value, room = value_and_room(got, want, rules, case.room)
+    value, room = value_and_room(got, want, rules, case.room, part)
     off = ~((value == want) | ((value - want).abs() <= room))
     count = f", in {int(off.sum())} of {off.numel()} entries{_where(off, got)}" if off.numel() > 1 else ""
     rows = [("not finite" if kind == "not finite" else "wrong", part + count)]

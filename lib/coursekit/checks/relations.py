@@ -31,6 +31,8 @@ def relations(wrong: list[tuple[Case, Seen]], rules: Rules) -> list[str]:
     if not bad or any(isinstance(seen.parts[name], Sampled) for name, _, seen in bad):
         return []
     pairs = [(seen.parts[name].double(), torch.as_tensor(case.want[name]), case) for name, case, seen in bad]
+    if all(w.numel() == 1 and not w.is_floating_point() for _, w, _ in pairs):
+        return []  # flags and counts, each told by its own name
     if all(not w.is_floating_point() for _, w, _ in pairs) and all(
         bool(((w == 0) | (w == 1)).all()) for _, w, _ in pairs
     ):
@@ -84,14 +86,18 @@ def _values(pairs: list[Pair], rules: Rules) -> str:
     matrices = all(w.ndim == 2 and w.shape[0] == w.shape[1] for _, w, _ in pairs)
     if matrices and every(lambda w, _: w.mT) and not any(_near(w, w.mT, rules) for _, w, _ in pairs):
         return "the right numbers, transposed"
-    for d in range(max(w.ndim for _, w, _ in pairs)):
-        if not all(w.ndim > d and not _near(w, w.flip(d), rules) for _, w, _ in pairs):
+    for d in range(-1, -1 - max(w.ndim for _, w, _ in pairs), -1):
+        if not all(w.ndim >= -d and not _near(w, w.flip(d), rules) for _, w, _ in pairs):
             continue
         if every(lambda w, _, d=d: w.flip(d)):
-            return f"the right numbers, reversed along dimension {d}"
+            return f"the right numbers, reversed along {_dimension(d)}"
         if all(len(w.unique()) >= ENOUGH for _, w, _ in pairs) and every(lambda w, g, d=d: _permuted(w, g, d)):
-            return f"the right slices of dimension {d}, in another order"
+            return f"the right slices of {_dimension(d)}, in another order"
     return ""
+
+
+def _dimension(d: int) -> str:
+    return "the last dimension" if d == -1 else f"dimension {d}"
 
 
 def _name(case: Case) -> str:

@@ -1,1 +1,1 @@
-"""Ways of looking at an answer that several exercises share; a check's record names them, no answer lives here."""
+"""What the checks of several exercises look at in the same way."""

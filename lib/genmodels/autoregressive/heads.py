@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels.core import require, sample_categorical
+from genmodels.core import random, require, sample_categorical, to_float64_device
 from genmodels.likelihoods import logistic_bin_log_mass
 
 __all__ = ["Bernoulli", "Categorical", "DiscretizedLogisticMixture", "discretized_logistic_mixture_log_prob"]
@@ -55,8 +55,8 @@ class Bernoulli:
 
     def sample(self, logits: Float[Tensor, "*d"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*d"]:
         """One draw for each logit."""
-        u = torch.rand(logits.shape, generator=generator, device=logits.device, dtype=torch.float64)
-        return (u < torch.sigmoid(logits.double())).to(logits.dtype)
+        u = random(torch.rand, logits.shape, generator=generator, device=logits.device, dtype=torch.float64)
+        return (u < torch.sigmoid(logits.to(u))).to(logits)
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,10 @@ class DiscretizedLogisticMixture:
 
     def sample(self, params: Float[Tensor, "*d p"], *, generator: torch.Generator | None = None) -> Float[Tensor, "*d"]:
         """A component, a logistic draw by its inverse CDF, then its bin."""
-        weights, means, log_scales = self.split(params.double())
+        weights, means, log_scales = self.split(to_float64_device(params).double())
         which = sample_categorical(weights, generator=generator)[..., None]
         mean, log_scale = means.gather(-1, which)[..., 0], log_scales.gather(-1, which)[..., 0]
-        u = torch.rand(mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
+        u = random(torch.rand, mean.shape, generator=generator, device=mean.device, dtype=torch.float64)
         tiny = torch.finfo(torch.float64).tiny  # rand may return 0 exactly
         value = mean + torch.exp(log_scale) * torch.logit(u.clamp(tiny, 1 - math.ulp(1.0)))
-        return ((value + 1) * (self.bins - 1) / 2).round().clamp(0, self.bins - 1).to(params.dtype)
+        return ((value + 1) * (self.bins - 1) / 2).round().clamp(0, self.bins - 1).to(params)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import require, sum_except_batch
+from genmodels.core import random, require, sum_except_batch
 from genmodels.schedule import Schedule
 
 from .targets import TARGETS, WEIGHTS, Denoise, Target, Weight, determinant, edm_target, inverse, scaled
@@ -137,8 +137,7 @@ def drop_labels(
 ) -> Int[Tensor, "b *k"]:
     """A copy where each sample's labels, all of them together, become ``empty`` with this probability."""
     require(0 <= probability <= 1, f"probability must lie in [0, 1], got {probability}")
-    where = y.device if generator is None else generator.device
-    drop = torch.rand(len(y), generator=generator, device=where).to(y.device) < probability
+    drop = random(torch.rand, len(y), generator=generator, device=y.device) < probability
     return y.masked_fill(drop.reshape(-1, *[1] * (y.ndim - 1)), empty)
 
 

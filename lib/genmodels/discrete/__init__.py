@@ -6,7 +6,7 @@ t is one number while sampling and a number for each text, (b,), in a loss.
 
 from genmodels.discrete.masked import exact_masked_nelbo, guided, llada_nelbo, subs
 from genmodels.discrete.process import Fade, Masking, Process, Time, Uniform, score_entropy
-from genmodels.discrete.remasking import Rank, at_random, by_confidence, by_entropy, by_margin, keep_top
+from genmodels.discrete.remasking import Rank, at_random, by_confidence, by_entropy, by_margin, in_order, keep_top
 
 __all__ = [
     "Fade",
@@ -21,6 +21,7 @@ __all__ = [
     "by_margin",
     "exact_masked_nelbo",
     "guided",
+    "in_order",
     "keep_top",
     "llada_nelbo",
     "score_entropy",

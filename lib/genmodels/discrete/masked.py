@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from genmodels.core import require
+from genmodels.core import random, require, to_float64_device
 from genmodels.discrete.process import Time
 
 __all__ = ["exact_masked_nelbo", "guided", "llada_nelbo", "subs"]
@@ -43,9 +43,9 @@ def llada_nelbo(
     2025, eq. 6]. ``predict(x_t)`` returns log-probabilities.
     """
     b, l = x0.shape
-    k = torch.randint(1, l + 1, (b, 1), generator=generator, device=x0.device)
-    order = torch.rand(b, l, generator=generator, dtype=torch.float64, device=x0.device).argsort(1).argsort(1)
-    hidden = order < k
+    k = random(torch.randint, 1, l + 1, (b, 1), generator=generator, device=x0.device)
+    order = random(torch.rand, b, l, generator=generator, dtype=torch.float64, device=x0.device).argsort(1).argsort(1)
+    hidden = order.to(k) < k
     return (l / k[:, 0]) * _hidden_nll(predict, x0, hidden, mask)
 
 
@@ -63,31 +63,37 @@ def exact_masked_nelbo(
     n = l if block is None else block
     require(n >= 1 and l % n == 0, f"block must divide the length {l}; got {n}")
     require(n <= 16, f"2^{n} masks are too many to enumerate; estimate the bound with Masking.nelbo instead")
-    bound = torch.zeros(len(x0), dtype=torch.float64, device=x0.device)
+    bound = to_float64_device(torch.zeros(len(x0), device=x0.device)).double()
     for pattern in itertools.product([False, True], repeat=n):
         if k := sum(pattern):
             weight = math.factorial(k - 1) * math.factorial(n - k) / math.factorial(n)
             hidden = torch.tensor(pattern, device=x0.device).repeat(l // n).expand_as(x0)
-            bound = bound + weight * _hidden_nll(predict, x0, hidden, mask)
+            bound = bound + weight * _hidden_nll(predict, x0, hidden, mask).to(bound)
     return bound
 
 
 def guided(
     denoise: Callable[[Tensor, Time], Tensor], prompt: Bool[Tensor, "b l"], mask: int, scale: float
 ) -> Callable[[Tensor, Time], Tensor]:
-    """Classifier-free guidance of a denoiser by the tokens marked in ``prompt``: (1 + w) conditional - w unconditional.
+    """Classifier-free guidance of a denoiser by the tokens marked in ``prompt``, uncond + scale (cond - uncond) in
+    log-probabilities: 0 and 1 are the two predictions exactly, as in ``diffusion.guided``.
 
-    The unconditional prediction hides the prompt [LLaDA, section 2.4]. At w = 0 the second call is not made.
+    The unconditional prediction hides the prompt [LLaDA, appendix A.2; their w is scale - 1]. At scale 1 it is not
+    asked for.
     """
-    if scale == 0:
+    require(0 <= scale < math.inf, f"the scale of guidance must be finite and not negative; got {scale}")
+    if scale == 1:
         return denoise
 
     def both(x: Tensor, t: Time) -> Tensor:
         conditional = denoise(x, t)
         unconditional = denoise(torch.where(prompt, mask, x), t)
-        logits = (1 + scale) * conditional - scale * unconditional
-        # A certain or impossible symbol (log-probability -inf) stays so: -inf - -inf says nothing.
-        return torch.where(conditional.isneginf(), -torch.inf, logits).log_softmax(-1)
+        if scale == 0:
+            return unconditional
+        # Where one of the two finds a symbol impossible (-inf) the formula says nothing: the condition decides.
+        finite = unconditional.isfinite() & conditional.isfinite()
+        logits = torch.lerp(*(torch.where(finite, v, 0.0) for v in (unconditional, conditional)), scale)
+        return torch.where(finite, logits, conditional).log_softmax(-1)
 
     return both
 

@@ -2,6 +2,7 @@
 
 A token keeps its value with probability alpha(t), else it is redrawn from pi: the mask symbol (``Masking``) or any
 symbol (``Uniform``). Everything else follows from Bayes' rule, once for both. Matrices go from row to column.
+Where a device lacks float64, which these formulas need, they are computed, and their results stay, on the CPU.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from genmodels.core import require
+from genmodels.core import random, require, require_all, to_float64_device
 from genmodels.schedule import uniform_times
 
 __all__ = ["Fade", "Masking", "Process", "Time", "Uniform", "score_entropy"]
@@ -36,8 +37,9 @@ class Fade(Protocol):
 
 def score_entropy(log_score: Float[Tensor, "..."], ratio: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """s - r log s + r log r - r for every entry: >= 0, and 0 only where s = r [SEDD, Lou et al. 2024, eq. 5]."""
-    cross = torch.where(ratio > 0, ratio * log_score, torch.zeros_like(log_score))  # 0 log 0 = 0
-    return log_score.exp() - cross + torch.xlogy(ratio, ratio) - ratio
+    some = ratio > 0  # 0 log 0 = 0, and so is its gradient
+    r, log_s = torch.where(some, ratio, 1.0), torch.where(some, log_score, 0.0)
+    return log_score.exp() + torch.where(some, r * (r.log() - log_s), 0.0) - ratio
 
 
 class Process:
@@ -53,6 +55,18 @@ class Process:
     def alpha(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """Probability that a token of x has kept its value at time t."""
         return self.schedule.alpha(_per_token(t, x))
+
+    def only_clean(self, log_p0: Float[Tensor, "b l v"]) -> Float[Tensor, "b l v"]:
+        """Log-probabilities of symbols that a text may hold, normalised: what a network gives the mask is taken away.
+
+        ValueError where it gives all (not looked for on another device than the CPU).
+        """
+        if bool(self.clean.all()):
+            return log_p0
+        kept = log_p0.masked_fill(~self.clean.to(log_p0.device), -torch.inf)
+        total = kept.logsumexp(-1, keepdim=True)
+        require_all(total > -torch.inf, "the denoiser gives no symbol of the text any probability: see discrete.subs")
+        return kept - total
 
     def rate(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """Redraws per unit of time, sigma'(t) = -d log alpha / dt, by a forward derivative of the schedule."""
@@ -90,9 +104,10 @@ class Process:
     def corrupt(self, x0: Int[Tensor, "b l"], t: Time, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x_t given x_0."""
         require(not x0.is_floating_point(), f"tokens are whole numbers, got {x0.dtype}: use x0.long()")
-        u = torch.rand(x0.shape, generator=generator, dtype=torch.float64, device=x0.device)
+        device, x0 = x0.device, to_float64_device(x0)
+        u = random(torch.rand, x0.shape, generator=generator, dtype=torch.float64, device=x0.device)
         noise = self.prior(tuple(x0.shape), generator=generator, device=x0.device)
-        return torch.where(u < self.alpha(t, x0), x0, noise)
+        return torch.where(u < self.alpha(t, x0), x0, noise).to(device)
 
     def likelihood(self, x_t: Int[Tensor, "b l"], t: Time) -> Float[Tensor, "b l v"]:
         """q(x_t | x_0 = k) for every clean symbol k."""
@@ -103,8 +118,9 @@ class Process:
     ) -> Float[Tensor, "b l v"]:
         """q(x_s | x_t) where x_0 ~ p0 given x_t; for a one-hot p0, q(x_s | x_t, x_0) [D3PM, Austin 2021, eq. 3].
 
-        p0 is renormalised over the clean symbols that x_t allows.
+        p0 is renormalised over the clean symbols that x_t allows; mass on the mask, which no text holds, is dropped.
         """
+        x_t, p0 = to_float64_device(x_t), to_float64_device(p0)
         alpha_t, alpha_s = self.alpha(t, x_t), self.alpha(s, x_t)
         require(bool((alpha_s > alpha_t).all()), "posterior goes back in time: alpha(s) must exceed alpha(t), so s < t")
         back = self.through(self._weights(x_t, p0, alpha_t), alpha_s[..., None])
@@ -117,11 +133,13 @@ class Process:
         From the denoiser p0 = p(x_0 | x_t): sum_k p0(k) q(y | k) / q(x_t | k) [SEDD, theorem 3.6]. Defined where every
         clean symbol can become x_t, so under masking at the masks only; a visible token never jumps back.
         """
+        x_t, p0 = to_float64_device(x_t), to_float64_device(p0)
         alpha = self.alpha(t, x_t)
         return self.through(self._weights(x_t, p0, alpha), alpha[..., None])
 
     def reverse_rates(self, x_t: Int[Tensor, "b l"], ratio: Float[Tensor, "b l v"], t: Time) -> Float[Tensor, "b l v"]:
         """Rates of the time-reversed jumps from x_t: Q_t(y, x_t) p_t(y) / p_t(x_t); 0 where y = x_t."""
+        x_t, ratio = to_float64_device(x_t), to_float64_device(ratio)
         here = F.one_hot(x_t, self.states).bool()
         forward = (self.rate(t, x_t) * self._pi(ratio)[x_t])[..., None]
         return (forward * ratio).masked_fill(here, 0.0)
@@ -131,6 +149,7 @@ class Process:
     ) -> Float[Tensor, "b"]:
         """Diffusion-weighted denoising score entropy at (t, x_t), summed over tokens; its mean over t and x_t is
         the bound on -log p(x_0) [SEDD, theorem 3.6]."""
+        x0, x_t, log_score = to_float64_device(x0), to_float64_device(x_t), to_float64_device(log_score)
         ratio = self.ratio(x_t, F.one_hot(x0, self.states).to(log_score.dtype), t)
         here = F.one_hot(x_t, self.states).bool()
         jumps = score_entropy(log_score, ratio).masked_fill(here, 0.0).sum(-1)
@@ -143,7 +162,8 @@ class Process:
     ) -> Float[Tensor, "b"]:
         """Integrand of the bound for a denoiser: the score entropy of the ratio it implies, in float64 (ratios near 1
         cancel while the rate is large)."""
-        return self.score_entropy_loss(self.ratio(x_t, log_p0.double().exp(), t).log(), x0, x_t, t)
+        p0 = to_float64_device(log_p0).double().exp()
+        return self.score_entropy_loss(self.ratio(x_t, p0, t).log(), x0, x_t, t)
 
     def nelbo(
         self,
@@ -159,7 +179,8 @@ class Process:
         (narrower times, or ``llada_nelbo``, tame it). Where alpha(1) > 0 the bound needs ``prior_kl`` too.
         """
         if t is None:
-            t = uniform_times(len(x0), generator=generator, device=x0.device, t_max=LAST).double()
+            t = uniform_times(len(x0), generator=generator, device=x0.device, t_max=LAST)
+            t = to_float64_device(t).double()
         x_t = self.corrupt(x0, t, generator=generator)
         return self.nelbo_at(denoise(x_t, t), x0, x_t, t)
 
@@ -167,14 +188,16 @@ class Process:
         self, log_p0: Float[Tensor, "b l v"], x0: Int[Tensor, "b l"], x_t: Int[Tensor, "b l"], t: Time, s: Time
     ) -> Float[Tensor, "b"]:
         """KL(q(x_s | x_t, x_0) || p(x_s | x_t)): the term of one step in D3PM's bound in discrete time."""
+        x0, x_t, log_p0 = to_float64_device(x0), to_float64_device(x_t), to_float64_device(log_p0)
         exact = self.posterior(x_t, F.one_hot(x0, self.states).to(log_p0.dtype), t, s)
         model = self.posterior(x_t, log_p0.exp(), t, s)
-        return (torch.xlogy(exact, exact) - torch.xlogy(exact, model)).sum((1, 2))
+        return _kl(exact, model).sum(1)
 
     def prior_kl(self, x0: Int[Tensor, "b l"]) -> Float[Tensor, "b"]:
         """KL(q(x_1 | x_0) || prior): what the bound pays where noise has not erased everything."""
-        end = self.through(F.one_hot(x0, self.states).to(self.pi), self.alpha(1.0, x0)[..., None])
-        return (torch.xlogy(end, end) - torch.xlogy(end, self._pi(end).expand_as(end))).sum((1, 2))
+        x0 = to_float64_device(x0)
+        end = self.through(F.one_hot(x0, self.states).to(self.pi.dtype), self.alpha(1.0, x0)[..., None])
+        return _kl(end, self._pi(end).expand_as(end)).sum(1)
 
     def _alpha_slope(self, t: Time, x: Tensor) -> tuple[Tensor, Tensor]:
         t = _per_token(t, x)
@@ -184,9 +207,12 @@ class Process:
         return self.pi.to(like.device, like.dtype)
 
     def _weights(self, x_t: Tensor, p0: Tensor, alpha: Tensor) -> Float[Tensor, "b l v"]:
-        """p0(k) / q(x_t | k), with 0 where x_t could not have come from k."""
+        """p0(k) / q(x_t | k) with p0 on the clean symbols alone, and 0 where x_t could not have come from k."""
         q = self.arrive(x_t, alpha).to(p0.dtype)
-        return torch.where(q > 0, p0 / q, 0.0)
+        if not bool(self.clean.all()):
+            p0 = torch.where(self.clean.to(q.device), p0, 0.0)
+            p0 = p0 / p0.sum(-1, keepdim=True)
+        return torch.where(q > 0, p0 / torch.where(q > 0, q, 1.0), 0.0)
 
 
 class Masking(Process):
@@ -210,7 +236,7 @@ class Masking(Process):
 
     def weight(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
         """-alpha'(t) / (1 - alpha(t)), the weight of a masked token's cross-entropy; 1/t on the linear schedule."""
-        alpha, slope = self._alpha_slope(t, x)
+        alpha, slope = self._alpha_slope(t, to_float64_device(x))
         require(bool((alpha < 1).all()), "the weight is infinite where alpha(t) = 1: stay at t > 0")
         return -slope / (1 - alpha)
 
@@ -218,6 +244,7 @@ class Masking(Process):
         self, x_t: Int[Tensor, "b l"], p0: Float[Tensor, "b l v"], t: Time, s: Time
     ) -> Float[Tensor, "b l v"]:
         """As for every process; a visible token stays what it is, also a prompt's at t = 1, where noise leaves none."""
+        x_t, p0 = to_float64_device(x_t), to_float64_device(p0)
         certain = F.one_hot(x_t, self.states).to(p0.dtype)
         return torch.where((x_t == self.mask)[..., None], super().posterior(x_t, p0, t, s), certain)
 
@@ -225,7 +252,8 @@ class Masking(Process):
         self, log_p0: Float[Tensor, "b l v"], x0: Int[Tensor, "b l"], x_t: Int[Tensor, "b l"], t: Time
     ) -> Float[Tensor, "b"]:
         """Weighted cross-entropy of the masked tokens, what score entropy becomes [MDLM, Sahoo 2024, eq. 10]."""
-        nll = -log_p0.gather(2, x0[..., None])[..., 0]
+        x0, x_t = to_float64_device(x0), to_float64_device(x_t)
+        nll = -to_float64_device(log_p0).gather(2, x0[..., None])[..., 0]
         return (self.weight(t, x_t) * torch.where(x_t == self.mask, nll, 0.0)).sum(1)
 
 
@@ -241,12 +269,20 @@ class Uniform(Process):
         self, shape: tuple[int, int], *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
     ) -> Int[Tensor, "b l"]:
         """Any symbols."""
-        return torch.randint(self.v, shape, generator=generator, device=device)
+        return random(torch.randint, self.v, shape, generator=generator, device=device)
+
+
+def _kl(p: Float[Tensor, "*b v"], q: Float[Tensor, "*b v"]) -> Float[Tensor, "*b"]:
+    """sum p log(p / q), 0 where p = 0; there its gradient is 0 too, where xlogy's is 0 / 0."""
+    some = p > 0
+    p, q = torch.where(some, p, 1.0), torch.where(some, q, 1.0)
+    return torch.where(some, p * (p.log() - q.log()), 0.0).sum(-1)
 
 
 def _per_token(t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
     """A time as (1, 1), (b, 1) or (b, l), in float64 unless it comes in another precision."""
-    t = torch.as_tensor(t, dtype=None if isinstance(t, Tensor) else torch.float64, device=x.device)
+    x = to_float64_device(x)
+    t = t.to(x.device) if isinstance(t, Tensor) else torch.tensor(t, dtype=torch.float64, device=x.device)
     if not bool(((t >= 0) & (t <= 1)).all()):
         raise ValueError(f"times lie in [0, 1]; got {float(t.min()):.4g} .. {float(t.max()):.4g}")
     if t.ndim == 2:

@@ -5,13 +5,15 @@ A strategy is ``rank(log_p, guess) -> (b, l)``: the higher, the sooner a positio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Rank", "at_random", "by_confidence", "by_entropy", "by_margin", "keep_top"]
+from genmodels.core import random, require
+
+__all__ = ["Rank", "at_random", "by_confidence", "by_entropy", "by_margin", "in_order", "keep_top"]
 
 Rank = Callable[[Tensor, Tensor], Tensor]
 
@@ -23,6 +25,7 @@ def by_confidence(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> F
 
 def by_margin(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> Float[Tensor, "b l"]:  # noqa: ARG001
     """Probability of the best symbol minus that of the second [Kim et al. 2025, arXiv 2502.06768]."""
+    require(log_p.shape[-1] >= 2, f"a margin is between two symbols; got {log_p.shape[-1]}")
     best = log_p.exp().topk(2, -1).values
     return best[..., 0] - best[..., 1]
 
@@ -36,12 +39,24 @@ def at_random(generator: torch.Generator | None = None) -> Rank:
     """Any position is as good as another: the only strategy here that leaves the distribution right."""
 
     def rank(log_p: Tensor, guess: Tensor) -> Tensor:
-        return torch.rand(guess.shape, generator=generator, dtype=torch.float64, device=log_p.device)
+        return random(torch.rand, guess.shape, generator=generator, device=log_p.device, dtype=torch.float64)
+
+    return rank
+
+
+def in_order(order: Sequence[int]) -> Rank:
+    """Positions in a given order, the first one soonest: ``range(l)`` writes from left to right."""
+    soon = -torch.tensor(list(order)).argsort().double()
+
+    def rank(log_p: Tensor, guess: Tensor) -> Tensor:  # noqa: ARG001
+        require(guess.shape[1] == len(soon), f"an order of {len(soon)} positions for texts of {guess.shape[1]}")
+        return soon.to(guess.device, log_p.dtype).expand(guess.shape)
 
     return rank
 
 
 def keep_top(rank: Float[Tensor, "b l"], eligible: Bool[Tensor, "b l"], k: Int[Tensor, "b"]) -> Bool[Tensor, "b l"]:
     """The ``k`` eligible positions of highest rank in each row, as a boolean mask; all where there are fewer."""
-    order = torch.where(eligible, rank, -torch.inf).argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    return (order < k[:, None]) & eligible
+    ranked = torch.where(eligible.to(rank.device), rank, -torch.inf)
+    order = ranked.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    return (order.to(k) < k[:, None]) & eligible

@@ -1,7 +1,7 @@
 """Normalising flows: bijections that return their log-determinant, and the distributions they make."""
 
 from genmodels.flows.bijection import Bijection, Chain, Flow, Inverse
-from genmodels.flows.continuous import CNF, exact_divergence, hutchinson_divergence
+from genmodels.flows.continuous import CNF, exact_divergence, hutchinson_divergence, rademacher
 from genmodels.flows.elementwise import Elementwise, affine, spline
 from genmodels.flows.image import Logit, MultiScale, Squeeze, dequantized_log_prob
 from genmodels.flows.layers import ActNorm, Coupling, MaskedAutoregressive, Mixing, Permute, Planar
@@ -13,6 +13,7 @@ from genmodels.flows.models import (
     real_nvp,
     spline_flow,
 )
+from genmodels.flows.patches import PatchAutoregressive, Patches, tarflow
 
 __all__ = [
     "CNF",
@@ -27,6 +28,8 @@ __all__ = [
     "MaskedAutoregressive",
     "Mixing",
     "MultiScale",
+    "PatchAutoregressive",
+    "Patches",
     "Permute",
     "Planar",
     "Squeeze",
@@ -38,7 +41,9 @@ __all__ = [
     "glow",
     "hutchinson_divergence",
     "inverse_autoregressive_flow",
+    "rademacher",
     "real_nvp",
     "spline",
     "spline_flow",
+    "tarflow",
 ]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
-from genmodels.core import require, sum_except_batch
+from genmodels.core import random, require, sum_except_batch
 from genmodels.flows.bijection import Bijection
 
-__all__ = ["CNF", "exact_divergence", "hutchinson_divergence"]
+__all__ = ["CNF", "exact_divergence", "hutchinson_divergence", "rademacher"]
 
 Field = Callable[[Tensor], Tensor]
 
@@ -44,33 +44,51 @@ def hutchinson_divergence(
     return f, sum_except_batch(pulled * probe)
 
 
+def rademacher(generator: torch.Generator | None = None) -> Callable[[Tensor], Tensor]:
+    """Draws probes of the shape of x, each entry +1 or -1: of all probes those whose trace estimate varies least."""
+
+    def draw(x: Float[Tensor, "b *d"]) -> Float[Tensor, "b *d"]:
+        return 2 * random(torch.randint, 2, x.shape, generator=generator, device=x.device).to(x.dtype) - 1
+
+    return draw
+
+
 class CNF(Bijection):
     """dx/dt = net(x, t) from data at t = 0 to noise at t = 1; log|det| is the integral of the trace [Chen et al. 2018].
 
-    ``net(x, t)`` takes t (b,). Solved by ``steps`` equal Runge-Kutta steps of order 4, backwards for the inverse. The
-    trace is exact, or with ``hutchinson=True`` estimated by one Rademacher probe a sample, held fixed along the path.
+    ``net(x, t)``, or ``net(x, t, context)`` for a context of c numbers, takes t (b,). Solved by ``steps`` equal
+    Runge-Kutta steps of order 4, backwards for the inverse. The trace is exact; or ``probe``, such as
+    ``rademacher(generator)``, draws for each x the probe that estimates it, held fixed along the path.
     """
 
-    def __init__(self, net: nn.Module, *, steps: int = 20, hutchinson: bool = False):
+    def __init__(
+        self,
+        net: Callable[..., Tensor],
+        *,
+        steps: int = 20,
+        probe: Callable[[Tensor], Tensor] | None = None,
+        context: int = 0,
+    ):
         super().__init__()
         require(steps >= 1, f"at least 1 step is needed, got {steps}")
-        self.net, self.steps, self.hutchinson = net, steps, hutchinson
+        self.net, self.steps, self.probe, self.context_dim = net, steps, probe, context
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Data to noise."""
-        return self._solve(x, 0.0, 1.0)
+        return self._solve(x, context, 0.0, 1.0)
 
-    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def inverse(self, y: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Noise to data."""
-        return self._solve(y, 1.0, 0.0)
+        return self._solve(y, context, 1.0, 0.0)
 
-    def _solve(self, x: Tensor, start: float, stop: float) -> tuple[Tensor, Tensor]:
+    def _solve(self, x: Tensor, context: Tensor | None, start: float, stop: float) -> tuple[Tensor, Tensor]:
         graph = torch.is_grad_enabled()
-        probe = torch.randint(2, x.shape, device=x.device).to(x.dtype) * 2 - 1 if self.hutchinson else None
+        probe = None if self.probe is None else self.probe(x)
+        told = (context,) if self.context_dim else ()
 
         def rates(x: Tensor, t: float) -> tuple[Tensor, Tensor]:
             def field(z: Tensor) -> Tensor:
-                return self.net(z, torch.full((len(z),), t, dtype=z.dtype, device=z.device))
+                return self.net(z, torch.full((len(z),), t, dtype=z.dtype, device=z.device), *told)
 
             f, trace = exact_divergence(field, x) if probe is None else hutchinson_divergence(field, x, probe)
             return (f, trace) if graph else (f.detach(), trace.detach())

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import expand, require
+from genmodels.core import expand, full_precision, random, require, require_all
 from genmodels.flows.bijection import Bijection
 from genmodels.flows.elementwise import Elementwise
 from genmodels.nets import MaskedLinear, made_masks
@@ -24,7 +24,7 @@ def _pixels(x: Tensor) -> int:
 
 class ActNorm(Bijection):
     """A scale and a shift a channel, set by the first training batch to give zero mean, unit variance [Glow, sec.
-    3.1].
+    3.1]. A channel that is constant in that batch has no scale to correct and keeps scale 1.
     """
 
     def __init__(self, channels: int):
@@ -36,7 +36,10 @@ class ActNorm(Bijection):
     def _start(self, x: Tensor) -> None:
         require(len(x) > 1, f"ActNorm starts from its first training batch: at least 2 samples, got {len(x)}")
         flat = x.transpose(0, 1).flatten(1)
-        self.log_scale.copy_(-(flat.std(1, correction=0) + 1e-6).log())
+        require_all(flat.isfinite(), "ActNorm's first training batch contains NaN or infinite values")
+        std = flat.std(1, correction=0)
+        varies = std > 1e-6 * (1 + flat.abs().amax(1))  # less is the rounding of a constant
+        self.log_scale.copy_(torch.where(varies, -std.log(), 0.0))
         self.shift.copy_(-flat.mean(1) * self.log_scale.exp())
         self.ready.fill_(True)
 
@@ -81,7 +84,7 @@ class Mixing(Bijection):
 
     def __init__(self, channels: int, *, generator: torch.Generator | None = None):
         super().__init__()
-        start = torch.linalg.qr(torch.randn(channels, channels, generator=generator, dtype=torch.float64)).Q
+        start = torch.linalg.qr(random(torch.randn, channels, channels, generator=generator, dtype=torch.float64)).Q
         p, lower, upper = torch.linalg.lu(start)
         diagonal = upper.diagonal()
         self.register_buffer("p", p.float())
@@ -93,10 +96,13 @@ class Mixing(Bijection):
         """The matrix itself."""
         one = torch.eye(len(self.log_s), dtype=self.log_s.dtype, device=self.log_s.device)
         upper = self.upper.triu(1) + torch.diag(self.sign * self.log_s.exp())
-        return self.p @ (self.lower.tril(-1) + one) @ upper
+        with full_precision(one.device):  # or its volume would not be exp(sum log_s)
+            return self.p @ (self.lower.tril(-1) + one) @ upper
 
     def _mix(self, matrix: Tensor, x: Tensor) -> Tensor:
-        return (matrix @ x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x @ matrix.T
+        x = x.to(matrix.dtype)
+        with full_precision(x.device):
+            return (matrix @ x.flatten(2)).reshape(x.shape) if x.ndim > 2 else x @ matrix.T
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """W x; log-determinant h w sum(log_s)."""
@@ -112,53 +118,61 @@ class Planar(Bijection):
 
     log|det| = log|1 + (1 - tanh^2) w.u| by the matrix determinant lemma; u is corrected so that w.u > -1, which
     keeps the map invertible. The inverse has no formula: it finds the one unknown w.x by bisection, to the
-    precision of the dtype.
+    precision of the dtype. A context adds a linear function of it to w, u and b, as an encoder does there.
     """
 
-    def __init__(self, d: int):
+    def __init__(self, d: int, *, context: int = 0):
         super().__init__()
         self.w, self.u = nn.Parameter(torch.randn(d) / d**0.5), nn.Parameter(torch.randn(d) / d**0.5)
         self.b = nn.Parameter(torch.zeros(()))
+        self.context_dim = context
+        self.told = nn.Linear(context, 2 * d + 1) if context else None
 
-    def direction(self) -> Float[Tensor, "d"]:
-        """u, moved along w until w.u = softplus(w.u) - 1 > -1."""
-        inner = self.w @ self.u
-        return self.u + (F.softplus(inner) - 1 - inner) * self.w / self.w.square().sum()
+    def parts(self, context: Tensor | None = None) -> tuple[Float[Tensor, "#b d"], Float[Tensor, "#b d"], Tensor]:
+        """w, u and b for each sample, u moved along w until w.u = softplus(w.u) - 1 > -1."""
+        w, u, b = self.w[None], self.u[None], self.b[None]
+        if self.told is not None:
+            more_w, more_u, more_b = self.told(context).split([len(self.w), len(self.u), 1], 1)
+            w, u, b = w + more_w, u + more_u, b + more_b[:, 0]
+        inner = (w * u).sum(1, keepdim=True)
+        return w, u + (F.softplus(inner) - 1 - inner) * w / w.square().sum(1, keepdim=True), b
 
-    def forward(self, x: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def forward(self, x: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bend."""
-        u = self.direction()
-        h = torch.tanh(x @ self.w + self.b)
-        return x + h[:, None] * u, torch.log1p((1 - h.square()) * (self.w @ u))
+        w, u, b = self.parts(context)
+        h = torch.tanh((x * w).sum(1) + b)
+        return x + h[:, None] * u, torch.log1p((1 - h.square()) * (w * u).sum(1))
 
     def inverse(self, y: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Solve a + (w.u) tanh(a + b) = w.y for a = w.x, increasing in a, by bisection; then x = y - u tanh(a + b).
 
         One Newton step from the root carries the gradient.
         """
-        u = self.direction()
-        gain, target = self.w @ u, y @ self.w
+        w, u, b = self.parts(context)
+        gain, target = (w * u).sum(1), (y * w).sum(1)
         with torch.no_grad():
             low, high = target - gain.abs(), target + gain.abs()
             for _ in range(60):
                 middle = (low + high) / 2
-                above = middle + gain * torch.tanh(middle + self.b) > target
+                above = middle + gain * torch.tanh(middle + b) > target
                 low, high = torch.where(above, low, middle), torch.where(above, middle, high)
         a = (low + high) / 2
-        h = torch.tanh(a + self.b)
+        h = torch.tanh(a + b)
         a = a - (a + gain * h - target) / (1 + gain * (1 - h.square())).detach()
-        x = y - torch.tanh(a + self.b)[:, None] * u
+        x = y - torch.tanh(a + b)[:, None] * u
         return x, -self.forward(x, context)[1]
 
 
 class Coupling(Bijection):
     """Half of the channels pass unchanged and tell a network how to transform the others [Dinh et al. 2017, eqs. 4-8].
 
-    ``keep`` (c,) marks those that pass. ``net`` maps them (b, kept [+ context], ...) to (b, family.size * moved, ...).
+    ``keep`` (c,) marks those that pass. ``net`` maps them (b, kept + context, ...) to (b, family.size * moved, ...);
+    a context (b, context) is repeated at every pixel of a picture.
     """
 
-    def __init__(self, keep: Bool[Tensor, "c"], net: nn.Module, family: Elementwise):
+    def __init__(self, keep: Bool[Tensor, "c"], net: nn.Module, family: Elementwise, *, context: int = 0):
         super().__init__()
+        self.context_dim = context
         require(bool(keep.any() and not keep.all()), f"keep must mark some channels, not all: {keep.tolist()}")
         self.net, self.family = net, family
         order = torch.cat([keep.nonzero()[:, 0], (~keep).nonzero()[:, 0]])
@@ -182,10 +196,13 @@ class Coupling(Bijection):
 
     def _map(self, x: Tensor, context: Tensor | None, function) -> tuple[Tensor, Tensor]:
         passed, moved = self._split(x)
-        seen = passed if context is None else torch.cat([passed, context], 1)
+        seen = torch.cat([passed, self._everywhere(context, passed)], 1) if self.context_dim else passed
         params = self.net(seen).unflatten(1, (self.family.size, self.moved)).movedim(1, -1)
         moved, log_slope = function(moved, params)
         return self._join(passed, moved), log_slope.flatten(1).sum(1)
+
+    def _everywhere(self, context: Tensor, x: Tensor) -> Tensor:
+        return context.reshape(*context.shape, *[1] * (x.ndim - context.ndim)).expand(-1, -1, *x.shape[2:])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Transform the moved channels."""
@@ -201,48 +218,49 @@ class MaskedAutoregressive(Bijection):
 
     One masked pass gives log_prob; the inverse needs d steps, since x_i must be known before step i + 1. Hidden
     units are sorted by rank, so a step computes only the units that its new dimension sets free: d steps cost one
-    pass in all.
+    pass in all. A context comes before every dimension.
     """
 
-    def __init__(self, d: int, hidden: Sequence[int], family: Elementwise):
+    def __init__(self, d: int, hidden: Sequence[int], family: Elementwise, *, context: int = 0):
         super().__init__()
         require(d >= 1 and len(hidden) >= 1, f"need d >= 1 and at least one hidden layer, got {d} and {hidden}")
-        self.d, self.family = d, family
-        ranks = [torch.arange(d), *(torch.arange(width) * max(d - 1, 1) // width for width in hidden)]
+        self.d, self.family, self.context_dim = d, family, context
+        # With a context some units, of rank -1, see nothing else: they tell dimension 0.
+        early = 1 if context else 0
+        spread = [torch.arange(width) * max(d - 1 + early, 1) // width - early for width in hidden]
+        ranks = [torch.cat([torch.full((context,), -1), torch.arange(d)]), *spread]
         *inner, last = made_masks(ranks)
         self.hidden = nn.ModuleList(MaskedLinear(mask) for mask in inner)
-        self.output = MaskedLinear(last.repeat(family.size, 1))
-        # How many units of each hidden layer may be computed once dimensions 0..i are known.
-        self.free = [[int((rank <= i).sum()) for i in range(d)] for rank in ranks[1:]]
+        self.output = MaskedLinear(last[context:].repeat(family.size, 1))
+        # How many units of each hidden layer may be computed once the context and dimensions 0..i-1 are known.
+        self.free = [[int((rank < i).sum()) for i in range(d)] for rank in spread]
 
-    def forward(self, x: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def forward(self, x: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """All dimensions at once."""
-        h = x
+        h = torch.cat([context, x], 1) if self.context_dim else x
         for layer in self.hidden:
             h = F.relu_(layer(h))
         params = self.output(h).view(len(x), self.family.size, self.d).transpose(1, 2)
         y, log_slope = self.family.forward(x, params)
         return y, log_slope.sum(1)
 
-    def inverse(self, y: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def inverse(self, y: Float[Tensor, "b d"], context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One dimension after the other."""
         weights = [layer.masked_weight() for layer in self.hidden]
         biases = [layer.bias for layer in self.hidden]
         out_weight, total = self.output.masked_weight(), 0.0
-        known = y[:, :0]
+        known = context if self.context_dim else y[:, :0]
         units = [y[:, :0] for _ in weights]
         for i in range(self.d):
-            rows = slice(i, None, self.d)
-            seen = units[-1]
-            params = F.linear(seen, out_weight[rows, : seen.shape[1]], self.output.bias[rows])
-            x, log_slope = self.family.inverse(y[:, i], params)
-            known, total = torch.cat([known, x[:, None]], 1), total + log_slope
-            if i == self.d - 1:
-                break
             below = known
             for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
                 fresh = slice(units[k].shape[1], self.free[k][i])
                 new = F.relu_(F.linear(below, weight[fresh, : below.shape[1]], bias[fresh]))
                 units[k] = torch.cat([units[k], new], 1)
                 below = units[k]
-        return known, total
+            rows = slice(i, None, self.d)
+            seen = units[-1]
+            params = F.linear(seen, out_weight[rows, : seen.shape[1]], self.output.bias[rows])
+            x, log_slope = self.family.inverse(y[:, i], params)
+            known, total = torch.cat([known, x[:, None]], 1), total + log_slope
+        return known[:, self.context_dim :], total

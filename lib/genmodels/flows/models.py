@@ -17,14 +17,19 @@ from genmodels.nets import MLP
 __all__ = ["autoregressive_flow", "coupling_flow", "glow", "inverse_autoregressive_flow", "real_nvp", "spline_flow"]
 
 
-def coupling_flow(d: int, family: Elementwise, layers: int = 4, hidden: Sequence[int] = (64, 64)) -> Flow:
-    """Alternate which half of d dimensions passes; any elementwise family."""
+def coupling_flow(
+    d: int, family: Elementwise, layers: int = 4, hidden: Sequence[int] = (64, 64), *, context: int = 0
+) -> Flow:
+    """Alternate which half of d dimensions passes; any elementwise family. ``context`` numbers condition every layer,
+    here and below.
+    """
     require(d >= 2 and layers >= 2, f"coupling needs d >= 2 and layers >= 2, got {d} and {layers}")
     front = torch.arange(d) < d // 2
 
     def layer(keep: torch.Tensor) -> Bijection:
         kept = int(keep.sum())
-        return Coupling(keep, MLP(kept, hidden, (d - kept) * family.size, activation=_relu), family)
+        net = MLP(kept + context, hidden, (d - kept) * family.size, activation=_relu)
+        return Coupling(keep, net, family, context=context)
 
     return Flow(Chain(*(layer(front if i % 2 == 0 else ~front) for i in range(layers))), d)
 
@@ -34,38 +39,54 @@ def _relu() -> nn.Module:
     return nn.ReLU(inplace=True)
 
 
-def real_nvp(d: int, layers: int = 4, hidden: Sequence[int] = (64, 64)) -> Flow:
+def real_nvp(d: int, layers: int = 4, hidden: Sequence[int] = (64, 64), *, context: int = 0) -> Flow:
     """Affine coupling [Dinh et al. 2017]."""
-    return coupling_flow(d, affine(), layers, hidden)
+    return coupling_flow(d, affine(), layers, hidden, context=context)
 
 
 def spline_flow(
-    d: int, layers: int = 4, hidden: Sequence[int] = (64, 64), *, bins: int = 8, bound: float = 5.0
+    d: int,
+    layers: int = 4,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    bins: int = 8,
+    bound: float = 5.0,
+    context: int = 0,
 ) -> Flow:
     """Rational-quadratic coupling [Durkan et al. 2019]."""
-    return coupling_flow(d, spline(bins, bound), layers, hidden)
+    return coupling_flow(d, spline(bins, bound), layers, hidden, context=context)
 
 
 def autoregressive_flow(
-    d: int, layers: int = 3, hidden: Sequence[int] = (64, 64), *, family: Elementwise | None = None
+    d: int,
+    layers: int = 3,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    family: Elementwise | None = None,
+    context: int = 0,
 ) -> Flow:
     """MAF: fast log_prob, d steps to sample; the order is turned round between layers [Papamakarios et al. 2017]."""
-    return Flow(_stack(d, layers, hidden, family), d)
+    return Flow(_stack(d, layers, hidden, family, context), d)
 
 
 def inverse_autoregressive_flow(
-    d: int, layers: int = 3, hidden: Sequence[int] = (64, 64), *, family: Elementwise | None = None
+    d: int,
+    layers: int = 3,
+    hidden: Sequence[int] = (64, 64),
+    *,
+    family: Elementwise | None = None,
+    context: int = 0,
 ) -> Flow:
     """IAF: the same map the other way round, fast to sample, d steps for log_prob [Kingma et al. 2016]."""
-    return Flow(Inverse(_stack(d, layers, hidden, family)), d)
+    return Flow(Inverse(_stack(d, layers, hidden, family, context)), d)
 
 
-def _stack(d: int, layers: int, hidden: Sequence[int], family: Elementwise | None) -> Chain:
+def _stack(d: int, layers: int, hidden: Sequence[int], family: Elementwise | None, context: int) -> Chain:
     require(layers >= 1, f"at least 1 layer is needed, got {layers}")
     parts: list[Bijection] = []
     for i in range(layers):
         parts += [Permute(d)] if i else []
-        parts.append(MaskedAutoregressive(d, hidden, family or affine()))
+        parts.append(MaskedAutoregressive(d, hidden, family or affine(), context=context))
     return Chain(*parts)
 
 
@@ -85,6 +106,7 @@ def glow(
     depth: int = 4,
     width: int = 64,
     *,
+    context: int = 0,
     generator: torch.Generator | None = None,
 ) -> Flow:
     """Squeeze, then ``depth`` times ActNorm, 1x1 mixing and affine coupling, at each of ``levels`` scales [Glow].
@@ -100,8 +122,9 @@ def glow(
         steps: list[Bijection] = []
         for _ in range(depth):
             keep = torch.arange(c) < c // 2
-            net = _ConvNet(c // 2, width, (c - c // 2) * 2)
-            steps += [ActNorm(c), Mixing(c, generator=generator), Coupling(keep, net, affine())]
+            net = _ConvNet(c // 2 + context, width, (c - c // 2) * 2)
+            coupling = Coupling(keep, net, affine(), context=context)
+            steps += [ActNorm(c), Mixing(c, generator=generator), coupling]
         stages.append(Chain(Squeeze(), *steps))
         c //= 2
     return Flow(MultiScale(stages, shape), shape[0] * h * w)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from genmodels.core import require
+from genmodels.core import require, to_float64_device
 
 __all__ = ["POSITIONS", "Positions", "alibi_slopes", "rope", "rope_table", "rotate", "sinusoidal"]
 
@@ -27,15 +27,18 @@ def sinusoidal(positions: Tensor, dim: int, base: float = 10_000.0) -> Float[Ten
 
     Works for real-valued positions too, so the same function embeds a diffusion time (scaled by the caller).
     """
-    angle = positions[..., None] * frequencies(dim, base).to(positions.device)
-    return torch.cat([angle.sin(), angle.cos()], -1).to(torch.get_default_dtype())
+    at = to_float64_device(positions)
+    angle = at[..., None] * frequencies(dim, base).to(at.device)
+    return torch.cat([angle.sin(), angle.cos()], -1).to(positions.device, torch.get_default_dtype())
 
 
 def rope_table(positions: Int[Tensor, "l"], dim: int, base: float = 10_000.0) -> Float[Tensor, "2 l dim"]:
     """Cosines and signed sines with which ``rotate`` turns feature pair (j, j + dim/2) by position * frequency_j."""
-    angle = positions[:, None].double() * frequencies(dim, base).to(positions.device)
+    at = to_float64_device(positions).double()
+    angle = at[:, None] * frequencies(dim, base).to(at.device)
     cos, sin = angle.cos(), angle.sin()
-    return torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)]).to(torch.get_default_dtype())
+    table = torch.stack([torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)])
+    return table.to(positions.device, torch.get_default_dtype())
 
 
 def rotate(x: Float[Tensor, "*b dim"], table: Float[Tensor, "2 *l dim"]) -> Float[Tensor, "*b dim"]:

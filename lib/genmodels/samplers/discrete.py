@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels.core import require, sample_categorical
-from genmodels.discrete import Masking, Process, Rank, Time, by_confidence, keep_top
+from genmodels.core import random, require, sample_categorical, to_float64_device
+from genmodels.discrete import Masking, Process, Time, keep_top
 from genmodels.samplers.loop import Step, sample
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "ancestral",
     "ancestral_kernel",
     "concrete_score",
-    "confidence",
     "draw",
     "first_hitting",
     "hitting_times",
@@ -40,7 +39,7 @@ Random = torch.Generator | None
 
 def draw(kernel: Kernel, *, generator: Random = None) -> Step:
     """The step that draws every token from a kernel, in float64."""
-    return lambda x, t, s: sample_categorical(kernel(x, t, s).log(), generator=generator)
+    return lambda x, t, s: sample_categorical(kernel(x, t, s).log(), generator=generator).to(x.device)
 
 
 def ancestral_kernel(denoise: Denoise, process: Process) -> Kernel:
@@ -66,8 +65,9 @@ def tweedie_kernel(log_score: Denoise, process: Process) -> Kernel:
     """
 
     def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
+        x, score = to_float64_device(x), to_float64_device(log_score(x, t)).exp()
         a = _survival(process, x, t, s)
-        before = process.through(log_score(x, t).exp(), 1 / a[..., None]).clamp_min(0)
+        before = process.through(score, 1 / a[..., None]).clamp_min(0)
         return _normalised(before * process.arrive(x, a), process, x, s)
 
     return kernel
@@ -86,8 +86,9 @@ def tau_leaping_kernel(log_score: Denoise, process: Process) -> Kernel:
     """
 
     def kernel(x: Tensor, t: Time, s: Time) -> Tensor:
+        x, score = to_float64_device(x), to_float64_device(log_score(x, t)).exp()
         a = _survival(process, x, t, s)
-        jumps = process.reverse_rates(x, log_score(x, t).exp(), t) / process.rate(t, x)[..., None]
+        jumps = process.reverse_rates(x, score, t) / process.rate(t, x)[..., None]
         expected = jumps * -a.log()[..., None]  # integral of the noise rate over [s, t]
         total = expected.sum(-1, keepdim=True)
         stay = torch.nn.functional.one_hot(x, process.states) * (-total).exp()
@@ -100,36 +101,6 @@ def tau_leaping_kernel(log_score: Denoise, process: Process) -> Kernel:
 def tau_leaping(log_score: Denoise, process: Process, *, generator: Random = None) -> Step:
     """First-order sampler of the reverse jump process, with an error that falls in proportion to the step."""
     return draw(tau_leaping_kernel(log_score, process), generator=generator)
-
-
-def confidence(
-    denoise: Denoise,
-    process: Masking,
-    *,
-    rank: Rank = by_confidence,
-    temperature: float = 1.0,
-    within: Bool[Tensor, "*b l"] | None = None,
-    generator: Random = None,
-) -> Step:
-    """Guess every masked token, keep the best-ranked guesses, mask the rest again [LLaDA, algorithm 5].
-
-    The share of masks falls as 1 - alpha(t) does, so none is left at s = 0; visible tokens never change. ``within``
-    limits the step to some positions. Fast, but greedy orders change the distribution.
-    """
-    require(temperature >= 0, f"temperature must be >= 0 (0 takes the likeliest symbol); got {temperature}")
-
-    def step(x: Tensor, t: Time, s: Time) -> Tensor:
-        masked = x == process.mask
-        if within is not None:
-            masked = masked & within
-        log_p = denoise(x, t)
-        guess = log_p.argmax(-1) if temperature == 0 else sample_categorical(log_p / temperature, generator=generator)
-        n = masked.sum(1)
-        share = ((1 - process.alpha(s, x)) / (1 - process.alpha(t, x))).expand(len(x), 1)[:, 0]
-        left = (n * share + 1e-9).floor().long()  # the small number keeps whole numbers whole
-        return torch.where(keep_top(rank(log_p, guess), masked, n - left), guess, x)
-
-    return step
 
 
 def semi_autoregressive(
@@ -154,13 +125,13 @@ def hitting_times(x: Int[Tensor, "b l"], process: Masking, *, generator: Random 
     Each masked token is revealed at an independent time with P(time <= t) = 1 - alpha(t) [first-hitting sampler,
     Zheng et al. 2024, arXiv 2409.02908]; alpha is inverted by bisection. Rows for tokens that are visible are 0.
     """
-    u = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+    u = random(torch.rand, x.shape, generator=generator, dtype=torch.float64, device=x.device)
     low, high = torch.zeros_like(u), torch.ones_like(u)
     for _ in range(60):
         middle = (low + high) / 2
         early = 1 - process.schedule.alpha(middle) < u
         low, high = torch.where(early, middle, low), torch.where(early, high, middle)
-    times = torch.where(x == process.mask, high, 0.0).sort(1, descending=True).values
+    times = torch.where(to_float64_device(x) == process.mask, high, 0.0).sort(1, descending=True).values
     return torch.cat([torch.ones_like(times[:, :1]), times], 1).T
 
 
@@ -170,8 +141,8 @@ def first_hitting(denoise: Denoise, process: Masking, *, generator: Random = Non
 
     def step(x: Tensor, t: Time, s: Time) -> Tensor:  # noqa: ARG001
         masked = x == process.mask
-        guess = sample_categorical(denoise(x, s), generator=generator)
-        order = torch.rand(x.shape, generator=generator, dtype=torch.float64, device=x.device)
+        guess = sample_categorical(process.only_clean(denoise(x, s)), generator=generator)
+        order = random(torch.rand, x.shape, generator=generator, dtype=torch.float64, device=x.device)
         return torch.where(keep_top(order, masked, torch.ones_like(x[:, 0])), guess, x)
 
     return step

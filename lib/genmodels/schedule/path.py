@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels.core import expand, require
+from genmodels.core import expand, random, require, to_float64_device
 
 __all__ = [
     "Point",
@@ -109,13 +109,13 @@ class Schedule:
 
     def time_at(self, log_snr: Float[Tensor, "*b"] | float) -> Tensor | float:
         """The time where the path has this log-SNR, by bisection; the nearer end if it never has."""
-        target = torch.as_tensor(log_snr, dtype=torch.float64)
+        target = to_float64_device(torch.as_tensor(log_snr)).double()
         low, high = torch.zeros_like(target), torch.full_like(target, self.t_max)
         for _ in range(100):  # more halvings than float64 has bits, for times close to 0 are tiny
             middle = (low + high) / 2
             noisier = self.log_snr(middle) <= target
             low, high = torch.where(noisier, low, middle), torch.where(noisier, middle, high)
-        return high if isinstance(log_snr, Tensor) else high.item()
+        return high.to(log_snr) if isinstance(log_snr, Tensor) else high.item()
 
     def corrupt(
         self,
@@ -230,5 +230,4 @@ def noise_like(x: Float[Tensor, "*d"], generator: torch.Generator | None = None)
     """Standard normal noise of x's shape, type and device, from the generator's own device when there is one."""
     if not x.is_floating_point():
         raise ValueError(f"noise has the type of x, which must be floating point; got {x.dtype}: use x.float()")
-    where = x.device if generator is None else generator.device
-    return torch.randn(x.shape, generator=generator, device=where, dtype=x.dtype).to(x.device)
+    return random(torch.randn, x.shape, generator=generator, device=x.device, dtype=x.dtype)

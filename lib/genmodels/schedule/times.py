@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels.core import require
+from genmodels.core import random, require
 
 from .path import Schedule
 
@@ -72,10 +72,9 @@ def uniform_times(
     Never 0, where the data is known and every weight that divides by sigma is infinite. After the low-discrepancy
     sampler of [Kingma et al. 2021], which shares one draw among all cells.
     """
-    where = device if generator is None else generator.device
-    shuffled = torch.randperm(n, generator=generator, device=where)
-    u = 1 - torch.rand(n, generator=generator, device=where)
-    return (t_max * (shuffled + u) / n).to(device)
+    shuffled = random(torch.randperm, n, generator=generator, device=device)
+    u = 1 - random(torch.rand, n, generator=generator, device=device)
+    return t_max * (shuffled + u) / n
 
 
 def logit_normal_times(
@@ -104,5 +103,4 @@ def lognormal_times(
 
 def _normal(n: int, mean: float, std: float, generator: torch.Generator | None, device: str | torch.device) -> Tensor:
     require(std > 0, f"std must be positive, got {std}")
-    where = device if generator is None else generator.device
-    return (mean + std * torch.randn(n, generator=generator, device=where)).to(device)
+    return mean + std * random(torch.randn, n, generator=generator, device=device)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels.core import require
+from genmodels.core import require, to_float64_device
 from genmodels.discrete import exact_masked_nelbo, subs
 from genmodels.nets.transformer import KVCache, Transformer
 from genmodels.schedule import uniform_times
@@ -49,7 +49,7 @@ def block_times(
     """
     require(0 <= low < high <= 1, f"times need 0 <= low < high <= 1; got {low}, {high}")
     require(l % block == 0, f"block must divide the length {l}; got {block}")
-    u = uniform_times(b * (l // block), generator=generator, device=device).double()
+    u = to_float64_device(uniform_times(b * (l // block), generator=generator, device=device)).double()
     return (low + (high - low) * u).reshape(b, l // block).repeat_interleave(block, 1)
 
 

@@ -6,9 +6,11 @@ They stand in for a trained network, with its interface, so that samplers and bo
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from genmodels.core import generator as seeded
@@ -21,6 +23,16 @@ def all_sequences(v: int, l: int) -> Int[Tensor, "n l"]:
     """Every sequence of ``l`` symbols out of ``v``, in lexicographic order."""
     require(v**l <= 1_000_000, f"v^l = {v**l} sequences are too many to enumerate; keep it below 1e6")
     return torch.tensor(list(itertools.product(range(v), repeat=l)), dtype=torch.long).reshape(v**l, l)
+
+
+@runtime_checkable
+class Noise(Protocol):
+    """What a noise process must offer here."""
+
+    states: int
+
+    def likelihood(self, x_t: Int[Tensor, "b l"], t: Tensor | float) -> Float[Tensor, "b l states"]:
+        """q(x_t | x_0 = k) for every symbol k."""
 
 
 class TinyLanguage:
@@ -48,7 +60,7 @@ class TinyLanguage:
     def _index(self, x: Int[Tensor, "b l"]) -> Int[Tensor, "b"]:
         require(x.ndim == 2 and x.shape[1] == self.l, f"expected shape (b, {self.l}), got {tuple(x.shape)}")
         require(bool(((x >= 0) & (x < self.v)).all()), f"symbols must lie in 0 .. {self.v - 1}; unmask x first")
-        return (x * self.v ** torch.arange(self.l - 1, -1, -1)).sum(1)
+        return (x.cpu() * self.v ** torch.arange(self.l - 1, -1, -1)).sum(1)
 
     def log_prob(self, x: Int[Tensor, "b l"]) -> Float[Tensor, "b"]:
         """Exact log p(x) in nats."""
@@ -77,6 +89,43 @@ class TinyLanguage:
         weight = log_joint.softmax(1)  # (b, v^l)
         one_hot = torch.nn.functional.one_hot(self.sequences, self.v).double()
         return torch.einsum("bn,nlv->blv", weight, one_hot)
+
+    def denoiser(self, process: Noise) -> Callable[[Tensor, Tensor | float], Tensor]:
+        """The perfect network under a noise of independent tokens: (x_t, t) -> log p(x0_i = k | x_t), (b, l, states).
+
+        Under masking, a noise with one state more than there are symbols, it is the language itself, at any time.
+        """
+        require(
+            process.states in (self.v, self.v + 1),
+            f"a noise on {self.v} symbols has {self.v} states, or {self.v + 1} with the mask; got {process.states}",
+        )
+        if process.states == self.v + 1:
+            return self
+
+        def denoise(x: Int[Tensor, "b l"], t: Tensor | float) -> Float[Tensor, "b l v"]:
+            return self.posterior(process.likelihood(x, t).cpu().log()).log().to(x.device)
+
+        return denoise
+
+    def total_correlation(
+        self, x: Int[Tensor, "b l"], together: Bool[Tensor, "b l"] | None = None
+    ) -> Float[Tensor, "b"]:
+        """sum_i H(x_i | visible) - H(all of them | visible), in nats, of the masked tokens of x (or of those marked in
+        ``together``): what drawing them at once, each from its own conditional, loses [Watanabe 1960].
+
+        It is the KL from the truth to their independent draws, and 0 for a single token.
+        """
+        hidden = x.cpu() == self.mask
+        chosen = hidden if together is None else hidden & together.cpu()
+        seen = torch.where(hidden, 0, x.cpu())
+        agrees = (hidden[:, None] | (self.sequences == seen[:, None])).all(2)
+        log_joint = torch.where(agrees, self.log_probs, -torch.inf)
+        require(bool(log_joint.isfinite().any(1).all()), "a text of visible tokens is impossible under this language")
+        weight = log_joint.softmax(1)
+        alone = torch.where(chosen, torch.special.entr(self.conditionals(x.cpu())).sum(2), 0.0).sum(1)
+        group = torch.where(chosen[:, None], self.sequences, 0) @ self.v ** torch.arange(self.l - 1, -1, -1)
+        joint = torch.zeros_like(weight).scatter_add_(1, group, weight)
+        return alone - torch.special.entr(joint).sum(1)
 
     def conditionals(self, x: Int[Tensor, "b l"]) -> Float[Tensor, "b l v"]:
         """p(x0_i = k | the symbols of x that are not masked), for any pattern of masks; visible ones are certain."""

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from genmodels.core import expand, require, sample_categorical
+from genmodels.core import expand, random, require, sample_categorical
 
 __all__ = ["EmpiricalDenoiser", "GaussianMixture"]
 
@@ -62,7 +62,8 @@ class GaussianMixture:
     ) -> tuple[Float[Tensor, "n d"], Int[Tensor, "n"]]:
         """n points and the components they came from."""
         label = sample_categorical(self.weights.log().expand(n, -1), generator=generator)
-        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype, device=self.means.device)
+        like = self.means
+        z = random(torch.randn, n, like.shape[1], generator=generator, dtype=like.dtype, device=like.device)
         return self.means[label] + torch.einsum("ndj,nj->nd", self.axes[label], self.variances[label].sqrt() * z), label
 
     def _parts(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -135,7 +136,7 @@ class GaussianMixture:
             c, s, y = math.cos(phi), math.sin(phi), torch.from_numpy(y).reshape(x.shape)
             return (-s * (self.denoise(y, c, s) + c * self.score(y, c, s))).flatten().numpy()
 
-        y = (x.double() / r_0).flatten().numpy()
+        y = (x.detach().cpu().double() / r_0).flatten().numpy()
         end = solve_ivp(field, (phi_0, phi_1), y, method="DOP853", rtol=1e-11, atol=1e-12)
         require(end.success, f"the ODE solver failed between t = {start} and {stop}: {end.message}")
         return r_1 * torch.from_numpy(end.y[:, -1]).reshape(x.shape).to(x)

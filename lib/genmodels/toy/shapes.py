@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from genmodels.core import log_mean_exp, require
+from genmodels.core import log_mean_exp, random, require
 
 __all__ = [
     "SHAPES",
@@ -72,8 +72,8 @@ class Blobs:
 
     def sample(self, n, *, generator=None, dtype=torch.float32):
         """n points: a centre, then noise around it."""
-        k = torch.randint(len(self.centres), (n,), generator=generator)
-        noise = torch.randn(n, 2, generator=generator, dtype=dtype)
+        k = random(torch.randint, len(self.centres), (n,), generator=generator)
+        noise = random(torch.randn, n, 2, generator=generator, dtype=dtype)
         return torch.tensor(self.centres, dtype=dtype)[k] + self.std * noise
 
     def log_prob(self, x):
@@ -94,9 +94,9 @@ class Checkerboard:
 
     def sample(self, n, *, generator=None, dtype=torch.float32):
         """n points: a row, one of its black squares, a place in it."""
-        row = torch.randint(self.cells, (n,), generator=generator)
-        column = 2 * torch.randint(self.cells // 2, (n,), generator=generator) + row % 2
-        inside = torch.rand(n, 2, generator=generator, dtype=dtype)
+        row = random(torch.randint, self.cells, (n,), generator=generator)
+        column = 2 * random(torch.randint, self.cells // 2, (n,), generator=generator) + row % 2
+        inside = random(torch.rand, n, 2, generator=generator, dtype=dtype)
         return (torch.stack([column, row], 1) + inside) * (4 / self.cells) - 2
 
     def log_prob(self, x):
@@ -134,10 +134,10 @@ class Polar:
     def sample(self, n, *, generator=None, dtype=torch.float32):
         """n points: an arm, a radius, an angle."""
         table = torch.tensor([(*_numbers(a), *a.centre) for a in self.arms], dtype=dtype)
-        arm = table[torch.randint(len(self.arms), (n,), generator=generator)]
+        arm = table[random(torch.randint, len(self.arms), (n,), generator=generator)]
         inner, outer, thickness, phase, half_width, blur, cx, cy = arm.T
-        u = torch.rand(2, n, generator=generator, dtype=dtype)
-        z = torch.randn(2, n, generator=generator, dtype=dtype)
+        u = random(torch.rand, 2, n, generator=generator, dtype=dtype)
+        z = random(torch.randn, 2, n, generator=generator, dtype=dtype)
         r = (inner + (outer - inner) * u[0] + thickness * z[0]).abs()
         angle = phase + half_width * (2 * u[1] - 1) + blur * z[1] + self.twist * r
         return torch.stack([cx + r * angle.cos(), cy + r * angle.sin()], 1)
