@@ -1049,7 +1049,7 @@ def guess_without_a_gradient(denoise, x, t, labels, scale):
 @right("keeps_marginals")
 def with_random_numbers(step):
     g = torch.Generator().manual_seed(5)
-    x0, eps, z = torch.randn(3, 200_000, 1, generator=g, dtype=torch.float64)
+    x0, eps, z = torch.randn(3, 60_000, 1, generator=g, dtype=torch.float64)
     for a, b, c, d in [
         (0.2, 0.9, 0.9, 0.3),
         (0.5, 0.5, 0.7, 0.3),

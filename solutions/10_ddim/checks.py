@@ -632,84 +632,41 @@ judged(
 judged("(4), old noise with the other sign", SQUARES, True, sign_of_k=-1)
 judged("tau = eta sigma_s, old noise with the other sign", SQUARES, True, rule="eta", sign_of_k=-1)
 judged("(4), alpha_s off by 1e-7", "a difference of 1e-7 is rounding", True, off=1e-7)
-FAULTS = [
-    ("tau^2 where tau belongs", "its noise is too small", {"fault": "tau^2 for tau"}),
-    ("all of the old noise stays", "k^2 + tau^2 is too large", {"fault": "all old noise"}),
-    ("the noise that the chain adds", "tau is too large", {"fault": "noise of the chain"}),
-    ("no fresh noise, but room for it", "its noise is too small", {"fault": "no fresh noise"}),
-    (
-        "k = sigma_s - tau",
-        "the lengths add up there, the squares do not",
-        {"fault": "lengths add up"},
-    ),
-    (
-        "alpha_t where alpha_s belongs",
-        "the mean of x_s given x_0 is alpha_s x_0",
-        {"fault": "alpha_t for alpha_s"},
-    ),
-    (
-        "the clean picture 5 % too faint",
-        "the mean of x_s given x_0 is alpha_s x_0",
-        {"signal": 0.95},
-    ),
-    (
-        "the clean picture as a negative",
-        "the mean is -alpha_s x_0: its square is right",
-        {"signal": -1.0},
-    ),
-    (
-        "too much noise, for eta between 0 and 1 only",
-        "it is right at eta = 0 and eta = 1",
-        {"fault": "more noise", "hits": "eta between 0 and 1"},
-    ),
-    (
-        "nothing is kept, at eta = 0 only",
-        "it is right for every eta > 0",
-        {"fault": "nothing kept", "hits": "eta = 0", "rule": "eta"},
-    ),
-    (
-        "no fresh noise, at eta = 1 only",
-        "it is right for every eta < 1",
-        {"fault": "no fresh noise", "hits": "eta = 1", "rule": "eta"},
-    ),
-    (
-        "noise of size 0.05 is left in the last step",
-        "it is right in every step but the one to sigma_s = 0",
-        {"fault": "a rest of noise", "hits": "the last step"},
-    ),
-    (
-        "wrong noise where alpha^2 + sigma^2 is not 1",
-        "it is right on every path with alpha^2 + sigma^2 = 1",
-        {"fault": "all old noise", "hits": "paths with another alpha^2 + sigma^2", "rule": "eta"},
-    ),
-]
-for text, fact, options in FAULTS:
-    judged(text, fact, **options)
+judged("tau = eta sigma_s, alpha_s off by 1e-7", "rounding", True, rule="eta", off=1e-7)
+MEAN = "the mean of x_s given x_0 is alpha_s x_0"
+judged("all of the old noise stays", "k^2 + tau^2 is too large", fault="all old noise")
+judged("k = sigma_s - tau", "the lengths add up, the squares do not", fault="lengths add up")
+judged("alpha_t where alpha_s belongs", MEAN, fault="alpha_t for alpha_s")
+judged("the clean picture 5 % too faint", MEAN, signal=0.95)
+for rule, name in (("(4)", "(4)"), ("eta", "tau = eta sigma_s")):
+    judged(f"{name}, the clean picture as a negative", MEAN, rule=rule, signal=-1.0)
+    for hits, fault, what, fact in [
+        (
+            "eta between 0 and 1",
+            "more noise",
+            "more noise",
+            "it is right at eta = 0 and at eta = 1",
+        ),
+        ("eta = 0", "nothing kept", "nothing kept", "it is right for every eta > 0"),
+        ("the last step", "a rest of noise", "noise left", "it is right in all steps but the last"),
+        (
+            "paths with another alpha^2 + sigma^2",
+            "lengths add up" if rule == "(4)" else "all old noise",
+            "wrong noise",
+            "it is right where alpha^2 + sigma^2 = 1",
+        ),
+    ]:
+        text = f"{name}, {what} {'in' if 'step' in hits else 'on' if 'path' in hits else 'at'} {hits} only"
+        judged(text, fact, rule=rule, fault=fault, hits=hits)
+for fault in ("tau^2 for tau", "noise of the chain", "no fresh noise", "nothing kept"):
+    judged(f"{fault}, everywhere", "", hidden=True, fault=fault)
+judged("eta = 1", "", hidden=True, fault="no fresh noise", hits="eta = 1", rule="eta")
 judged("(4), fresh noise with the other sign", SQUARES, True, hidden=True, sign_of_tau=-1)
 judged("both signs", SQUARES, True, hidden=True, sign_of_k=-1, sign_of_tau=-1, rule="eta")
-judged(
-    "nothing fresh at eta = 1", "", hidden=True, fault="no fresh noise", hits="eta = 1", off=1e-8
-)
+judged("nothing fresh at eta = 1", "", hidden=True, fault="no fresh noise", hits="eta = 1")
 judged("rounding, below", "", True, hidden=True, off=-1e-7, rule="eta")
 judged("5 % too bright", "", hidden=True, signal=1.05, rule="eta")
-judged("a negative, another rule", "", hidden=True, signal=-1.0, rule="eta")
-judged("nothing kept at eta = 0", "", hidden=True, fault="nothing kept", hits="eta = 0")
-judged(
-    "chain, vp right",
-    "",
-    hidden=True,
-    fault="lengths add up",
-    hits="paths with another alpha^2 + sigma^2",
-)
 judged("lengths inside", "", hidden=True, fault="lengths add up", hits="eta between 0 and 1")
-judged(
-    "rest of noise, other rule",
-    "",
-    hidden=True,
-    fault="a rest of noise",
-    hits="the last step",
-    rule="eta",
-)
 judged(
     "wrong in all but the last",
     "",

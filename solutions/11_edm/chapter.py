@@ -101,19 +101,13 @@ def exact(path: Path, mixture: toy.GaussianMixture = MIXTURE) -> Denoise:
 # %% tags=["lab"]
 import time
 
+import figures
 import numpy as np
 from IPython.display import display
 from torch import nn
 
 from coursekit import lab, plot, report
-from coursekit.plot.style import SHADE, picture, style
 from genmodels import data, metrics, nets, train
-
-PALETTE = {
-    "VP": plot.SERIES[3],
-    "straight": plot.SERIES[4],
-    "VE": plot.SERIES[5],
-}  # a colour a path
 
 # %% [markdown]
 # ## 1 · What was left open
@@ -148,31 +142,8 @@ PALETTE = {
 # so going along a ray only *rescales* the picture: nothing is lost, nothing is learned. Every path crosses
 # every ray exactly once. **A path is a way to name the noise levels; the problem on each ray is the same.**
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 3.5)
-    left, right = fig.subplots(1, 2, width_ratios=[1.25, 1])
-    for u in (0.15, 0.4, 0.8, 1.4, 3.5):
-        end = min(1.08, 1.52 / u)
-        left.plot([0, end], [0, u * end], color=plot.NOISE, lw=0.8, zorder=1)
-        left.text(end + 0.02, u * end, f"u = {u:g}", fontsize=8, color="#555555", va="center")
-    for name, path in PATHS.items():
-        times = [i / 100 * (1 if name != "VE" else 1.56) for i in range(101)]
-        a, b = zip(*(path(t) for t in times))
-        left.plot(a, b, color=PALETTE[name], lw=2.4, label=name)
-        dots = [path(TIME_AT[name](u)) for u in (0.15, 0.4, 0.8, 1.4, 3.5)]
-        left.scatter(*zip(*dots), color=PALETTE[name], s=22, zorder=3)
-        u = torch.logspace(-2, math.log10(80), 60)
-        clock = [TIME_AT[name](v) for v in u.tolist()]
-        right.plot(u, [t / (80 if name == "VE" else 1) for t in clock], color=PALETTE[name], lw=2)
-    left.set(xlim=(0, 1.5), ylim=(0, 1.6), xlabel=r"$\alpha$  (how much data)", aspect="equal")
-    left.set(ylabel=r"$\sigma$  (how much noise)", title="Rays are noise levels")
-    left.legend(loc="upper right", bbox_to_anchor=(1.3, 1.0))
-    right.set(xscale="log", xlabel="noise level u", ylabel=r"time $t$ / $t_{\max}$")
-    right.set_title("Paths are clocks")
-fig.alt = "Left, the plane of alpha and sigma: a quarter circle (VP), a falling diagonal (straight) and a vertical line (VE), each crossing the same five rays once. Right, the time of each path as a function of the noise level: the same levels, at other times."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.plane(PATHS, TIME_AT))
 
 # %% [markdown]
 # A second difference is the question that a network was trained on: the noise (DDPM), the clean picture,
@@ -249,19 +220,13 @@ def two_unknowns(
 checks.run("two_unknowns", two_unknowns)
 
 # %%
+picture = torch.ones(1, 1, 1, 1)
 unmix = checks.fallback(
     two_unknowns,
     lambda x, prediction, a, b, alpha, sigma: diffusion.solve(
         lambda _: (a, b), x, prediction, schedule.Point(alpha, sigma, tuple)
     ),
-    works=lambda f: (
-        f(
-            torch.full((1, 1, 1, 1), 5.0),
-            torch.full((1, 1, 1, 1), 4.0),
-            *torch.tensor([[1.0], [2.0], [1.0], [1.0]]),
-        )[0].item()
-        == 6
-    ),
+    works=lambda f: f(5 * picture, 4 * picture, *torch.tensor([[1.0], [2], [1], [1]]))[0] == 6,
 )
 
 # %% [markdown]
@@ -465,15 +430,7 @@ def library_preconditioning(level: Tensor, data_std: float) -> tuple[Tensor, ...
 coefficients = checks.fallback(
     preconditioning,
     library_preconditioning,
-    works=lambda f: (
-        (
-            torch.stack(list(f(torch.ones(1), 1.0)))[:, 0]
-            - torch.tensor([0.5, 0.5**0.5, 0.5**0.5, 0])
-        )
-        .abs()
-        .max()
-        < 1e-6
-    ),
+    works=lambda f: [round(float(v), 3) for v in f(torch.ones(1), 1.0)] == [0.5, 0.707, 0.707, 0],
 )
 
 # %% [markdown]
@@ -481,8 +438,7 @@ coefficients = checks.fallback(
 # way to $\hat x_0$. It is $|{-\sigma/\Delta}|$ of equation (3), so your first exercise draws it for every
 # question.
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 levels = torch.logspace(-3, 2, 120, dtype=torch.float64)
 one, zero = torch.ones_like(levels), torch.zeros_like(levels)
 asked = {
@@ -499,25 +455,8 @@ magnified = {}
 for name, (a, b) in asked.items():
     alpha = one / (1 + levels) if "straight" in name else one
     size = unmix(0 * probe, probe, a, b, alpha, alpha * levels)[0][:, 0].abs()
-    magnified[name] = (levels, size)
-with style():
-    fig = picture(8, 3.2)
-    left, right = fig.subplots(1, 2, width_ratios=[1, 1.15])
-    for name, c, value in zip(("c_skip", "c_out", "c_in"), plot.SERIES, coefficients(levels, 0.5)):
-        left.plot(levels, value, label=name.replace("c_", "$c_{\\mathrm{") + "}}$", color=c)
-    left.set(xscale="log", ylim=(0, 2.1), xlabel="noise level u", title="Your coefficients")
-    left.legend(loc="center left", bbox_to_anchor=(0.0, 0.62))
-    for (name, (u, size)), c, dash in zip(
-        magnified.items(),
-        (plot.NOISE, plot.DATA, plot.SERIES[4], plot.MODEL),
-        ("--", "-.", ":", "-"),
-    ):
-        right.plot(u, size, label=name, color=c, ls=dash, lw=2.6 if name.startswith("F") else 1.6)
-    right.set(xscale="log", yscale="log", xlabel="noise level u", ylim=(5e-4, 150))
-    right.set_title("How much an error of the network is magnified")
-    right.legend(loc="upper left")
-fig.alt = "Left, the coefficients against the noise level: c_skip falls from 1 to 0, c_out rises from 0 to 0.5, c_in falls from 2 to 0. Right, the magnification of the network's error: u for eps, 1 for x_0, u / (1 + u) for the velocity, and for EDM's F the smaller of u and 0.5, with a smooth bend."
-plot.show(fig)
+    magnified[name] = size
+plot.show(figures.magnified(levels, coefficients(levels, 0.5)[:3], magnified))
 
 # %% [markdown]
 # $F$ follows the better of the two naive questions at either end, and beats both in between. (At large $u$ it lies at
@@ -597,23 +536,12 @@ def library_loss(denoise, x0, level, eps, data_std):
     return weight * core.sum_except_batch((denoise(x, level) - x0) ** 2)
 
 
+one = torch.ones(1, 1, 1, 1)
 loss_of = checks.fallback(
     edm_loss,
     library_loss,
-    works=lambda f: (
-        abs(
-            f(
-                lambda x, u: x / 2,
-                *torch.ones(2, 1, 1, 1, 1)[[0]],
-                torch.ones(1),
-                torch.ones(1, 1, 1, 1),
-                1.0,
-            ).item()
-        )
-        < 1e-6
-    ),
+    works=lambda f: f(lambda x, u: x / 2, one, torch.ones(1), one, 1.0).item() == 0,
 )
-
 
 # %% [markdown]
 # The weights that were quoted, and the claim that $F$ is $-v$ on the circle, as numbers from the library's
@@ -736,24 +664,9 @@ for name, error in rivals.items():
         f"{name:12s} error at u = 0.01: {error[0]:.4f}   at 0.6: {error[7]:.4f}   at 32: {error[-1]:.3f}"
     )
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 2.9, "Each naive question fails at one end")
-    ax = fig.subplots()
-    for (name, error), c, dash, mark in zip(
-        rivals.items(), (plot.DATA, plot.NOISE, plot.MODEL), ("-.", "--", "-"), "s^o"
-    ):
-        ax.plot(levels, error, label=name, color=c, ls=dash, marker=mark)
-    ax.set(xscale="log", yscale="log", xlabel="noise level u", ylabel="error of the denoiser")
-    ax.grid(True)
-    ax.legend()
-fig.alt = (
-    "Error of three trained denoisers against the noise level, on log axes. The network that answers x_0 is bad at small levels, the one that answers eps at large ones; the preconditioned one is good everywhere. "
-    + "; ".join(f"{n}: {e[0]:.3g} at u = 0.01 and {e[-1]:.3g} at 32" for n, e in rivals.items())
-    + "."
-)
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.naive_questions(levels, rivals))
+
 # %% [markdown]
 # You were right if you said: $x_0$ at small levels, $\varepsilon$ at large ones. The preconditioned network is
 # never worse than the better of the two, and at the ends it wins by factors of more than a hundred over the
@@ -988,30 +901,9 @@ for (solver, path), order in orders.items():
         f"{solver:5s} on {path:9s} order {order:.2f}   error with {counts[1]} steps {measured[solver, path][1][1]:.4f}"
     )
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 3.3, "Twice the work: half the error, or a quarter of it")
-    ax = fig.subplots()
-    for (solver, path), (x, e) in measured.items():
-        if solver == "Heun" or path == "VE":
-            label = "Euler, on every path" if solver == "Euler" else f"Heun, {path}"
-            look = (
-                {"color": plot.NOISE, "ls": "--"} if solver == "Euler" else {"color": PALETTE[path]}
-            )
-            ax.plot(x, e, marker="o", label=f"{label}: order {orders[solver, path]:.2f}", **look)
-    ax.set(xscale="log", yscale="log", xlabel="network evaluations")
-    ax.set(ylabel="median error at the end of the ODE", xticks=[6, 12, 24, 48, 96, 192, 384])
-    ax.set_xticklabels(["6", "12", "24", "48", "96", "192", "384"])
-    ax.minorticks_off()
-    ax.grid(True)
-    ax.legend()
-fig.alt = (
-    "Error against network evaluations on log axes. Euler's line falls with slope -1, the same for every path; the three lines of Heun fall with slope -2. "
-    + "; ".join(f"{s} on {p}: order {o:.2f}" for (s, p), o in orders.items())
-    + "."
-)
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.orders(measured, orders))
+
 # %% [markdown]
 # Order 1 and order 2, as promised. With 48 evaluations Heun is four to nine times more exact, and every
 # doubling doubles the gap. With 12 on VE it even loses: a second look costs as much as a second step. Euler's
@@ -1131,33 +1023,8 @@ for u in (2.0, 0.5, 0.1, 0.02):
     rows.append(row)
 plot.show(plot.table(rows, title="Wasserstein distance to the exact marginal, 4,000 points"))
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture. Levels are shown on VP's clock, where nothing runs off the page.
-with style():
-    fig = picture(8, 3.1, "Three crowds, one density")
-    axes = fig.subplots(1, 3, sharey=True)
-    clock = torch.linspace(0.004, 0.9, 160, dtype=torch.float64)
-    height = torch.linspace(-2.6, 2.6, 240, dtype=torch.float64)
-    field = torch.stack([LINE.log_prob(height[:, None], *vp(t)).exp() for t in clock.tolist()], 1)
-    field = field / field.amax(0)  # each moment on its own scale
-    along = torch.tensor([TIME_AT["VP"](u) for u in fine.tolist()]).double()
-    scale = torch.tensor([vp(t)[0] for t in along.tolist()])[:, None]
-    names = {0.0: "the ODE, λ = 0", 1.0: "the SDE, λ = 1", 4.0: "more noise, λ = 4"}
-    shown = along < 0.9
-    for ax, (lam, states) in zip(axes, walks.items()):
-        ax.imshow(
-            field, origin="lower", extent=(0, 0.9, -2.6, 2.6), aspect="auto", cmap=SHADE, vmax=1.6
-        )
-        paths = (torch.stack([s[:, 0] for s in states]) * scale)[shown]
-        chosen = paths[0, :400].argsort()[15::46]
-        for k, one in enumerate(chosen):
-            ax.plot(
-                along[shown], paths[:, one], color=plot.MODEL, lw=1.0, alpha=0.55 + 0.45 * (k % 2)
-            )
-        ax.set(xlim=(0.9, 0), ylim=(-2.6, 2.6), xlabel="VP's time (noise → data)", title=names[lam])
-    axes[0].set_ylabel("x")
-fig.alt = "Three panels over the same shaded density, which splits from one broad hill at time 1 into two narrow ridges at time 0. The trajectories of the ODE are smooth and never cross; those of the SDE wander and cross; with more noise they jitter. All fill the same two ridges."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.crowds(LINE.log_prob, vp, TIME_AT["VP"], fine, walks))
 
 # %% [markdown]
 # Whom a path ends with is decided at once by the ODE, and late by the SDE; but the crowd as a whole is the
@@ -1324,26 +1191,8 @@ for n in counts:
     )
 print(f"order {-np.polyfit(np.log(counts), np.log(gaps), 1)[0]:.2f}")
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 3.0)
-    left, right = fig.subplots(1, 2, width_ratios=[1, 1.4])
-    left.plot([-9, 0], [-9, 0], color=plot.EXACT, lw=0.8)
-    left.scatter(known, ours, s=8, color=plot.MODEL, alpha=0.6)
-    left.set(
-        xlabel="exact log p(x), nats", ylabel="by the ODE, nats", title="200 steps, 200 points"
-    )
-    left.set(xlim=(-9, 0.5), ylim=(-9, 0.5), aspect="equal")
-    right.plot(counts, gaps, marker="o", color=plot.MODEL)
-    right.set(xscale="log", yscale="log", xlabel="steps", ylabel="median error, nats")
-    right.set_xticks(counts, [str(n) for n in counts])
-    right.set_yticks(gaps, [f"{gap:.2g}" for gap in gaps])
-    right.minorticks_off()
-    right.grid(True)
-    right.set_title("Second order here too")
-fig.alt = f"Left, log-densities by the ODE against the exact ones: all on the diagonal. Right, the median error falls from {gaps[0]:.2g} nats with {counts[0]} steps to {gaps[-1]:.2g} with {counts[-1]}."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.likelihood(known, ours, counts, gaps))
 
 # %% [markdown]
 # ## 8 · One design space
@@ -1354,58 +1203,17 @@ plot.show(fig)
 # back as $x_0$ for $x=0$ and $F=1$.
 
 # %% tags=["lab"]
-DESIGNS = {  # path, question, random training times, uniform times of the sampler?
-    "DDPM": (schedule.linear_vp(), diffusion.TARGETS["eps"], "uniform", False),
-    "cosine, v": (schedule.cosine(0.0), diffusion.TARGETS["v"], "uniform", False),
-    "score, VE": (schedule.ve(0.01, 50.0), lambda p: (0.0, -1.0), "uniform", False),
-    "flow matching": (schedule.rectified(), diffusion.TARGETS["velocity"], "uniform", False),
-    "rectified flow, SD3": (
-        schedule.rectified(),
-        diffusion.TARGETS["velocity"],
-        "logit-normal",
-        False,
-    ),
-    "EDM": (schedule.edm(), diffusion.edm_target(0.5), "log-normal", True),
+flow = schedule.rectified(), diffusion.TARGETS["velocity"]
+DESIGNS = {  # path, question, random training times, and whether the sampler's grid is (11)
+    "DDPM": (schedule.linear_vp(), diffusion.TARGETS["eps"], schedule.uniform_times, False),
+    "cosine, v": (schedule.cosine(0.0), diffusion.TARGETS["v"], schedule.uniform_times, False),
+    "score, VE": (schedule.ve(0.01, 50.0), lambda p: (0.0, -1.0), schedule.uniform_times, False),
+    "flow matching": (*flow, schedule.uniform_times, False),
+    "rectified flow, SD3": (*flow, schedule.logit_normal_times, False),
+    "EDM": (schedule.edm(), diffusion.edm_target(0.5), schedule.lognormal_times, True),
 }
-TRAINED_AT = {
-    "uniform": schedule.uniform_times,
-    "logit-normal": schedule.logit_normal_times,
-    "log-normal": schedule.lognormal_times,
-}
-SHOWN = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
-three = lambda v: " · ".join(f"{float(k):.2g}" for k in v)
-
-
-def seen_in(way: schedule.Schedule, target: Callable, rho_grid: bool, draw: str) -> dict[str, str]:
-    """One row of the table."""
-    t = way.time_at(-2 * SHOWN.log())  # the times with these noise levels
-    p = way.at(t)
-    a, b = (torch.as_tensor(v, dtype=torch.float64).expand(3) for v in target(p))
-    unit, nothing = torch.ones(3, 1).double(), torch.zeros(3, 1).double()
-    c_out = unmix(nothing, unit, a, b, p.alpha, p.sigma)[0][:, 0]
-    seen = ((0.5 * p.alpha) ** 2 + p.sigma**2).sqrt()
-    if rho_grid:  # EDM's own network sees c_in x
-        seen = seen * coefficients(SHOWN, 0.5)[2]
-    trained = TRAINED_AT[draw](4000, generator=core.generator(SEED)).double()
-    trained = (-way.log_snr(trained) / 2).exp().quantile(torch.tensor([0.1, 0.5, 0.9]).double())
-    stops = schedule.karras_grid(way, 18) if rho_grid else schedule.uniform_grid(way, 18)
-    stops = [math.exp(-way.log_snr(stops[k]) / 2) for k in (1, 9, 16)]
-    return {
-        "magnifies errors by": three(c_out.abs()),
-        "std of the input": three(seen),
-        "std of the answer": three(((0.5 * a) ** 2 + b**2).sqrt()),
-        "trains at u": three(trained),
-        "of 18 steps, levels 2, 10, 17": three(stops),
-    }
-
-
-table = {
-    name: {"path": way.name.split("(")[0], **seen_in(way, target, rho_grid, draw)}
-    for name, (way, target, draw, rho_grid) in DESIGNS.items()
-}
-plot.show(
-    plot.table(table, title="Three numbers: at u = 0.1 · 1 · 10; or quantiles 10 · 50 · 90 %")
-)
+title = "Three numbers: at u = 0.1 · 1 · 10; or quantiles 10 · 50 · 90 %"
+plot.show(plot.table(figures.design_space(DESIGNS, unmix, coefficients), title=title))
 
 # %% [markdown]
 # Read down a column, and the papers are no longer rivals but settings. Only EDM's row keeps the input and the
@@ -1503,36 +1311,13 @@ if not TRAIN:
 # %% tags=["lab"]
 checked = torch.logspace(-2.3, 1.6, 14)
 some = real[: 20 if PROFILE == "smoke" else 200 if TRAIN else 100] * 2 - 1
+draw = torch.randn(some.shape, generator=core.generator(4))
 with torch.no_grad():
-    by_level = [
-        loss_of(
-            model,
-            some,
-            u.expand(len(some)),
-            torch.randn(some.shape, generator=core.generator(4)),
-            DATA_STD,
-        )
-        .mean()
-        .item()
-        / some[0].numel()
-        for u in checked
-    ]
+    lost = [loss_of(model, some, u.expand(len(some)), draw, DATA_STD).mean() for u in checked]
+by_level = [float(v) / some[0].numel() for v in lost]
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 2.8)
-    ax = fig.subplots()
-    density = torch.exp(-((checked.log() + 1.2) ** 2) / (2 * 1.2**2))
-    ax.fill_between(
-        checked, density, color=plot.NOISE, alpha=0.3, lw=0, label="levels trained on (17)"
-    )
-    ax.axhline(1, color=plot.NOISE, ls="--", lw=1.2, label="a switched-off network")
-    ax.plot(checked, by_level, color=plot.MODEL, marker="o", label="your network, test portraits")
-    ax.set(xscale="log", ylim=(0, 1.75), xlabel="noise level u", ylabel="loss (8) per number")
-    ax.legend(loc="upper center", ncols=3)
-fig.alt = f"The loss per number against the noise level: {by_level[0]:.2f} at 0.005, smallest {min(by_level):.2f} in the middle, {by_level[-1]:.2f} at 40. The training levels lie as a bell where it can be lowered."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.loss_by_level(checked, by_level))
 
 # %% [markdown]
 # In the middle most of the target can be guessed, at the small levels nearly nothing, and beyond $u=20$, where
@@ -1563,63 +1348,29 @@ def one_setting(path: str, solver: str, network: nn.Module, count: int = COUNT) 
     return portraits(network, count, path, step_of if solver == "Heun" else churned, 9)
 
 
-gallery, board = {}, []
+gallery, wide = {}, []
 for solver in ("Euler", "Heun", "churn"):
+    line = {"solver": solver}
     for path in PATHS:
-        if solver == "Euler" and gallery:  # see the line below: it is the same for every path
-            gallery[solver, path] = one_setting(path, solver, model, 12)
-            gap = (gallery[solver, path] - gallery["Euler", "VP"][:12]).abs().max()
-            print(
-                f"Euler on {path:9s} differs from Euler on VP by at most {gap:.0e} of the grey scale"
-            )
-        else:
-            gallery[solver, path] = one_setting(path, solver, model)
-        drawn = gallery[solver, path if solver != "Euler" else "VP"]
-        board.append(
-            {"solver": solver, "path": path, "distance": float(frechet(drawn, real[:COUNT]))}
-        )
-wide = [
-    {"solver": s}
-    | {p: next(r["distance"] for r in board if (r["solver"], r["path"]) == (s, p)) for p in PATHS}
-    for s in ("Euler", "Heun", "churn")
-]
-plot.show(
-    plot.table(wide, title=f"Fréchet distance to real portraits, 17 evaluations (floor {floor})")
-)
+        same = (
+            solver == "Euler" and path != "VP"
+        )  # see the line printed: it is the same for every path
+        gallery[solver, path] = one_setting(path, solver, model, 12 if same else COUNT)
+        drawn = gallery[solver, "VP" if same else path]
+        line[path] = float(frechet(drawn, real[:COUNT]))
+        if same:
+            gap = (gallery[solver, path] - drawn[:12]).abs().max()
+            print(f"Euler on {path:9s} differs from Euler on VP by at most {gap:.0e} of the scale")
+    wide.append(line)
+title = f"Fréchet distance to real portraits, 17 evaluations (floor {floor})"
+plot.show(plot.table(wide, title=title))
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 4.7, "The same noise, the same network")
-    for row, path in enumerate(PATHS):
-        for column, solver in enumerate(("Euler", "Heun", "churn")):
-            ax = fig.add_subplot(3, 3, 3 * row + column + 1)
-            sheet = gallery[solver, path][:8].reshape(2, 4, 3, 16, 16)
-            sheet = nn.functional.pad(sheet, (1, 1, 1, 1), value=1.0)
-            ax.imshow(sheet.permute(0, 3, 1, 4, 2).reshape(36, 72, 3).numpy())
-            ax.set(xticks=[], yticks=[])
-            ax.spines[:].set_visible(False)
-            distance = wide[column][path]
-            ax.set_title(
-                f"{solver}, distance {distance:.0f}" if row == 0 else f"{distance:.0f}",
-                fontsize=9.5,
-            )
-            if column == 0:
-                ax.set_ylabel(path, color=PALETTE[path], fontsize=12, fontweight="bold")
-fig.alt = (
-    f"Nine groups of eight portraits: three paths by three solvers, from the same noise. Down each column the faces are the same people. Distances (floor {floor.mean:.0f}): "
-    + "; ".join(f"{r['solver']} on {r['path']} {r['distance']:.0f}" for r in board)
-    + "."
-)
-plot.show(fig)
-for row in board:
-    report.metric(
-        f"{row['solver']} on {row['path']}, distance",
-        row["distance"],
-        "",
-        floor=floor.mean,
-        note="17 evaluations",
-    )
+# %% tags=["lab"]
+plot.show(figures.same_noise(gallery, wide, floor.mean))
+for line in wide:
+    for path in PATHS:
+        name = f"{line['solver']} on {path}, distance"
+        report.metric(name, line[path], "", floor=floor.mean, note="17 evaluations")
 
 # %% [markdown]
 # Look down a column: the same people. Look along a row: what the solver buys (churn throws dice, so its people are
@@ -1757,30 +1508,10 @@ for bug in BUGS:
     broken[bug] = errors, (pictures.nan_to_num(-1).clamp(-1, 1) + 1) / 2
 
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 def symptom(bug: str) -> plot.Picture:
     """The error curve, and ten portraits."""
-    errors, pictures = broken[bug]
-    work = [2 * n - 1 for n in tried]
-    with style():
-        fig = picture(8, 2.3, bug)
-        left, right = fig.subplots(1, 2, width_ratios=[1, 1.6])
-        left.plot(work, broken["no bug"][0], color=plot.NOISE, marker="o", label="no bug")
-        if bug != "no bug":
-            lost = ": not a number" if math.isnan(errors[-1]) else ""
-            left.plot(work, errors, color=plot.MODEL, marker="s", label=f"with it{lost}")
-        left.set(xscale="log", yscale="log", ylim=(1e-3, 50), xlabel="evaluations", ylabel="error")
-        left.set_xticks(work, [str(w) for w in work])
-        left.minorticks_off()
-        left.legend(loc="lower left", fontsize=8)
-        sheet = nn.functional.pad(pictures.reshape(2, 5, 3, 16, 16), (1, 1, 1, 1), value=1.0)
-        right.imshow(sheet.permute(0, 3, 1, 4, 2).reshape(36, 90, 3).numpy())
-        right.set(xticks=[], yticks=[])
-        right.spines[:].set_visible(False)
-    said = "not a number" if math.isnan(errors[-1]) else f"{errors[-1]:.2g}"
-    fig.alt = f"{bug}: the error on the mixture with {work[-1]} evaluations is {said} (without a bug {broken['no bug'][0][-1]:.2g}); ten portraits with 24 steps."
-    return fig
+    return figures.symptom(bug, tried, broken["no bug"][0], *broken[bug])
 
 
 lab.scrub(symptom, fps=1, bug=lab.pick(BUGS, "no bug"))
@@ -1788,8 +1519,7 @@ lab.scrub(symptom, fps=1, bug=lab.pick(BUGS, "no bug"))
 # %% [markdown]
 # All of them side by side, when you have made your predictions:
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 for bug in BUGS:
     plot.show(symptom(bug))
 
@@ -1853,7 +1583,7 @@ def is_second_order(
 
 # %% nbgrader={"grade_id": "is_second_order_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not.
-# You should see: 19 cases right.
+# You should see: 20 cases right.
 checks.run("is_second_order", is_second_order)
 
 # %% [markdown]
@@ -1876,32 +1606,20 @@ entries["EDM, ready weights"] = ready
 lines = {}
 for name, network in entries.items():
     for steps in (9, 18):
-        distance = (
-            wide[1]["VE"]
-            if network is model and steps == 9
-            else float(frechet(portraits(network, COUNT, steps=steps), real[:COUNT]))
-        )
+        if network is model and steps == 9:
+            distance = wide[1]["VE"]
+        else:
+            distance = float(frechet(portraits(network, COUNT, steps=steps), real[:COUNT]))
         lines[f"{name}, {steps} Heun steps"] = {
             "distance": distance,
             "evaluations": 2 * steps - 1,
             "ms a portrait": milliseconds(network, steps),
             "parameters": sum(p.numel() for p in network.parameters()),
         }
-        if steps == 18:
-            report.metric(
-                f"{name}, distance",
-                distance,
-                "",
-                floor=floor.mean,
-                note=f"35 evaluations, {trained if network is model else 'ready weights'}",
-            )
-plot.show(
-    plot.table(
-        lines,
-        title=f"Fréchet distance on {COUNT} portraits, floor {floor}",
-        best={"distance": "min"},
-    )
-)
+    note = f"35 evaluations, {trained if network is model else 'ready weights'}"
+    report.metric(f"{name}, distance", distance, "", floor=floor.mean, note=note)
+title = f"Fréchet distance on {COUNT} portraits, floor {floor}"
+plot.show(plot.table(lines, title=title, best={"distance": "min"}))
 
 # %% [markdown]
 # The paper's numbers are of another kind, and *not comparable*: on CIFAR-10, with the Inception network's

@@ -440,7 +440,6 @@ judged("Ralston's rule", RALSTON, "twice the steps make its error a quarter", 2)
 judged("Runge and Kutta's rule", KUTTA, "order 2 or better: it has 4", 4)
 judged("Heun, data_std = 1.1", HEUN, "twice the steps make its error a quarter", 2, data_std=1.1)
 judged("Euler", EULER, HALF, 1)
-judged("Euler with four small steps in each", EULER, HALF, 1, "small steps", 4)
 judged("Euler with 40 small steps in each", EULER, HALF, 1, "small steps", 40)
 judged("Heun with the second slope at the old level", OLD_LEVEL, HALF, 1)
 judged("Heun with the second slope at the old point", OLD_POINT, HALF, 1)
@@ -479,12 +478,21 @@ judged(
     2,
     "infinite at 0",
 )
+judged("the midpoint rule, data_std = 1.1", MIDPOINT, "order 2 or better", 3, data_std=1.1)
+judged(
+    "the midpoint rule, every point by the first one's slope",
+    MIDPOINT,
+    "it is right for a single point",
+    3,
+    "first point",
+)
 judged("Heun, 0.35", HEUN, "", 2, data_std=0.35, hidden=True)
 judged("midpoint, 0.35", MIDPOINT, "", 3, data_std=0.35, hidden=True)
 judged("Kutta, 0.35", KUTTA, "", 4, data_std=0.35, hidden=True)
 judged("Ralston, 1.1", RALSTON, "", 2, data_std=1.1, hidden=True)
 judged("Euler, 1.1", EULER, "", 1, data_std=1.1, hidden=True)
 judged("old level, 0.35", OLD_LEVEL, "", 1, data_std=0.35, hidden=True)
+judged("four small steps", EULER, "", 1, "small steps", 4, hidden=True)
 judged("ten small steps", EULER, "", 1, "small steps", 10, data_std=0.35, hidden=True)
 judged("another width, 0.35", HEUN, "", 2, "another width", 1.2, data_std=0.35, hidden=True)
 judged("too small", HEUN, "", 2, "too large", -0.03, data_std=0.35, hidden=True)
