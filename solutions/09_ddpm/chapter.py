@@ -776,8 +776,8 @@ def solve_target(
 
 
 # %% nbgrader={"grade_id": "solve_target_check", "grade": true, "points": 3}
-# The truth solves the two equations for every entry, or mixed x_0 and eps itself and wants them back: the three rows
-# of the table, and mixtures that are in no table. You should see: 5 cases right.
+# The truth solves the two equations for every entry: the three rows of the table, mixtures that are in no table, paths
+# whose alpha^2 + sigma^2 is not 1, and the two ends of the path. You should see: 6 cases right.
 checks.run("solve_target", solve_target)
 
 

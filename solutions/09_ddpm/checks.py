@@ -191,7 +191,7 @@ def by_the_definition(x0, denoise, abar, eps, levels):
     )
     flip = low > 0  # mirrored into the left tail: no difference of two numbers near 1
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    mass = torch.special.ndtr(high) - torch.special.ndtr(low)
+    mass = (torch.erfc(-high / 2**0.5) - torch.erfc(-low / 2**0.5)) / 2
     return arrived.flatten(1).sum(1), torch.stack(steps), -mass.log().flatten(1).sum(1)
 
 
@@ -247,45 +247,51 @@ solve_target = Exercise(truth=entry_by_entry, view=both, gradient=("prediction",
 normal = numbers(95)
 
 
-def mixed(text, degrees, row, shape=(3,), stretch=(1.0, 1.0), hidden=False, **facets):
+def mixed(text, alpha, sigma, row, shape=(3,), hidden=False, **facets):
     column = lambda v: torch.tensor(v, dtype=torch.float64).reshape(-1, *[1] * len(shape))
-    u = [math.radians(d) for d in degrees]
-    alpha = column([0.0 if d == 90 else stretch[0] * math.cos(v) for d, v in zip(degrees, u)])
-    sigma = column([stretch[1] * math.sin(v) for v in u])
-    x0, eps = 1.7 * normal(len(u), *shape) + 0.3, normal(len(u), *shape)
+    preserving = all(abs(s**2 + n**2 - 1) < 1e-9 for s, n in zip(alpha, sigma))
+    alpha, sigma = column(alpha), column(sigma)
+    x0, eps = 1.7 * normal(len(alpha), *shape) + 0.3, normal(len(alpha), *shape)
     a, b = row(alpha, sigma)
-    facets = {"path": "variance preserving" if stretch == (1.0, 1.0) else "another"} | facets
-    return solve_target.case(
-        text, (a * x0 + b * eps, alpha * x0 + sigma * eps, a, b, alpha, sigma), {"x_0": x0, "eps": eps},
-        hidden=hidden, **facets,
-    )  # fmt: skip
+    case = solve_target.case(
+        text,
+        (a * x0 + b * eps, alpha * x0 + sigma * eps, a, b, alpha, sigma),
+        hidden=hidden,
+        path="variance preserving" if preserving else "another",
+        alpha_or_sigma_is_0="yes" if bool((alpha * sigma == 0).any()) else "no",
+        **facets,
+    )
+    back = entry_by_entry(*case.inputs)
+    assert torch.allclose(back[0], x0) and torch.allclose(back[1], eps), text
+    return case
 
 
 const = lambda p, q: lambda alpha, sigma: (p + 0 * alpha, q + 0 * sigma)
-V = lambda alpha, sigma: (-sigma, alpha)
-plain = mixed("from 0.3 x_0 + 1.7 eps", [25, 70], const(0.3, 1.7), target="another")
-mixed("from v = alpha eps - sigma x_0", [40, 65], V, (2, 2), target="v")
-mixed("from a prediction of x_0", [15, 80], const(1.0, 0.0), target="x_0")
-mixed("from a prediction of eps", [35, 50], const(0.0, 1.0), target="eps")
+of_v = lambda alpha, sigma: (-sigma, alpha)
+on_the_circle = [0.9, 0.28], [math.sqrt(1 - 0.81), 0.96]
+plain = mixed("from 0.3 x_0 + 1.7 eps", *on_the_circle, const(0.3, 1.7), target="another")
+mixed("from v = alpha eps - sigma x_0", [0.8, 0.28], [0.6, 0.96], of_v, (2, 2), target="v")
+mixed("from a prediction of x_0", [0.96, 0.2], [0.28, 0.96**0.5], const(1.0, 0.0), target="x_0")
+mixed("from eps where alpha = 1", [1.0, 1.0], [0.4, 3.0], const(0.0, 1.0), target="eps")
+mixed("from 0.8 x_0 + 0.1 eps", [2.8, 1.7], [0.7, 1.6], const(0.8, 0.1), target="another")
+at_both_ends = mixed("from v where alpha or sigma is 0", [1.0, 0.0], [0.0, 1.0], of_v, target="v")
 mixed(
-    "from -0.8 x_0 + 0.5 eps where alpha = 3 cos u, sigma = 2 sin u", [20, 55], const(-0.8, 0.5),
-    stretch=(3.0, 2.0), target="another",
-)  # fmt: skip
-at_both_ends = mixed(
-    "from v at both ends", [0, 90, 33], V, (2, 2), hidden=True, target="v", alpha_or_sigma_is_0=True
-)
-mixed(
-    "from eps + x_0 / 5 at the noisy end",
-    [90],
-    const(0.2, 1.0),
+    "from 0.2 x_0 + eps at the noisy end",
+    [0.0],
+    [1.0],
+    const(0.2, 1),
     hidden=True,
     target="another",
-    alpha_or_sigma_is_0=True,
 )
 mixed(
-    "from the velocity of a straight path", [10, 45, 85], lambda alpha, sigma: (-1 + 0 * alpha, 1 + 0 * sigma),
-    (1, 2, 2), (0.7, 1.4), hidden=True, target="velocity",
-)  # fmt: skip
+    "from the velocity of a straight path",
+    [0.7, 0.5, 0.1],
+    [0.3, 0.5, 0.9],
+    const(-1.0, 1.0),
+    (1, 2, 2),
+    hidden=True,
+    target="velocity",
+)
 for case in (plain, at_both_ends):
     solve_target.again(case)
 
@@ -363,7 +369,6 @@ diffusion_loss = Exercise(
     view=loss_and_slope,
     atol=1e-7,
     show=False,
-    about="it trains the network: the loss must be differentiable all the way through it",
 )
 HALF, FULL = torch.float32, torch.float64
 CHAIN, OTHER = [1.0, 0.98, 0.9, 0.6, 0.45, 0.2], [1.0, 0.6, 0.55, 0.4]
@@ -373,8 +378,8 @@ for shape, k, u, abar, target, drop, hidden, dtype in [
     ((2, 3), [3, 1, 5, 2], [0.05, 0.9, 0.31, 0.29], CHAIN, "eps", 0.3, False, FULL),
     ((4,), [2, 3, 1], [0.55, 0.2, 0.7], OTHER, "v", 0.6, False, FULL),
     ((4,), [1, 2, 3], [0.0, 0.4, 0.02], OTHER, "eps", 0.0, False, FULL),
-    ((1, 2, 2), [3, 1, 2], [0.0, 0.49, 0.51], OTHER, "eps", 0.5, True, FULL),
-    ((1, 2, 2), [3, 1, 2], [0.0, 0.49, 0.51], OTHER, "x0", 0.5, True, FULL),
+    ((1, 2, 2), [3, 1, 2], [0.5, 0.49, 0.0], OTHER, "eps", 0.5, True, FULL),
+    ((1, 2, 2), [3, 1, 2], [0.5, 0.49, 0.51], OTHER, "x0", 0.5, True, FULL),
     ((3,), [5], [0.99], CHAIN, "v", 1.0, True, FULL),
     ((3,), [4, 1], [0.15, 0.05], CHAIN, "x0", 0.1, True, FULL),
     ((2, 3), [3, 1, 5, 2], [0.05, 0.9, 0.31, 0.29], CHAIN, "eps", 0.3, True, HALF),
@@ -543,55 +548,37 @@ chain(
 # ---------------------------------------------------------------- retraces
 
 
-def sampler(
-    at="nowhere",
-    c_0=1.0,
-    c_x=1.0,
-    std=1.0,
-    add=0.0,
-    shift=0.0,
-    shared=False,
-    forward=False,
-    single=False,
-):
-    """A sampler for data that is one point; at the steps named by ``at`` its numbers are changed.
+def sampler(at="nowhere", data=1.0, noise=1.0, add=0.0, shift=0.0, means=1.0, variant=""):
+    """A sampler for data that is one point; at the steps named by ``at`` something is changed.
 
-    c_0, c_x, std multiply the coefficients of the data, of the state, of the noise; add is noise on top of it.
+    data and noise multiply their coefficients, means the mean; add is more noise, shift moves the state. What is
+    changed in one state alone is not carried on.
     """
 
-    def changed(i, n, k, j):
-        places = {
-            "everywhere": True,
-            "first": i == 0,
-            "last": j == 0,
-            "before the last": i == n - 2,
-        }
-        places |= {
-            "not last": j > 0,
-            "middle": i == (n - 1) // 2,
-            "after a skip": k - j > 1 and j > 0,
-        }
-        return places.get(at, False)
+    def changed(i, last, k, j):
+        holds = {"every step": True, "every step but the last": j > 0, "the last": j == 0}
+        holds |= {"the first": i == 0, "the one before the last": i == last - 1}
+        holds |= {"one in the middle": i == last // 2, "after a skip": k - j > 1 and j > 0}
+        return holds.get(at, False)
 
     def reverse(c, x, abar, steps, seed):
         g, states, x = torch.Generator().manual_seed(int(seed)), [], torch.as_tensor(x).double()
-        steps = [int(v) for v in steps]
-        signal, size = (
-            torch.as_tensor(abar).double().sqrt(),
-            (1 - torch.as_tensor(abar).double()).sqrt(),
-        )
-        point = lambda v: schedule.Point(float(signal[v]), float(size[v]), None)
+        steps, left = [int(v) for v in steps], torch.as_tensor(abar).double()
+        level = lambda v: schedule.Point(float(left[v]) ** 0.5, (1 - float(left[v])) ** 0.5, None)
         for i, (k, j) in enumerate(pairwise(steps)):
-            b_x, b_0, b_z = samplers.ddim_coefficients(point(k), point(j), 1.0)
-            if single and k - j > 1 and j > 0:
-                b_x, b_0, b_z = samplers.ddim_coefficients(point(k), point(k - 1), 1.0)
+            skipped = variant == "single steps" and k - j > 1 and j > 0
+            step = samplers.ddim_coefficients(level(k), level(k - 1 if skipped else j), 1.0)
             z = torch.randn(x.shape, generator=g, dtype=torch.float64)
-            if changed(i, len(steps) - 1, k, j):
-                z = z[:1].expand(x.shape) if shared else z
-                b_x, b_0, b_z = b_x * c_x, b_0 * c_0, b_z * std + add
-                b_z = float(1 - (signal[k] / signal[j]) ** 2) ** 0.5 if forward else b_z
-            x = b_x * x + b_0 * c + b_z * z + (shift if changed(i, len(steps) - 1, k, j) else 0.0)
-            states.append(x)
+            here = changed(i, len(steps) - 2, k, j)
+            if here and variant == "shared":
+                z = z[:1].expand(x.shape)
+            right = step[0] * x + step[1] * c + step[2] * z
+            size = step[2] * noise + add
+            if variant == "forward":
+                size = float(1 - left[k] / left[j]) ** 0.5
+            other = means * (step[0] * x + data * step[1] * c) + size * z + shift
+            states.append(other if here else right)
+            x = other if here and at.startswith("every step") else right
         return torch.stack(states)
 
     return (reverse,)
@@ -601,27 +588,27 @@ retraces = Exercise(verdict="sampler", show=False)
 EACH, SOME, END = "every step", "one state", "the last state"
 for text, changes, want, hidden, facets in [
     ("the posterior", {}, True, False, ()),
-    ("the posterior, its noise with the other sign", {"at": "everywhere", "std": -1.0}, True, False, ()),
-    ("the posterior, rounded otherwise", {"at": "everywhere", "c_0": 1 + 1e-13}, True, False, ()),
-    ("it adds no noise", {"at": "everywhere", "std": 0.0}, False, False, ("spread", EACH)),
-    ("it adds noise in the last step", {"at": "last", "add": 0.3}, False, False, ("spread", END)),
-    ("its noise is 15 % too small", {"at": "not last", "std": 0.85}, False, False, ("spread", EACH)),
-    ("its noise has the forward variance beta", {"at": "not last", "forward": True}, False, False, ("spread", EACH)),
-    ("half of the data's share is missing in every step", {"at": "not last", "c_0": 0.5}, False, False, ("mean", EACH)),
-    ("every mean is pulled 3 % to 0", {"at": "not last", "c_0": 0.97, "c_x": 0.97}, False, False, ("mean", EACH)),
-    ("all samples get the same noise", {"at": "not last", "shared": True}, False, False, ("spread", EACH)),
-    ("it is right only where no state is skipped", {"single": True}, False, False, ("after a skip", SOME)),
-    ("it ends 1 % beside the data", {"at": "last", "c_0": 1.01}, False, False, ("mean", END)),
-    ("only its first state is too wide", {"at": "first", "add": 0.35}, False, False, ("spread", SOME)),
-    ("only the state before the last is moved up", {"at": "before the last", "shift": 0.4}, False, False, ("mean", SOME)),
-    ("the posterior, rounded otherwise in the state", {"at": "everywhere", "c_x": 1 + 1e-13}, True, True, ()),
-    ("its noise is 15 % too large", {"at": "not last", "std": 1.15}, False, True, ("spread", EACH)),
-    ("only its first state is moved down", {"at": "first", "shift": -0.3}, False, True, ("mean", SOME)),
-    ("only the state before the last is too wide", {"at": "before the last", "add": 0.4}, False, True, ("spread", SOME)),
-    ("only one state in the middle is moved", {"at": "middle", "shift": 0.3}, False, True, ("mean", SOME)),
+    ("the posterior, its noise with the other sign", {"at": "every step", "noise": -1.0}, True, False, ()),
+    ("the posterior, rounded otherwise", {"at": "every step", "data": 1 + 1e-13}, True, False, ()),
+    ("it adds no noise", {"at": "every step", "noise": 0.0}, False, False, ("spread", EACH)),
+    ("it adds noise in the last step", {"at": "the last", "add": 0.3}, False, False, ("spread", END)),
+    ("its noise is 15 % too small", {"at": "every step but the last", "noise": 0.85}, False, False, ("spread", EACH)),
+    ("its noise has the forward variance beta", {"at": "every step but the last", "variant": "forward"}, False, False, ("spread", EACH)),
+    ("half of the data's share is missing in every step", {"at": "every step but the last", "data": 0.5}, False, False, ("mean", EACH)),
+    ("every mean is pulled 3 % to 0", {"at": "every step but the last", "means": 0.97}, False, False, ("mean", EACH)),
+    ("all samples get the same noise", {"at": "every step but the last", "variant": "shared"}, False, False, ("spread", EACH)),
+    ("it is right only where no state is skipped", {"variant": "single steps"}, False, False, ("after a skip", SOME)),
+    ("it ends 1 % beside the data", {"at": "the last", "data": 1.01}, False, False, ("mean", END)),
+    ("only its first state is too wide", {"at": "the first", "add": 0.35}, False, False, ("spread", SOME)),
+    ("only the state before the last is moved up", {"at": "the one before the last", "shift": 0.4}, False, False, ("mean", SOME)),
+    ("the posterior, rounded otherwise in the state", {"at": "every step", "means": 1 + 1e-13}, True, True, ()),
+    ("its noise is 15 % too large", {"at": "every step but the last", "noise": 1.15}, False, True, ("spread", EACH)),
+    ("only its first state is moved down", {"at": "the first", "shift": -0.3}, False, True, ("mean", SOME)),
+    ("only the state before the last is too wide", {"at": "the one before the last", "add": 0.4}, False, True, ("spread", SOME)),
+    ("only one state in the middle is moved", {"at": "one in the middle", "shift": 0.3}, False, True, ("mean", SOME)),
     ("only states after a skip are moved", {"at": "after a skip", "shift": -0.3}, False, True, ("after a skip", SOME)),
-    ("it ends at the data plus a thousandth of noise", {"at": "last", "add": 1e-3}, False, True, ("spread", END)),
-    ("it ends a thousandth above the data", {"at": "last", "shift": 1e-3}, False, True, ("mean", END)),
+    ("it ends at the data plus a thousandth of noise", {"at": "the last", "add": 1e-3}, False, True, ("spread", END)),
+    ("it ends a thousandth above the data", {"at": "the last", "shift": 1e-3}, False, True, ("mean", END)),
 ]:  # fmt: skip
     what, where = facets or ("nothing", "nowhere")
     retraces.case(
