@@ -1510,16 +1510,6 @@ def end_forgotten(reverse):
     return judged(reverse, end=math.inf)
 
 
-@wrong("retraces", "no sampler passes: means fluctuate by sigma / sqrt(n), allow five of these")
-def expects_no_fluctuation(reverse):
-    return judged(reverse, mean=lambda gap, spread, n: abs(gap) < 1e-4)
-
-
-@wrong("retraces", "every sampler passes")
-def trusting(reverse):
-    return True
-
-
 @wrong("retraces", "a spread that is too large is accepted: compare the absolute difference")
 def too_wide_is_fine(reverse):
     narrow = lambda gap, spread, n: gap >= -5 * spread / (2 * n) ** 0.5 - 1e-6

@@ -207,6 +207,10 @@ for name, betas in SCHEDULES.items():
 # Equation (3) with the noise given: $x_k=\sqrt{\bar\alpha_k}\,x_0+\sqrt{1-\bar\alpha_k}\,\varepsilon$. Each picture of the batch has its own $k$, from 0
 # (nothing happened) to $T$. Every training step of this chapter, and of the next three, begins with this line.
 #
+# <details><summary>Hint: how do I begin?</summary>
+#
+# What is left of the data's variance after $k$ steps, for every $k$ at once? A running product: `cumprod(0)`. Each sample then looks up its own entry.
+# </details>
 # <details><summary>Hint: the case k = 0</summary>
 #
 # $\bar\alpha_0=1$ is an empty product. Put a 1 in front of the running product: `torch.cat([betas.new_ones(1), ...])`. Then `abar[k]` is right for
@@ -481,6 +485,11 @@ lab.scrub(one_step_back, fps=2, s=[0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.
 # Mean and **variance** of $q(x_j\mid x_k,x_0)$ for any $0\le j<k$, not only for $j=k-1$: then you can take big steps with it as well as small
 # ones. `abar_k` and `abar_j` are plain numbers. This is the sampler's heart, and the bound's.
 #
+# <details><summary>Hint: how do I begin?</summary>
+#
+# Nothing has to be derived any more: name $a$ first, then write equation (6) down term by term. `abar_k` and `abar_j` are numbers, so `** 0.5` will do.
+# The variance is the same for every entry: one number.
+# </details>
 # <details><summary>Hint: what is beta for a step from k to j?</summary>
 #
 # $1-a$ with $a=$ `abar_k / abar_j`. For neighbours it is $\beta_k$.
@@ -747,6 +756,10 @@ TARGETS: dict[str, Callable] = {
 # Equation (11). All coefficients come in a shape that multiplies `x`, for example (b, 1, 1, 1). These two lines replace all the conversion formulas
 # between parametrisations that you will meet in papers and code bases; chapters 11 and 12 add rows to the table, not code.
 #
+# <details><summary>Hint: how do I begin?</summary>
+#
+# Multiply the first equation by $b$ and the second by $\sigma$, and subtract: $\varepsilon$ is gone. The same trick with $a$ and $\alpha$ gives the other.
+# </details>
 # <details><summary>Hint: nan or inf at the end of the path</summary>
 #
 # At $\alpha=0$ there is no signal. From $\varepsilon$ nobody can tell $x_0$ there, but from $v$ or $x_0$ one can: divide only by the determinant
@@ -923,7 +936,7 @@ print(
 # ### Exercise · The loss that trains everything
 #
 # Equation (15), for each picture of the batch, summed over its numbers. All random numbers are given: `k`, `eps`, and `u`, uniform in [0, 1), which decides
-# whose labels are hidden. These lines train the portraits in section 10.
+# whose labels are hidden. These lines train the portraits in section 9.
 #
 # <details><summary>Hint: how do I begin?</summary>
 #
@@ -1764,7 +1777,7 @@ def symptom(bug: str) -> plot.Picture:
     return fig
 
 
-lab.scrub(symptom, fps=1, bug=[*BUGS[1:3], BUGS[0], *BUGS[3:]])  # a slider starts in its middle
+lab.scrub(symptom, fps=1, bug=BUGS)
 
 # %% [markdown]
 # All five side by side, when you have made your predictions:
@@ -1790,6 +1803,11 @@ for bug in BUGS:
 # shape (len(steps) - 1, n, 1). Return `True` exactly if it retraces the forward chain, equation (19). You choose $c$, `abar`, `steps` and `seed`. Your test is graded by what it says of right and of broken
 # samplers.
 #
+# <details><summary>Hint: how do I begin?</summary>
+#
+# `abar = torch.cat([torch.ones(1), torch.linspace(3, -6, 10).sigmoid()])` is a chain of ten steps. Draw starts from $q(x_T\mid c)$, run the sampler,
+# and compare each state that comes back with equation (19).
+# </details>
 # <details><summary>Hint: a right sampler is rejected</summary>
 #
 # Means fluctuate: with n samples, the mean of a state has standard error $\sigma/\sqrt n$, and its standard deviation about $\sigma/\sqrt{2n}$. Allow five of them. And start where the chain says, at
@@ -1836,7 +1854,7 @@ def retraces(
 
 # %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not: in every state or in one
-# alone, too high or too low, too wide or too narrow. You should see: 14 cases right.
+# alone, too high or too low, too wide or too narrow. You should see: 18 cases right.
 checks.run("retraces", retraces)
 
 # %% [markdown]

@@ -585,32 +585,40 @@ def sampler(at="nowhere", data=1.0, noise=1.0, add=0.0, shift=0.0, means=1.0, va
 
 
 retraces = Exercise(verdict="sampler", show=False)
-EACH, SOME, END = "every step", "one state", "the last state"
+EACH, SOME, END = "every state", "one state", "the last state"
+BUT_LAST = "every step but the last"
 for text, changes, want, hidden, facets in [
     ("the posterior", {}, True, False, ()),
     ("the posterior, its noise with the other sign", {"at": "every step", "noise": -1.0}, True, False, ()),
     ("the posterior, rounded otherwise", {"at": "every step", "data": 1 + 1e-13}, True, False, ()),
     ("it adds no noise", {"at": "every step", "noise": 0.0}, False, False, ("spread", EACH)),
     ("it adds noise in the last step", {"at": "the last", "add": 0.3}, False, False, ("spread", END)),
-    ("its noise is 15 % too small", {"at": "every step but the last", "noise": 0.85}, False, False, ("spread", EACH)),
-    ("its noise has the forward variance beta", {"at": "every step but the last", "variant": "forward"}, False, False, ("spread", EACH)),
-    ("half of the data's share is missing in every step", {"at": "every step but the last", "data": 0.5}, False, False, ("mean", EACH)),
-    ("every mean is pulled 3 % to 0", {"at": "every step but the last", "means": 0.97}, False, False, ("mean", EACH)),
-    ("all samples get the same noise", {"at": "every step but the last", "variant": "shared"}, False, False, ("spread", EACH)),
+    ("its noise is 15 % too small", {"at": BUT_LAST, "noise": 0.85}, False, False, ("spread", EACH)),
+    ("its noise has the forward variance beta", {"at": BUT_LAST, "variant": "forward"}, False, False, ("spread", EACH)),
+    ("half of the data's share is missing in every step", {"at": BUT_LAST, "data": 0.5}, False, False, ("mean", EACH)),
+    ("every mean is pulled 3 % to 0", {"at": BUT_LAST, "means": 0.97}, False, False, ("mean", EACH)),
+    ("all samples get the same noise", {"at": BUT_LAST, "variant": "shared"}, False, False, ("spread", EACH)),
     ("it is right only where no state is skipped", {"variant": "single steps"}, False, False, ("after a skip", SOME)),
+    ("only states after a skip are moved", {"at": "after a skip", "shift": -0.3}, False, False, ("after a skip", SOME)),
     ("it ends 1 % beside the data", {"at": "the last", "data": 1.01}, False, False, ("mean", END)),
+    ("it ends a thousandth above the data", {"at": "the last", "shift": 1e-3}, False, False, ("mean", END)),
     ("only its first state is too wide", {"at": "the first", "add": 0.35}, False, False, ("spread", SOME)),
+    ("only its first state is moved up", {"at": "the first", "shift": 0.3}, False, False, ("mean", SOME)),
     ("only the state before the last is moved up", {"at": "the one before the last", "shift": 0.4}, False, False, ("mean", SOME)),
-    ("the posterior, rounded otherwise in the state", {"at": "every step", "means": 1 + 1e-13}, True, True, ()),
-    ("its noise is 15 % too large", {"at": "every step but the last", "noise": 1.15}, False, True, ("spread", EACH)),
+    ("only the state before the last is too wide", {"at": "the one before the last", "add": 0.4}, False, False, ("spread", SOME)),
+    ("the posterior, its means rounded otherwise", {"at": "every step", "means": 1 + 1e-13}, True, True, ()),
+    ("its noise is 15 % too large", {"at": BUT_LAST, "noise": 1.15}, False, True, ("spread", EACH)),
     ("only its first state is moved down", {"at": "the first", "shift": -0.3}, False, True, ("mean", SOME)),
-    ("only the state before the last is too wide", {"at": "the one before the last", "add": 0.4}, False, True, ("spread", SOME)),
     ("only one state in the middle is moved", {"at": "one in the middle", "shift": 0.3}, False, True, ("mean", SOME)),
-    ("only states after a skip are moved", {"at": "after a skip", "shift": -0.3}, False, True, ("after a skip", SOME)),
+    ("only one state in the middle is too wide", {"at": "one in the middle", "add": 0.4}, False, True, ("spread", SOME)),
     ("it ends at the data plus a thousandth of noise", {"at": "the last", "add": 1e-3}, False, True, ("spread", END)),
-    ("it ends a thousandth above the data", {"at": "the last", "shift": 1e-3}, False, True, ("mean", END)),
 ]:  # fmt: skip
     what, where = facets or ("nothing", "nowhere")
     retraces.case(
-        text, recipe(sampler, **changes), want, hidden=hidden, what_is_wrong=what, where_it_is_wrong=where
-    )  # fmt: skip
+        text,
+        recipe(sampler, **changes),
+        want,
+        hidden=hidden,
+        what_is_wrong=what,
+        where_it_is_wrong=where,
+    )
