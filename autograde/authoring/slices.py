@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable
+from functools import cache
 
 __all__ = ["closure"]
 
@@ -15,7 +16,7 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
     Decorators of top-level definitions are dropped. ``bare`` names are left out although they are used: the place
     where the piece will run has them. Raises KeyError for a wanted name that the file does not define.
     """
-    tree = ast.parse(text)
+    tree = _parsed(text)  # once a file: a chapter asks for some 150 pieces of it
     where = {name: node for node in tree.body for name in _binds(node)}
     todo, chosen = list(wanted), set()
     for name in todo:
@@ -33,6 +34,11 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
             first = node.lineno - 1
             pieces.append("\n".join(lines[first : node.end_lineno]))
     return "\n\n\n".join(pieces)
+
+
+@cache
+def _parsed(text: str) -> ast.Module:
+    return ast.parse(text)
 
 
 def unknown(text: str, wanted: Iterable[str]) -> set[str]:

@@ -132,7 +132,8 @@ def value_and_room(got: Any, want: Tensor, rules: Rules, room: float = 1.0) -> t
     """The number that is compared, and how far it may be off."""
     if isinstance(got, Sampled):
         return got.mean, Z * got.error + 1e-9
-    return got.double(), room * (rules.atol + rules.rtol * want.double().abs())
+    size = want.double().abs().nan_to_num(0.0, posinf=0.0)  # infinity leaves no room: only infinity equals it
+    return got.double(), room * (rules.atol + rules.rtol * size)
 
 
 def short(error: Any) -> str:

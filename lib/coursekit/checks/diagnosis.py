@@ -33,6 +33,7 @@ def message(name: str, cases: list[Case], seen: list[Seen], mistake: str, rules:
         rows = _verdicts(cases, seen, wrong, rules)
     else:
         rows = [("case", _text(case)), *_call(name, case, rules), *_what(first, case, rules)]
+        rows += [("note", case.fact)] if case.fact and not case.hidden else []
         rows += contrast([c for i, c in enumerate(cases) if i not in wrong], [cases[i] for i in wrong])
         rows += _kinds(seen, wrong)
     rows += [("observed", f"{key}: {value}") for key, value in first.notes.items() if not case.hidden]

@@ -19,7 +19,7 @@ from .cases import Case, Sampled
 from .diagnosis import message
 from .records import Examination
 from .report import CheckFailed, fail
-from .traces import ERROR, matches
+from .traces import matches, tells
 
 __all__ = ["examine", "named", "run", "seen_of", "streams"]
 
@@ -131,7 +131,7 @@ def named(examination: Examination, seen: list[Seen]) -> str:
     fits = []
     for says, left in examination.mistakes:
         differs = [i for i, t in enumerate(left) if t is not None]
-        numbers = [i for i in differs if ERROR not in left[i]]
+        numbers = [i for i in differs if tells(left[i])]
         enough = len(differs) >= min(EVIDENCE, len(cases)) and numbers
         if enough and all(
             s.kind == "ok" if t is None else matches(t, s, rules) for s, t in zip(seen, left, strict=True)

@@ -10,7 +10,7 @@ import torch
 from .asking import Seen, Z
 from .cases import Rules, Sampled
 
-__all__ = ["matches", "trace"]
+__all__ = ["matches", "tells", "trace"]
 
 SKETCHES = 3  # random projections of a part
 ERROR = "error"
@@ -38,11 +38,10 @@ def _sketch(name: str, value: Any) -> list:
 
 
 def matches(left: dict[str, Any], seen: Seen, rules: Rules) -> bool:
-    """Whether what came back is what the mistake leaves behind; where all is NaN there is no evidence."""
+    """Whether what came back is what the mistake leaves behind; NaN and infinity must stand in the same places."""
     now = trace(seen)
     if set(now) != set(left) or ERROR in left:
         return now == left
-    finite = False
     for name, a in left.items():
         b = now[name]
         if name in ("notes", "changed"):
@@ -53,16 +52,19 @@ def matches(left: dict[str, Any], seen: Seen, rules: Rules) -> bool:
         elif a[0] == "mean":
             if not _near_means(torch.tensor(a[2], dtype=torch.float64), seen.parts[name]):
                 return False
-            finite = True
         elif (
             a[2] != b[2]
             or a[5] != b[5]
             or any(abs(p - q) > 10 * rules.atol + 10 * rules.rtol * a[4] for p, q in zip(a[3], b[3], strict=True))
         ):
             return False
-        else:
-            finite |= not a[2] or a[4] > 0
-    return finite
+    return True
+
+
+def tells(left: dict[str, Any]) -> bool:
+    """Whether a trace holds finite numbers: an error, and a case on which all is NaN, are no evidence."""
+    parts = [a for name, a in left.items() if name not in (ERROR, "notes", "changed")]
+    return any(a[0] == "mean" or not a[2] or a[4] > 0 for a in parts)
 
 
 def _near_means(mean: torch.Tensor, sampled: Sampled) -> bool:

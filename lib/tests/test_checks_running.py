@@ -1,0 +1,47 @@
+"""Asking an answer about recorded cases, and comparing what came back."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from coursekit.checks.asking import ask, compare
+from coursekit.checks.cases import Case, Rules
+from coursekit.checks.running import named, seen_of
+from coursekit.checks.traces import trace
+
+
+@pytest.mark.parametrize(
+    "came_back, kind", [(math.inf, "ok"), (-math.inf, "value"), (3.0, "value"), (math.nan, "value")]
+)
+def test_only_infinity_equals_infinity(came_back, kind):
+    case = Case("an infinite price", lambda: (), {"result": torch.tensor([math.inf, 1.0], dtype=torch.float64)})
+    answer = lambda: torch.tensor([came_back, 1.0], dtype=torch.float64)
+    assert compare(ask(answer, case, None, Rules()), case, Rules()).kind == kind
+
+
+def kl(log_p, log_q):
+    return (log_p.exp() * (log_p - log_q)).sum(-1)
+
+
+def named_by(answer, mistake, tables):
+    """The sentence that ``answer`` reads, where ``mistake`` is the one known mistake."""
+    right = lambda p, q: torch.special.xlogy(p, p).sum(-1) - torch.special.xlogy(p, q).sum(-1)
+    made = [
+        Case(str(i), lambda p=p, q=q: (p.log(), q.log()), {"result": right(p, q)}) for i, (p, q) in enumerate(tables)
+    ]
+    examination = SimpleNamespace(rules=Rules(), cases=made, view=None, mistakes=[])
+    ask_all = lambda f: [seen_of(examination, f, case) for case in made]
+    left = [None if seen.kind == "ok" else trace(seen) for seen in ask_all(mistake)]
+    examination.mistakes = [("the other direction", left)]
+    return named(examination, ask_all(answer))
+
+
+def test_a_mistake_is_named_though_one_case_of_it_is_infinite_but_never_by_nan_alone():
+    table = lambda *rows: tuple(torch.tensor(row, dtype=torch.float64) for row in rows)
+    finite = [table([0.2, 0.8], [0.6, 0.4]), table([0.1, 0.9], [0.7, 0.3])]
+    infinite = [table([0.0, 1.0], [0.5, 0.5]), table([0.0, 1.0], [0.2, 0.8])]
+    reverse = lambda log_p, log_q: kl(log_q, log_p)
+    assert named_by(reverse, reverse, finite + infinite) == "the other direction"
+    assert named_by(kl, kl, infinite) == ""  # 0 log 0: NaN everywhere fits too many mistakes
