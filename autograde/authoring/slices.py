@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable
+from functools import lru_cache
 
 __all__ = ["closure"]
 
@@ -15,8 +16,7 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
     Decorators of top-level definitions are dropped. ``bare`` names are left out although they are used: the place
     where the piece will run has them. Raises KeyError for a wanted name that the file does not define.
     """
-    tree = ast.parse(text)
-    where = {name: node for node in tree.body for name in _binds(node)}
+    tree, where, reads = _read(text)
     todo, chosen = list(wanted), set()
     for name in todo:
         node = where[name] if name in where else None
@@ -25,7 +25,7 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
         if node in chosen:
             continue
         chosen.add(node)
-        todo += [n for n in sorted(_uses(node)) if n in where and n not in bare and where[n] not in chosen]
+        todo += [n for n in sorted(reads[node]) if n in where and n not in bare and where[n] not in chosen]
     lines = text.split("\n")
     pieces = []
     for node in tree.body:
@@ -33,6 +33,14 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
             first = node.lineno - 1
             pieces.append("\n".join(lines[first : node.end_lineno]))
     return "\n\n\n".join(pieces)
+
+
+@lru_cache(maxsize=8)
+def _read(text: str) -> tuple[ast.Module, dict[str, ast.stmt], dict[ast.stmt, set[str]]]:
+    """The file, where it binds each name, and what each statement reads: a chapter asks for 200 pieces of one file."""
+    tree = ast.parse(text)
+    where = {name: node for node in tree.body for name in _binds(node)}
+    return tree, where, {node: _uses(node) for node in tree.body}
 
 
 def unknown(text: str, wanted: Iterable[str]) -> set[str]:
