@@ -1,16 +1,17 @@
-"""Right answers in another style and wrong ones that people really give, for each exercise of chapter 02."""
+"""Chapter 02: right answers in other styles, and the mistakes that people make, each with what they should read."""
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from autograde.authoring.variants import alternative, mutant
+from autograde.authoring import right, wrong
 
 # ---------------------------------------------------------------- causal_attention
 
 
-@alternative("causal_attention")
+@right("causal_attention")
 def additive_minus_infinity(q, k, v):
     l = q.size(2)
     mask = torch.full((l, l), float("-inf"), dtype=q.dtype).triu(1)
@@ -18,7 +19,7 @@ def additive_minus_infinity(q, k, v):
     return torch.einsum("bhij,bhjf->bhif", shares, v)
 
 
-@alternative("causal_attention")
+@right("causal_attention")
 def query_by_query(q, k, v):
     outputs = []
     for i in range(q.shape[2]):
@@ -27,7 +28,7 @@ def query_by_query(q, k, v):
     return torch.cat(outputs, 2)
 
 
-@alternative("causal_attention")
+@right("causal_attention")
 def large_negative_number(q, k, v):
     scores = q @ k.transpose(2, 3)
     scores /= q.shape[3] ** 0.5
@@ -36,86 +37,135 @@ def large_negative_number(q, k, v):
     return scores.softmax(3) @ v
 
 
-@mutant("causal_attention", says="the mask lets each position see the one after it")
+@wrong("causal_attention", "the mask lets each position see the one after it; tril() has no offset")
 def sees_one_ahead(q, k, v):
     l, e = q.shape[-2:]
     scores = q @ k.mT / e**0.5
     return scores.masked_fill(~torch.ones(l, l).tril(1).bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="a position that may look at nothing gives nan")
+@wrong(
+    "causal_attention",
+    "a position that may look at nothing gives nan: each may look at itself, tril() without an offset",
+)
 def sees_only_before(q, k, v):
     l, e = q.shape[-2:]
     scores = q @ k.mT / e**0.5
     return scores.masked_fill(~torch.ones(l, l).tril(-1).bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="the causal mask is missing")
+@wrong("causal_attention", "every position sees the whole text: the causal mask is missing")
 def no_mask(q, k, v):
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="each position sees itself and its future")
+@wrong("causal_attention", "the mask is transposed: each position sees itself and its future")
 def mask_upside_down(q, k, v):
     l, e = q.shape[-2:]
     scores = q @ k.mT / e**0.5
     return scores.masked_fill(~torch.ones(l, l).triu().bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="the mask came after the softmax")
+@wrong(
+    "causal_attention", "the mask came after the softmax: the future has already taken its share"
+)
 def mask_after_softmax(q, k, v):
     return (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).tril() @ v
 
 
-@mutant("causal_attention", says="the mask adds 0 and 1 to the scores")
+@wrong("causal_attention", "the mask adds 0 and 1 to the scores; a forbidden score must be -inf")
 def adds_the_mask(q, k, v):
     l, e = q.shape[-2:]
     return (q @ k.mT / e**0.5 + torch.ones(l, l).tril()).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="a forbidden score was set to 0")
+@wrong("causal_attention", "a forbidden score was set to 0, which is a good score; it must be -inf")
 def zero_scores(q, k, v):
     return (q @ k.mT / q.shape[-1] ** 0.5).tril().softmax(-1) @ v
 
 
-@mutant("causal_attention", says="not divided by the root of the head's width")
+@wrong("causal_attention", "the scores are not divided by the root of the head's width e")
 def no_scale(q, k, v):
     l = q.shape[-2]
     return (q @ k.mT).masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="the scores are divided by e; divide by its root")
+@wrong("causal_attention", "the scores are divided by e; divide by its root")
 def scale_without_root(q, k, v):
     l, e = q.shape[-2:]
     scores = q @ k.mT / e
     return scores.masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="it is that of one head")
+@wrong(
+    "causal_attention",
+    "the scale is the root of h e, the width of the model; it is that of one head",
+)
 def scale_of_the_model(q, k, v):
     h, l, e = q.shape[-3:]
     scores = q @ k.mT / (h * e) ** 0.5
     return scores.masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf).softmax(-1) @ v
 
 
-@mutant("causal_attention", says="the softmax runs over the queries")
+@wrong(
+    "causal_attention", "the softmax runs over the queries; the shares of one query's keys sum to 1"
+)
 def softmax_over_queries(q, k, v):
     l, e = q.shape[-2:]
     scores = q @ k.mT / e**0.5
     return scores.masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf).softmax(-2) @ v
 
 
-@mutant("causal_attention", says="never take exp of a score by hand")
+@wrong("causal_attention", "exp of a large score overflows: never take it by hand, use softmax")
 def exp_by_hand(q, k, v):
     l, e = q.shape[-2:]
     weight = (q @ k.mT / e**0.5).exp() * torch.ones(l, l).tril()
     return weight / weight.sum(-1, keepdim=True) @ v
 
 
+@right("causal_attention")
+def in_float64(q, k, v):
+    scores = torch.einsum("...ie,...je->...ij", q.double(), k.double()) / q.shape[-1] ** 0.5
+    future = torch.ones(scores.shape[-2:]).triu(1).bool()
+    return (scores.masked_fill(future, -torch.inf).softmax(-1) @ v.double()).to(v.dtype)
+
+
+def masked(q, k, v, scale):
+    l = q.shape[-2]
+    scores = (q @ k.mT / scale).masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf)
+    return scores.softmax(-1) @ v
+
+
+@wrong(
+    "causal_attention",
+    "the scale is the root of the number of positions; it is that of the head's width e",
+)
+def scale_of_the_length(q, k, v):
+    return masked(q, k, v, q.shape[-2] ** 0.5)
+
+
+@wrong("causal_attention", "the scale is the root of the values' width; it is that of the keys")
+def scale_of_the_values(q, k, v):
+    return masked(q, k, v, v.shape[-1] ** 0.5)
+
+
+@wrong("causal_attention", "the scores are multiplied by the root of the width; divide by it")
+def multiplied_by_the_root(q, k, v):
+    return masked(q, k, v, q.shape[-1] ** -0.5)
+
+
+@wrong("causal_attention", "no gradient reaches q and k: the shares are cut off from them")
+def shares_detached(q, k, v):
+    l = q.shape[-2]
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    shares = scores.masked_fill(~torch.ones(l, l).tril().bool(), -torch.inf).softmax(-1)
+    return shares.detach() @ v
+
+
 # ---------------------------------------------------------------- relative_bias
 
 
-@alternative("relative_bias")
+@right("relative_bias")
 def entry_by_entry(table, l):
     h, n = table.shape
     out = torch.full((h, l, l), -math.inf, dtype=table.dtype)
@@ -125,7 +175,7 @@ def entry_by_entry(table, l):
     return out
 
 
-@alternative("relative_bias")
+@right("relative_bias")
 def diagonal_by_diagonal(table, l):
     bias = torch.full((table.shape[0], l, l), -1e9, dtype=table.dtype)
     for distance in range(l):
@@ -134,7 +184,7 @@ def diagonal_by_diagonal(table, l):
     return bias
 
 
-@alternative("relative_bias")
+@right("relative_bias")
 def by_gather(table, l):
     gap = torch.arange(l).unsqueeze(1) - torch.arange(l).unsqueeze(0)
     index = torch.minimum(gap.relu(), torch.tensor(table.size(1) - 1)).flatten()
@@ -142,7 +192,7 @@ def by_gather(table, l):
     return torch.where(gap >= 0, flat, torch.tensor(-math.inf, dtype=table.dtype))
 
 
-@mutant("relative_bias", says="this is the transposed matrix")
+@wrong("relative_bias", "rows are queries and columns are keys: this is the transposed matrix")
 def keys_as_rows(table, l):
     i = torch.arange(l)
     distance = i - i[:, None]
@@ -150,25 +200,25 @@ def keys_as_rows(table, l):
     return bias.masked_fill(distance < 0, -torch.inf)
 
 
-@mutant("relative_bias", says="the future is open")
+@wrong("relative_bias", "the future is open: it must be -inf")
 def open_future(table, l):
     i = torch.arange(l)
     return table[:, (i[:, None] - i).clamp(0, table.shape[1] - 1)]
 
 
-@mutant("relative_bias", says="the future must be -inf, not 0")
+@wrong("relative_bias", "the future must be -inf, not 0")
 def zero_future(table, l):
     i = torch.arange(l)
     return table[:, (i[:, None] - i).clamp(0, table.shape[1] - 1)].tril()
 
 
-@mutant("relative_bias", says="here it mirrors the past")
+@wrong("relative_bias", "the future must be -inf; here it mirrors the past")
 def mirrored_future(table, l):
     i = torch.arange(l)
     return table[:, (i[:, None] - i).abs().clamp(max=table.shape[1] - 1)]
 
 
-@mutant("relative_bias", says="the distance of a position to itself is 0")
+@wrong("relative_bias", "off by one: the distance of a position to itself is 0, the first entry")
 def distance_starts_at_one(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
@@ -176,7 +226,7 @@ def distance_starts_at_one(table, l):
     return bias.masked_fill(distance < 0, -torch.inf)
 
 
-@mutant("relative_bias", says="a position must be allowed to look at itself")
+@wrong("relative_bias", "a position must be allowed to look at itself: only j > i is the future")
 def blind_to_itself(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
@@ -184,21 +234,21 @@ def blind_to_itself(table, l):
     return bias.masked_fill(distance <= 0, -torch.inf)
 
 
-@mutant("relative_bias", says="a distance past the table takes its last entry: clamp")
+@wrong("relative_bias", "a distance past the table takes its last entry")
 def no_clamp(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
     return table[:, distance.clamp(min=0)].masked_fill(distance < 0, -torch.inf)
 
 
-@mutant("relative_bias", says="distances past the table wrap around")
+@wrong("relative_bias", "distances past the table wrap around; they share its last entry")
 def wraps_around(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
     return table[:, distance % table.shape[1]].masked_fill(distance < 0, -torch.inf)
 
 
-@mutant("relative_bias", says="distances past the table are cut off")
+@wrong("relative_bias", "distances past the table are cut off; they share its last entry")
 def cuts_off(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
@@ -206,7 +256,7 @@ def cuts_off(table, l):
     return bias.masked_fill((distance < 0) | (distance >= table.shape[1]), -torch.inf)
 
 
-@mutant("relative_bias", says="every head got the table of the first one")
+@wrong("relative_bias", "every head got the table of the first one")
 def one_head_for_all(table, l):
     i = torch.arange(l)
     distance = i[:, None] - i
@@ -214,10 +264,40 @@ def one_head_for_all(table, l):
     return bias.expand(table.shape[0], l, l)
 
 
+@wrong("relative_bias", "off by one: distance 0 takes the second entry of the table")
+def second_entry_first(table, l):
+    i = torch.arange(l)
+    distance = i[:, None] - i
+    bias = table[:, (distance + 1).clamp(0, table.shape[1] - 1)]
+    return bias.masked_fill(distance < 0, -torch.inf)
+
+
+@wrong(
+    "relative_bias",
+    "this is the bias after a softmax; return the numbers to be added to the scores",
+)
+def after_a_softmax(table, l):
+    i = torch.arange(l)
+    bias = table[:, (i[:, None] - i).clamp(0, table.shape[1] - 1)]
+    return bias.masked_fill(i[:, None] < i, -torch.inf).softmax(-1)
+
+
+@wrong(
+    "relative_bias",
+    "no gradient reaches the table: it is cut off (torch.tensor, .item() or a detach)",
+)
+def cut_off(table, l):
+    out = torch.full((len(table), l, l), -math.inf, dtype=table.dtype)
+    for i in range(l):
+        for j in range(i + 1):
+            out[:, i, j] = torch.tensor(table[:, min(i - j, table.shape[1] - 1)].tolist())
+    return out
+
+
 # ---------------------------------------------------------------- rotary
 
 
-@alternative("rotary")
+@right("rotary")
 def interleaved_complex(x, positions, base=10_000.0):
     e = x.shape[-1]
     theta = 1.0 / base ** (torch.arange(0, e, 2).double() / e)
@@ -228,7 +308,7 @@ def interleaved_complex(x, positions, base=10_000.0):
     return torch.view_as_real(z * spin).flatten(-2).to(x.dtype)
 
 
-@alternative("rotary")
+@right("rotary")
 def rotate_half(x, positions, base=10_000.0):
     half = x.shape[-1] // 2
     angle = positions[:, None].float() * torch.exp(-math.log(base) * torch.arange(half) / half)
@@ -237,7 +317,7 @@ def rotate_half(x, positions, base=10_000.0):
     return (x * cos + turned * sin).to(x.dtype)
 
 
-@alternative("rotary")
+@right("rotary")
 def matrices(x, positions, base=10_000.0):
     e = x.shape[-1]
     out = torch.empty_like(x)
@@ -249,7 +329,7 @@ def matrices(x, positions, base=10_000.0):
     return out
 
 
-@mutant("rotary", says="the positions start at 1")
+@wrong("rotary", "the positions start at 1; use them as they are given")
 def starts_at_one(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = ((positions[:, None] + 1) * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
@@ -257,7 +337,10 @@ def starts_at_one(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="the layouts are mixed")
+@wrong(
+    "rotary",
+    "the layouts are mixed: the pairs are halves, but the angles are laid out for neighbours",
+)
 def half_split_with_interleaved_angles(x, positions, base=10_000.0):
     e = x.shape[-1]
     theta = base ** (-torch.arange(0, e, 2).double() / e)
@@ -266,7 +349,10 @@ def half_split_with_interleaved_angles(x, positions, base=10_000.0):
     return x * angle.cos() + torch.cat([-b, a], -1) * angle.sin()
 
 
-@mutant("rotary", says="the layouts are mixed")
+@wrong(
+    "rotary",
+    "the layouts are mixed: the pairs are neighbours, but the angles are laid out for halves",
+)
 def interleaved_with_half_split_angles(x, positions, base=10_000.0):
     e = x.shape[-1]
     theta = base ** (-torch.arange(0, e, 2).double() / e)
@@ -275,7 +361,7 @@ def interleaved_with_half_split_angles(x, positions, base=10_000.0):
     return x * angle.cos() + partner * angle.sin()
 
 
-@mutant("rotary", says="the turn goes the other way")
+@wrong("rotary", "the turn goes the other way: (a cos - b sin, a sin + b cos)")
 def turns_backwards(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
@@ -283,7 +369,7 @@ def turns_backwards(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() + b * angle.sin(), b * angle.cos() - a * angle.sin()], -1)
 
 
-@mutant("rotary", says="a sign is wrong")
+@wrong("rotary", "a sign is wrong: (a cos - b sin, a sin + b cos)")
 def both_plus(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
@@ -291,7 +377,9 @@ def both_plus(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() + b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="put back where the other layout has them")
+@wrong(
+    "rotary", "the layouts are mixed: the turned pairs are put back where the other layout has them"
+)
 def neighbours_put_back_as_halves(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
@@ -299,7 +387,7 @@ def neighbours_put_back_as_halves(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="this mirrors instead of turning")
+@wrong("rotary", "this mirrors instead of turning: position 0 must leave the vector alone")
 def mirrors(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
@@ -307,14 +395,14 @@ def mirrors(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), -a * angle.sin() - b * angle.cos()], -1)
 
 
-@mutant("rotary", says="the sines are missing")
+@wrong("rotary", "the sines are missing: a turn mixes the two features of a pair")
 def cosines_only(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
     return x * torch.cat([angle.cos(), angle.cos()], -1)
 
 
-@mutant("rotary", says="the exponent is -2j/e for pair j")
+@wrong("rotary", "the exponent is -2j/e for pair j = 0, 1, 2, ...; here it is -j/e")
 def exponent_halved(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = positions[:, None] * base ** (-torch.arange(e // 2).double() / e)
@@ -322,7 +410,7 @@ def exponent_halved(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="the exponent is negative")
+@wrong("rotary", "the speeds must fall from 1: the exponent is negative")
 def growing_speeds(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = positions[:, None] * base ** (torch.arange(0, e, 2).double() / e)
@@ -330,14 +418,14 @@ def growing_speeds(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="all pairs turn at the same speed")
+@wrong("rotary", "all pairs turn at the same speed")
 def one_speed(x, positions, base=10_000.0):
     angle = positions[:, None].to(x.dtype)
     a, b = x.chunk(2, -1)
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="`positions` is not used")
+@wrong("rotary", "`positions` is not used: the text need not begin at 0")
 def counts_for_itself(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = torch.arange(x.shape[-2])[:, None] * base ** (-torch.arange(0, e, 2).double() / e)
@@ -345,7 +433,7 @@ def counts_for_itself(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
-@mutant("rotary", says="`base` is not used")
+@wrong("rotary", "`base` is not used")
 def fixed_base(x, positions, base=10_000.0):
     e = x.shape[-1]
     angle = positions[:, None] * 10_000.0 ** (-torch.arange(0, e, 2).double() / e)
@@ -353,10 +441,42 @@ def fixed_base(x, positions, base=10_000.0):
     return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
 
 
+def halves(x, angle, sign=1):
+    a, b = x.chunk(2, -1)
+    angle = angle.to(x.dtype)
+    return torch.cat([a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()], -1)
+
+
+@wrong("rotary", "the speeds are in reverse order")
+def reversed_speeds(x, positions, base=10_000.0):
+    e = x.shape[-1]
+    theta = base ** (-torch.arange(0, e, 2).double() / e)
+    return halves(x, positions[:, None] * theta.flip(0))
+
+
+@wrong(
+    "rotary",
+    "the second feature is turned from the first one already turned: keep the old a for (8)",
+)
+def overwritten_first_half(x, positions, base=10_000.0):
+    e = x.shape[-1]
+    angle = (positions[:, None] * base ** (-torch.arange(0, e, 2).double() / e)).to(x.dtype)
+    a, b = x.chunk(2, -1)
+    a = a * angle.cos() - b * angle.sin()
+    return torch.cat([a, a * angle.sin() + b * angle.cos()], -1)
+
+
+@wrong("rotary", "the turned vectors are cut off from x: no gradient comes through")
+def turn_cut_off(x, positions, base=10_000.0):
+    e = x.shape[-1]
+    theta = base ** (-torch.arange(0, e, 2).double() / e)
+    return halves(x.detach(), positions[:, None] * theta)
+
+
 # ---------------------------------------------------------------- decode_step
 
 
-@alternative("decode_step")
+@right("decode_step")
 def head_by_head(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     e = d // heads
@@ -377,7 +497,7 @@ def head_by_head(x, past, w_qkv, w_out, heads, turn):
     return torch.cat(outputs, -1) @ w_out.T, (torch.stack(keys, 1), torch.stack(values, 1))
 
 
-@alternative("decode_step")
+@right("decode_step")
 def einsum_step(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = torch.einsum("nd,bd->bn", w_qkv, x).view(b, 3, heads, d // heads).unbind(1)
@@ -390,7 +510,7 @@ def einsum_step(x, past, w_qkv, w_out, heads, turn):
     return torch.einsum("nd,bd->bn", w_out, out), [k, v]
 
 
-@alternative("decode_step")
+@right("decode_step")
 def places_from_one(x, past, w_qkv, w_out, heads, turn):
     """Counting from 1 is right too: RoPE knows distances only."""
     b, d = x.shape
@@ -403,7 +523,10 @@ def places_from_one(x, past, w_qkv, w_out, heads, turn):
     return F.linear(mixed.reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="every token was put at place 0")
+@wrong(
+    "decode_step",
+    "every token was put at place 0; the new one stands at t, the number of tokens remembered",
+)
 def never_advances(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -415,7 +538,10 @@ def never_advances(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="one place too far")
+@wrong(
+    "decode_step",
+    "the query is turned one place too far; the new token stands at t, the number of tokens remembered",
+)
 def query_at_the_next_place(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -427,7 +553,10 @@ def query_at_the_next_place(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="all keys are turned at every step")
+@wrong(
+    "decode_step",
+    "all keys are turned at every step; turn the new one only, the others have been turned when they were new",
+)
 def turns_all_keys_by_their_places(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -439,7 +568,9 @@ def turns_all_keys_by_their_places(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the last matrix is not transposed")
+@wrong(
+    "decode_step", "the last matrix is not transposed: F.linear(mixed, w_out) is mixed @ w_out.T"
+)
 def last_matrix_not_transposed(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -451,7 +582,10 @@ def last_matrix_not_transposed(x, past, w_qkv, w_out, heads, turn):
     return (shares @ v).reshape(b, d) @ w_out, (k, v)
 
 
-@mutant("decode_step", says="each with all heads")
+@wrong(
+    "decode_step",
+    "queries, keys and values lie one after the other in w_qkv, each with all heads: reshape(b, 3, heads, 1, e)",
+)
 def heads_before_queries_and_keys(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, heads, 3, 1, d // heads).unbind(2)
@@ -463,7 +597,10 @@ def heads_before_queries_and_keys(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the remembered keys are turned again")
+@wrong(
+    "decode_step",
+    "the remembered keys are turned again at every step; they were turned when they were new",
+)
 def turns_the_past_again(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -475,7 +612,7 @@ def turns_the_past_again(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the keys are not turned")
+@wrong("decode_step", "the keys are not turned; turn q and k by the place of the new token")
 def turns_queries_only(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -486,7 +623,7 @@ def turns_queries_only(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the values are turned too")
+@wrong("decode_step", "the values are turned too; RoPE turns queries and keys only")
 def turns_values(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -498,7 +635,7 @@ def turns_values(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="append before you look")
+@wrong("decode_step", "the new token cannot look at itself: append before you look")
 def looks_before_it_appends(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -511,7 +648,7 @@ def looks_before_it_appends(x, past, w_qkv, w_out, heads, turn):
     return y, (torch.cat([past[0], k], 2), torch.cat([past[1], v], 2))
 
 
-@mutant("decode_step", says="each token sees only itself")
+@wrong("decode_step", "the past is forgotten: each token sees only itself")
 def forgets_the_past(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -524,7 +661,10 @@ def forgets_the_past(x, past, w_qkv, w_out, heads, turn):
     return y, (k, v)
 
 
-@mutant("decode_step", says="a triangle lets it see the oldest token only")
+@wrong(
+    "decode_step",
+    "the one query may see the whole cache: a triangle lets it see the oldest token only",
+)
 def triangle_of_one_row(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -536,7 +676,7 @@ def triangle_of_one_row(x, past, w_qkv, w_out, heads, turn):
     return F.linear(mixed.reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the scale is the root of the head's width, not of d")
+@wrong("decode_step", "the scale is the root of the head's width, not of d")
 def scale_of_d(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -548,7 +688,7 @@ def scale_of_d(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="keys and values are exchanged")
+@wrong("decode_step", "keys and values are exchanged")
 def wrong_third(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
     q, v, k = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -560,7 +700,7 @@ def wrong_third(x, past, w_qkv, w_out, heads, turn):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
-@mutant("decode_step", says="the past is what is handed in")
+@wrong("decode_step", "the past is what is handed in: keep nothing in between")
 def memory_of_its_own(x, past, w_qkv, w_out, heads, turn, memory={}):
     b, d = x.shape
     q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
@@ -575,10 +715,38 @@ def memory_of_its_own(x, past, w_qkv, w_out, heads, turn, memory={}):
     return F.linear((shares @ v).reshape(b, d), w_out), (k, v)
 
 
+def attended(x, past, w_qkv, w_out, heads, turn, where=lambda t: (t, t), scale=None, keep=None):
+    """The step with one thing changed: the places of q and k, the scale, what is kept."""
+    b, d = x.shape
+    q, k, v = F.linear(x, w_qkv).reshape(b, 3, heads, 1, d // heads).unbind(1)
+    at_q, at_k = where(0 if past is None else past[0].shape[2])
+    q, k = turn(q, torch.tensor([at_q])), turn(k, torch.tensor([at_k]))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    seen_k, seen_v = (k[:, :, -keep:], v[:, :, -keep:]) if keep else (k, v)
+    shares = (q @ seen_k.mT / (scale or (d // heads) ** 0.5)).softmax(-1)
+    return F.linear((shares @ seen_v).reshape(b, d), w_out), (k, v)
+
+
+@wrong("decode_step", "the query is not turned; turn q and k by the place of the new token")
+def turns_keys_only(x, past, w_qkv, w_out, heads, turn):
+    return attended(x, past, w_qkv, w_out, heads, turn, where=lambda t: (0, t))
+
+
+@wrong("decode_step", "the scores are not divided by the root of the head's width")
+def without_a_scale(x, past, w_qkv, w_out, heads, turn):
+    return attended(x, past, w_qkv, w_out, heads, turn, scale=1.0)
+
+
+@wrong("decode_step", "only the last token of the cache is looked at beside the new one")
+def short_memory(x, past, w_qkv, w_out, heads, turn):
+    return attended(x, past, w_qkv, w_out, heads, turn, keep=2)
+
+
 # ---------------------------------------------------------------- next_probs
 
 
-@alternative("next_probs")
+@right("next_probs")
 def on_the_log_scale(logits, temperature=1.0, top_k=None, top_p=None):
     logits = logits / temperature
     if top_k is not None:
@@ -593,7 +761,7 @@ def on_the_log_scale(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.softmax(logits, dim=-1)
 
 
-@alternative("next_probs")
+@right("next_probs")
 def with_thresholds(logits, temperature=1.0, top_k=None, top_p=None):
     p = torch.softmax(logits / temperature, -1)
     if top_k is not None and top_k < p.shape[-1]:
@@ -608,7 +776,7 @@ def with_thresholds(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-@alternative("next_probs")
+@right("next_probs")
 def in_a_loop(logits, temperature=1.0, top_k=None, top_p=None):
     flat = (logits / temperature).reshape(-1, logits.shape[-1])
     out = torch.zeros_like(flat)
@@ -622,7 +790,7 @@ def in_a_loop(logits, temperature=1.0, top_k=None, top_p=None):
     return out.reshape(logits.shape)
 
 
-@mutant("next_probs", says="the logits are multiplied by the temperature")
+@wrong("next_probs", "the logits are multiplied by the temperature; divide")
 def multiplied(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits * temperature).softmax(-1).sort(-1, descending=True)
     if top_k is not None:
@@ -634,7 +802,7 @@ def multiplied(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@mutant("next_probs", says="what is kept must be divided by its sum")
+@wrong("next_probs", "what is kept must be divided by its sum")
 def not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_k is not None:
@@ -644,7 +812,9 @@ def not_renormalised(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@mutant("next_probs", says="put each probability back")
+@wrong(
+    "next_probs", "these are sorted: put each probability back into its symbol's place (scatter)"
+)
 def left_sorted(logits, temperature=1.0, top_k=None, top_p=None):
     p = (logits / temperature).softmax(-1).sort(-1, descending=True).values
     if top_k is not None:
@@ -655,7 +825,7 @@ def left_sorted(logits, temperature=1.0, top_k=None, top_p=None):
     return p / p.sum(-1, keepdim=True)
 
 
-@mutant("next_probs", says="it must be -inf")
+@wrong("next_probs", "what is cut got the logit 0, and so a share of e^0 = 1; it must be -inf")
 def cut_logits_are_zero(logits, temperature=1.0, top_k=None, top_p=None):
     l, order = (logits / temperature).sort(-1, descending=True)
     if top_k is not None:
@@ -666,7 +836,7 @@ def cut_logits_are_zero(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(l).scatter(-1, order, l.softmax(-1))
 
 
-@mutant("next_probs", says="one symbol too many")
+@wrong("next_probs", "one symbol too many: top_k keeps k")
 def k_plus_one(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_k is not None:
@@ -678,7 +848,10 @@ def k_plus_one(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@mutant("next_probs", says="the symbol that crosses top_p belongs to the set")
+@wrong(
+    "next_probs",
+    "the symbol that crosses top_p belongs to the set: without it the set holds too little",
+)
 def drops_the_crossing_symbol(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_k is not None:
@@ -690,7 +863,7 @@ def drops_the_crossing_symbol(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p).nan_to_num(0)
 
 
-@mutant("next_probs", says="sum in the order of likelihood")
+@wrong("next_probs", "top_p: sum in the order of likelihood, not in that of the alphabet")
 def unsorted_nucleus(logits, temperature=1.0, top_k=None, top_p=None):
     p = (logits / temperature).softmax(-1)
     if top_k is not None:
@@ -702,7 +875,7 @@ def unsorted_nucleus(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-@mutant("next_probs", says="the k unlikeliest are kept")
+@wrong("next_probs", "the k unlikeliest are kept: sort in descending order")
 def ascending(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1)
     if top_k is not None:
@@ -714,7 +887,7 @@ def ascending(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@mutant("next_probs", says="the threshold was taken over the whole batch")
+@wrong("next_probs", "the threshold was taken over the whole batch; each row has its own")
 def one_threshold_for_all(logits, temperature=1.0, top_k=None, top_p=None):
     p = (logits / temperature).softmax(-1)
     if top_k is not None:
@@ -727,7 +900,7 @@ def one_threshold_for_all(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-@mutant("next_probs", says="top_p was taken before top_k")
+@wrong("next_probs", "top_p was taken before top_k; it is taken of what top_k has left")
 def nucleus_first(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_p is not None:
@@ -739,7 +912,7 @@ def nucleus_first(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@mutant("next_probs", says="the temperature comes first")
+@wrong("next_probs", "the cuts were made before the temperature; the temperature comes first")
 def temperature_last(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = logits.softmax(-1).sort(-1, descending=True)
     if top_k is not None:
@@ -751,15 +924,82 @@ def temperature_last(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p / p.sum(-1, keepdim=True))
 
 
-@mutant("next_probs", says="these are log-probabilities")
+@wrong("next_probs", "these are log-probabilities; the probabilities are asked")
 def logs(logits, temperature=1.0, top_k=None, top_p=None):
     return (logits / temperature).log_softmax(-1)
+
+
+def sorted_knobs(
+    logits, temperature, top_k, top_p, kept=lambda p, top: p.cumsum(-1) - p < top, off=0
+):
+    p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
+    if top_k is not None:
+        p = p * (torch.arange(p.shape[-1]) < max(top_k + off, 1))
+        p = p / p.sum(-1, keepdim=True)
+    if top_p is not None:
+        p = p * kept(p, top_p)
+        p = (p / p.sum(-1, keepdim=True)).nan_to_num(0)
+    return p, order
+
+
+@right("next_probs")
+def in_numpy(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = (t.numpy() for t in sorted_knobs(logits, temperature, top_k, top_p))
+    out = np.zeros_like(p)
+    np.put_along_axis(out, order, p, -1)
+    return torch.from_numpy(out)
+
+
+@wrong("next_probs", "gather takes from the places in `order`; scatter puts back into them")
+def gathered_back(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, top_k, top_p)
+    return p.gather(-1, order)
+
+
+@wrong("next_probs", "one symbol too few: top_k keeps k")
+def k_minus_one(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, top_k, top_p, off=-1)
+    return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@wrong(
+    "next_probs",
+    "top_p keeps the symbols whose own probability is large; it is the sum that counts",
+)
+def large_ones_only(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, top_k, top_p, lambda p, top: p >= 1 - top)
+    return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@wrong("next_probs", "the temperature is not used")
+def no_temperature(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, 1.0, top_k, top_p)
+    return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@wrong("next_probs", "top_k is not used")
+def no_top_k(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, None, top_p)
+    return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@wrong("next_probs", "top_p is not used")
+def no_top_p(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, top_k, None)
+    return torch.zeros_like(p).scatter(-1, order, p)
+
+
+@wrong("next_probs", "what is kept was divided by the sum of all rows; each row has its own")
+def sum_of_all_rows(logits, temperature=1.0, top_k=None, top_p=None):
+    p, order = sorted_knobs(logits, temperature, top_k, top_p)
+    p = torch.zeros_like(p).scatter(-1, order, p)
+    return p if top_k is None and top_p is None else p / p.sum()
 
 
 # ---------------------------------------------------------------- reads_in_order
 
 
-@alternative("reads_in_order")
+@right("reads_in_order")
 def dependency_matrix(logits, v, l):
     x = (torch.rand(64, l) * v).long()
     base = logits(x)
@@ -775,7 +1015,7 @@ def dependency_matrix(logits, v, l):
     return bool(((logits(swapped)[:, -1] - base[:, -1]).abs() > 1e-6).any())
 
 
-@alternative("reads_in_order")
+@right("reads_in_order")
 def prefixes_and_shuffles(logits, v, l):
     g = torch.Generator().manual_seed(3)
     past_ok, leak, order = set(), False, False
@@ -793,7 +1033,10 @@ def prefixes_and_shuffles(logits, v, l):
     return not leak and order and len(past_ok) == l * (l + 1) // 2
 
 
-@mutant("reads_in_order", says="accepts a broken model: it has no positions")
+@wrong(
+    "reads_in_order",
+    "a bag of symbols passes: exchange two earlier symbols and look at the last logits",
+)
 def forgets_the_order(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -806,7 +1049,10 @@ def forgets_the_order(logits, v, l):
     return True
 
 
-@mutant("reads_in_order", says="accepts a broken model: no position can see itself")
+@wrong(
+    "reads_in_order",
+    "a model whose positions cannot see themselves passes: position i must read symbol i",
+)
 def forgets_the_diagonal(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -820,7 +1066,10 @@ def forgets_the_diagonal(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="accepts a broken model: it looks only at the last two symbols")
+@wrong(
+    "reads_in_order",
+    "models that overlook some of the past pass: every symbol up to and including i must move position i",
+)
 def leaks_only(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -834,7 +1083,10 @@ def leaks_only(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="accepts a broken model: the mask lets each position see the next")
+@wrong(
+    "reads_in_order",
+    "models that see the future pass: a change at j must leave all positions before j alone",
+)
 def forgets_the_leaks(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -847,7 +1099,10 @@ def forgets_the_leaks(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="rejects a right model")
+@wrong(
+    "reads_in_order",
+    "right models are rejected and one that cannot see itself passes: that was the rule of chapter 01",
+)
 def as_in_chapter_one(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -860,12 +1115,12 @@ def as_in_chapter_one(logits, v, l):
     return True
 
 
-@mutant("reads_in_order", says="accepts a broken model")
+@wrong("reads_in_order", "it says True to every case, right or broken")
 def always_satisfied(logits, v, l):
     return True
 
 
-@mutant("reads_in_order", says="accepts a broken model: the mask comes after the softmax")
+@wrong("reads_in_order", "leaks pass, and not only weak ones: count every change above 1e-6")
 def too_tolerant(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -879,7 +1134,7 @@ def too_tolerant(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="one text is not enough")
+@wrong("reads_in_order", "what shows only in some texts is judged wrongly: one text is not enough")
 def on_one_text(logits, v, l):
     x = (torch.arange(l) % v)[None]
     before = logits(x)
@@ -893,7 +1148,7 @@ def on_one_text(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="rounding is not a dependence")
+@wrong("reads_in_order", "models with rounding errors are rejected: count changes above 1e-6")
 def to_the_last_bit(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -907,7 +1162,7 @@ def to_the_last_bit(logits, v, l):
     return bool((logits(swapped) != before)[:, -1].any())
 
 
-@mutant("reads_in_order", says="accepts a broken model: a weak leak")
+@wrong("reads_in_order", "weak leaks pass: count every change above 1e-6")
 def blind_to_weak_leaks(logits, v, l):
     x = torch.randint(v, (32, l))
     before = logits(x)
@@ -921,7 +1176,50 @@ def blind_to_weak_leaks(logits, v, l):
     return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
 
 
-@mutant("reads_in_order", says="two verdicts on one and the same case")
-def counts_its_calls(logits, v, l, answers=[True] * 2 + [False] * 6 + [True] * 4 + [False] * 5):
-    answers.append(answers.pop(0))  # as if the cases came in the order in which they are listed
-    return answers[-1]
+@right("reads_in_order")
+def every_pair_of_texts(logits, v, l):
+    g = torch.Generator().manual_seed(5)
+    x = torch.randint(v, (200, l), generator=g)
+    before = logits(x).detach()
+    for j in range(l):
+        moved = torch.zeros(l, dtype=torch.bool)
+        for step in range(1, v):
+            changed = x.clone()
+            changed[:, j] = (x[:, j] + step) % v
+            gap = (logits(changed).detach() - before).abs().amax((0, 2))
+            moved = moved | (gap > 1e-6)
+        if moved.tolist() != [i >= j for i in range(l)]:
+            return False
+    swapped = x.clone()
+    swapped[:, 0], swapped[:, 1] = x[:, 1], x[:, 0]
+    return float((logits(swapped) - before)[:, -1].abs().max()) > 1e-6
+
+
+@wrong("reads_in_order", "a leak into a single logit passes: look at all v logits of a position")
+def first_logit_only(logits, v, l):
+    x = torch.randint(v, (32, l))
+    before = logits(x)
+    for j in range(l):
+        changed = x.clone()
+        changed[:, j] = (x[:, j] + 1) % v
+        where = ((logits(changed) - before).abs() > 1e-6)[..., 0].any(0)
+        if where[:j].any() or not where[j:].all():
+            return False
+    swapped = x[:, [1, 0, *range(2, l)]]
+    return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
+
+
+@wrong(
+    "reads_in_order", "a leak into one position passes: look at every position before the change"
+)
+def last_change_only(logits, v, l):
+    x = torch.randint(v, (32, l))
+    before = logits(x)
+    for j in range(l):
+        changed = x.clone()
+        changed[:, j] = (x[:, j] + 1) % v
+        where = ((logits(changed) - before).abs() > 1e-6).any(-1).any(0)
+        if where[:1].any() and j > 0 or not where[j:].all():
+            return False
+    swapped = x[:, [1, 0, *range(2, l)]]
+    return bool(((logits(swapped) - before).abs() > 1e-6)[:, -1].any())
