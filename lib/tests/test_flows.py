@@ -551,8 +551,8 @@ TWINS = {
     "started anew each time": (
         test_actnorm_starts_from_its_first_training_batch_and_only_that,
         flows.ActNorm.forward,
-        " and not self.ready",
-        "",
+        " and not self._started:\n        if not self.ready:",
+        ":\n        if True:",
     ),
     "map that folds": (
         test_planar_inner_product_stays_above_minus_one,

@@ -575,8 +575,8 @@ TWINS = {
     "frequencies upside down": (
         test_sinusoidal_wavelengths_and_shift,
         pos.sinusoidal,
-        "frequencies(dim, base, positions.device)",
-        "1 / frequencies(dim, base, positions.device)",
+        "frequencies(dim, base, at.device)",
+        "1 / frequencies(dim, base, at.device)",
     ),
     "angle for pairs of neighbours": (test_rope, pos.rotate, "x.shape[-1] // 2", "1"),
 }
