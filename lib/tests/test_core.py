@@ -77,3 +77,36 @@ def test_device_and_generator():
     assert core.device().type in {"cpu", "cuda", "mps"}
     a, b = (torch.rand(3, generator=core.generator(7)) for _ in range(2))
     assert torch.equal(a, b) and not torch.equal(a, torch.rand(3, generator=core.generator(8)))
+
+
+def test_require_all_looks_on_the_cpu_and_nowhere_else():
+    core.require_all(torch.tensor([True, True]), "fine")
+    with pytest.raises(ValueError, match="not so"):
+        core.require_all(torch.tensor([True, False]), "not so")
+    core.require_all(torch.zeros(2, dtype=torch.bool, device="meta"), "never looked at")
+
+
+def test_full_precision_turns_autocast_off_where_it_exists():
+    a = torch.randn(4, 4, generator=core.generator(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (a @ a).dtype == torch.bfloat16
+        with core.full_precision(a.device):
+            assert torch.equal(a @ a, (a.double() @ a.double()).float()) or (a @ a).dtype == torch.float32
+    with core.full_precision(torch.device("meta")):
+        pass
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda g: core.random(torch.randn, 3, 4, generator=g), lambda g: core.random(torch.randperm, 9, generator=g)],
+)
+def test_random_draws_what_torch_draws(draw):
+    g = core.generator(5)
+    want = torch.randn(3, 4, generator=g) if draw(core.generator(5)).ndim == 2 else torch.randperm(9, generator=g)
+    assert torch.equal(draw(core.generator(5)), want)
+
+
+def test_float64_is_lacking_on_apples_gpu_alone():
+    assert core.lacks_float64("mps") and not core.lacks_float64("cpu") and not core.lacks_float64("cuda:1")
+    x = torch.ones(3)
+    assert core.to_float64_device(x) is x

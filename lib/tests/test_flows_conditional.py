@@ -289,6 +289,14 @@ def test_tarflow_is_a_bijection_with_its_log_determinant(patch_flow):
     assert float(jacobian.slogdet()[1]) == pytest.approx(float(logdet[0].detach()))
 
 
+def test_patches_are_cut_row_after_row_and_put_together_again():
+    cut = flows.Patches((1, 4, 6), 2)
+    x = torch.arange(24.0).reshape(1, 1, 4, 6)
+    y, logdet = cut(x)
+    assert y[0, 1].tolist() == [2, 3, 8, 9] and y.shape[1:] == cut.forward_shape((1, 4, 6)) and not logdet.any()
+    assert torch.equal(cut.inverse(y)[0], x)
+
+
 def test_a_patch_depends_on_itself_and_on_every_earlier_one_alone():
     layer = randomised(flows.PatchAutoregressive(5, 3, width=8, layers=1, heads=2))
     jacobian = torch.autograd.functional.jacobian(lambda x: layer(x[None])[0][0], torch.randn(5, 3, dtype=F64))

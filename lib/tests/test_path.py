@@ -265,3 +265,9 @@ def test_a_point_is_made_of_floats_at_a_float_and_of_tensors_at_a_tensor():
     one, many = path.at(0.25), path.at(torch.tensor([0.25, 0.5], dtype=torch.float64))
     assert isinstance(one, Point) and isinstance(one.alpha, float) and isinstance(one.sigma, float)
     assert many.alpha.tolist() == [0.75, 0.5] and many.sigma.tolist() == [0.25, 0.5]
+
+
+def test_a_float_time_is_found_in_float64():
+    path = cosine()
+    for t in (1e-3, 0.2, 0.7):
+        assert path.time_at(path.log_snr(t)) == pytest.approx(t, abs=1e-13)

@@ -2,6 +2,7 @@
 
 from genmodels.diffusion.bound import Bound, divergence, implicit_score_matching, variational_bound
 from genmodels.diffusion.denoiser import Denoiser, conditioned, drop_labels, guided, loss, rescale
+from genmodels.diffusion.meanflow import mean_flow, mean_flow_step
 from genmodels.diffusion.targets import (
     TARGETS,
     WEIGHTS,
@@ -39,6 +40,8 @@ __all__ = [
     "implicit_score_matching",
     "inverse",
     "loss",
+    "mean_flow",
+    "mean_flow_step",
     "min_snr_weight",
     "noise_in",
     "rescale",

@@ -111,7 +111,8 @@ class Schedule:
 
     def time_at(self, log_snr: Float[Tensor, "*b"] | float) -> Tensor | float:
         """The time where the path has this log-SNR, by bisection; the nearer end if it never has."""
-        target = to_float64_device(torch.as_tensor(log_snr)).double()
+        given = log_snr if isinstance(log_snr, Tensor) else torch.tensor(log_snr, dtype=torch.float64)
+        target = to_float64_device(given).double()
         low, high = torch.zeros_like(target), torch.full_like(target, self.t_max)
         for _ in range(100):  # more halvings than float64 has bits, for times close to 0 are tiny
             middle = (low + high) / 2
