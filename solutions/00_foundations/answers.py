@@ -704,8 +704,8 @@ def one_at_a_time(u, edges, mass):
             if v < below + m or j == len(mass) - 1:
                 break
             below += m
-        left, right = edges[j].item(), edges[j + 1].item()
-        out.append(left + (v - below) / m * (right - left))
+        low, high = edges[j].item(), edges[j + 1].item()
+        out.append(low + (v - below) / m * (high - low))
     return torch.tensor(out, dtype=edges.dtype)
 
 

@@ -369,7 +369,6 @@ meet("one tent", True, ONE, -4, 5)
 meet("two tents", True, TWO, -5, 5)
 meet("a block, whose log-density is minus infinity outside", True, BLOCK, -2, 4, shape="block")
 meet("a tent and a narrow spike", True, SPIKE, -5, 5)
-meet("two tents of which one is rare", True, RARE, -5, 5)
 meet("the density integrates to 2", False, TWO, -5, 5, factor=2.0, fact=NORMAL)
 meet("the density integrates to 1.05", False, ONE, -4, 5, factor=1.05, fact=NORMAL)
 meet("the density integrates to 0.9", False, BELL, -7, 7, factor=0.9, shape="bell", fact=NORMAL)
@@ -381,8 +380,6 @@ meet("a variance for a standard deviation in the sampler", False, TWO, -5, 5,
      drawn=[(0.7, -1.5, 2.56), (0.3, 2.0, 1.0)], off="another width", fact=EVERY)  # fmt: skip
 meet("the weights are forgotten in the sampler", False, TWO, -5, 5,
      drawn=[(0.5, -1.5, 1.6), (0.5, 2.0, 1.0)], off="other weights", fact=EVERY)  # fmt: skip
-meet("the rare component, 4 % of the mass, is never drawn", False, RARE, -5, 5, drawn=RARE[:1],
-     off="a part missing", fact=EVERY)  # fmt: skip
 meet("the same mean and variance, another distribution", False, BELL, -7, 7,
      drawn=[(0.5, -0.9, 0.19**0.5), (0.5, 0.9, 0.19**0.5)], shape="bell", off="another shape", fact=EVERY)  # fmt: skip
 meet("a memory of 25 points", False, BELL, -7, 7, shape="bell", flaw="memory", off="a memory",
@@ -391,8 +388,22 @@ meet("a quarter of the samples lies outside [low, high]", False, ONE, -4, 5, fla
      fact="the count of a bin has mean n * mass, where n counts all samples, also those outside")  # fmt: skip
 meet("a block that is drawn as a comb of 8 teeth", False, BLOCK, -2, 4, shape="block", flaw="teeth",
      off="another shape", fact="a few wide bins cannot see the gaps")  # fmt: skip
-meet("samples shifted by a fifth of a deviation", False, BELL, -7, 7, drawn=[(1.0, 0.2, 1.0)], shape="bell",
-     off="another place", fact=EVERY)  # fmt: skip
+meet(
+    "every sample is the same",
+    False,
+    BELL,
+    -7,
+    7,
+    shape="bell",
+    flaw="stuck",
+    off="a memory",
+)
+meet("one sample of 8 lies below low", False, SPIKE, -5, 5, flaw="below", off="outside")
+meet("a block that is drawn as a comb of 20 teeth", False, BLOCK, -2, 4, shape="block",
+     flaw="fine teeth", off="another shape")  # fmt: skip
+meet("the density integrates to 0.96", False, SPIKE, -5, 5, factor=0.96, fact=NORMAL)
+meet("the same mean and variance, on a larger scale", False, [(1.0, 3.0, 2.0)], -11, 17,
+     drawn=[(0.5, 1.2, 2 * 0.19**0.5), (0.5, 4.8, 2 * 0.19**0.5)], shape="bell", off="another shape", fact=EVERY)  # fmt: skip
 meet("a bell on a large scale", True, [(1.0, 500.0, 90.0)], -300, 1300, hidden=True, shape="bell")
 meet("a tent on a small scale", True, [(1.0, 0.002, 0.001)], 0.0, 0.004, hidden=True)
 meet("three blocks", True, [(0.2, -3.0, 1.0), (0.5, 0.0, 0.5), (0.3, 2.0, 2.0)], -5, 4, hidden=True,
@@ -406,24 +417,7 @@ meet(
     hidden=True,
 )
 meet("the density integrates to 1.03", False, TWO, -5, 5, hidden=True, factor=1.03, fact=NORMAL)
-meet("the density integrates to 0.96", False, SPIKE, -5, 5, hidden=True, factor=0.96, fact=NORMAL)
-meet(
-    "every sample is the same",
-    False,
-    BELL,
-    -7,
-    7,
-    hidden=True,
-    shape="bell",
-    flaw="stuck",
-    off="a memory",
-)
 meet("a memory of 300 points", False, TWO, -5, 5, hidden=True, flaw="few", off="a memory")
-meet(
-    "one sample of 8 lies below low", False, SPIKE, -5, 5, hidden=True, flaw="below", off="outside"
-)
-meet("a block that is drawn as a comb of 20 teeth", False, BLOCK, -2, 4, hidden=True, shape="block",
-     flaw="fine teeth", off="another shape")  # fmt: skip
 meet("a rare, wide component is never drawn", False, [(0.97, -1.5, 2.0), (0.03, 3.0, 1.5)], -5, 5, hidden=True,
      drawn=[(1.0, -1.5, 2.0)], off="a part missing")  # fmt: skip
 meet("a small piece of a bell is drawn elsewhere", False, [(1.0, 0.5, 1.0)], -7, 8, hidden=True, shape="bell",
@@ -432,3 +426,8 @@ meet("the spike is drawn twice as often", False, SPIKE, -5, 5, hidden=True,
      drawn=[(0.6, -1.0, 3.0), (0.4, 3.0, 0.1)], off="other weights")  # fmt: skip
 meet("a mirror image is drawn", False, TWO, -5, 5, hidden=True, drawn=[(0.7, 1.5, 1.6), (0.3, -2.0, 1.0)],
      off="another place")  # fmt: skip
+meet("two tents of which one is rare", True, RARE, -5, 5, hidden=True)  # fmt: skip
+meet("the rare component, 4 % of the mass, is never drawn", False, RARE, -5, 5, drawn=RARE[:1],
+     off="a part missing", fact=EVERY, hidden=True)  # fmt: skip
+meet("samples shifted by a fifth of a deviation", False, BELL, -7, 7, drawn=[(1.0, 0.2, 1.0)], shape="bell",
+     off="another place", fact=EVERY, hidden=True)  # fmt: skip
