@@ -386,10 +386,6 @@ reader(
     fact="some dependences show only in some texts: in four of five texts this model reads symbol 1",
 )  # fmt: skip
 reader(
-    "the past, though symbol 1 is overlooked where symbol 0 is a 0; 4 symbols", True, v=4, overlooks=True,
-    fact="some dependences show only in some texts: in three of four texts this model reads symbol 1",
-)  # fmt: skip
-reader(
     "the past, with rounding errors of 1e-9",
     True,
     rounding=1e-10,
@@ -417,9 +413,8 @@ reader("a leak that is shut where symbol 0 is a 0", False, leak=lambda i, j: j =
 reader("no position can see itself", False, rule=lambda i, j: j < i)
 reader("each position sees itself and one before", False, rule=lambda i, j: i - 1 <= j <= i)
 reader("position 5 never looks at symbol 2", False, rule=lambda i, j: j <= i and (i, j) != (5, 2))
-reader(
-    "nobody but position 0 looks at symbol 0", False, rule=lambda i, j: j <= i and (j > 0 or i == 0)
-)
+reader("position 3 alone cannot see itself", False, rule=lambda i, j: j <= i and (i, j) != (3, 3))
+reader("a leak into the last logit", False, leak=lambda i, j: j == i + 1, one_logit=True)
 reader("a bag: all of the past, without positions", False, ordered=False)
 reader(
     "a bag of the past beside the own symbol",
@@ -434,6 +429,17 @@ reader(
     l=7,
     leak=lambda i, j: j == i + 1,
     one_logit=True,
+    hidden=True,
+)
+reader(
+    "the past, though symbol 1 is overlooked where symbol 0 is a 0; 4 symbols", True, v=4, overlooks=True,
+    hidden=True,
+    fact="some dependences show only in some texts: in three of four texts this model reads symbol 1",
+)  # fmt: skip
+reader(
+    "nobody but position 0 looks at symbol 0",
+    False,
+    rule=lambda i, j: j <= i and (j > 0 or i == 0),
     hidden=True,
 )
 reader("2 symbols, 3 positions", True, v=2, l=3, hidden=True)
