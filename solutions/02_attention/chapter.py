@@ -70,12 +70,13 @@ def randn(*shape: int, seed: int) -> Tensor:
 
 # %% tags=["lab"]
 import functools
+import textwrap
 import time
 
+import figures  # the chapter's pictures, beside this notebook
 from IPython.display import display
 
 from coursekit import lab, plot, report
-from coursekit.plot.style import HEAT, picture, style
 from genmodels import data, toy, train
 
 CORES = torch.get_num_threads()
@@ -136,19 +137,8 @@ for k in range(3 if PROFILE == "smoke" else 8):
     print(f"{k} before: {counted[-1]:.3f} bits, {len(wholes[0]):7,d} counts; {known:5.1%} known")
 COUNTER = min(counted)
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-plot.show(
-    plot.curves(
-        {"a patient counter": counted},
-        "characters it looks back at",
-        "bits per character",
-        "Counting stops at four characters",
-        markers=True,
-        height=2.5,
-        levels={"its best": COUNTER},
-    )
-)
+# %% tags=["lab"]
+plot.show(figures.counting(counted, COUNTER))
 
 # %% [markdown]
 # Four characters back, and that is the end: with more context the counter gets *worse*, since most long
@@ -354,19 +344,8 @@ print("library's sinusoidal:", f"{(nets.sinusoidal(m, width) - p).abs().max():.0
 gap = products - (distance[..., None] * speed).cos().sum(-1)
 print(f"p_m . p_n against the sum of cosines of m - n: {gap.abs().max():.0e} away")
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 2.9)
-    left, right = fig.subplots(1, 2, width_ratios=[1.1, 1])
-    waves = left.imshow(p.T, cmap="PuOr", aspect="auto", vmin=-1, vmax=1)
-    left.set(xlabel="position", ylabel="feature", title="Each column is one position")
-    fig.colorbar(waves, ax=left)
-    shown = right.imshow(products, cmap=HEAT)
-    right.set(xlabel="position n", ylabel="position m", title="Their products see the distance")
-    fig.colorbar(shown, ax=right)
-fig.alt = "Left, waves of falling speed along the positions, sines above, cosines below. Right, the inner products of all pairs of positions, constant along each diagonal and largest on the main one."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.waves(p, products))
 
 # %% [markdown]
 # Elegant, but the network never sees this product alone. It sees
@@ -525,52 +504,13 @@ turn = checks.fallback(
 # Your turn, drawn: one query and one key, the same two vectors at every pair of positions. Learned or
 # sinusoidal vectors could *find out* that only distance counts; here it cannot be otherwise.
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 m = torch.arange(32)
 q, k = randn(16, seed=4), randn(16, seed=7)
 with torch.no_grad():
     turned = turn(q.expand(32, 16), m) @ turn(k.expand(32, 16), m).T
     hands = turn(torch.tensor([1.0, 0.0]).expand(7, 2), torch.arange(7))
-with style():
-    fig = picture(8, 2.9)
-    left, middle, right = fig.subplots(1, 3, width_ratios=[1, 1.25, 1.5])
-    for i, (a, b) in enumerate(hands.tolist()):
-        left.annotate(
-            "", (a, b), (0, 0), arrowprops={"arrowstyle": "-|>", "color": plot.GRADIENT, "lw": 1.6}
-        )
-        left.text(1.16 * a, 1.16 * b, str(i), ha="center", va="center")
-    left.set(
-        xlim=(-1.3, 1.3),
-        ylim=(-1.3, 1.3),
-        aspect="equal",
-        xticks=[],
-        yticks=[],
-        title="One pair, positions 0 to 6",
-    )
-    left.spines[:].set_visible(False)
-    largest = float(turned.abs().max())
-    shown = middle.imshow(turned, cmap="PuOr", vmin=-largest, vmax=largest)
-    middle.set(
-        xlabel="position n of the key",
-        ylabel="position m of the query",
-        title="Product after turning",
-    )
-    fig.colorbar(shown, ax=middle)
-    for start in (0, 4, 8):
-        right.plot(
-            range(-start, 32 - start),
-            turned[:, start],
-            lw=3 - start / 4,
-            alpha=0.7,
-            label=f"key at {start}",
-            color=plot.SERIES[start // 4],
-        )
-    right.set(xlabel="distance m - n", ylabel="product", title="All keys give one curve")
-    right.margins(y=0.45)
-    right.legend(loc="upper right")
-fig.alt = "Left, a vector turned by 0 to 6 radians. Middle, the product of a turned query and key for all pairs of positions: constant along each diagonal. Right, the curves of three key positions against the distance lie on each other."
-plot.show(fig)
+plot.show(figures.turning(hands, turned))
 
 # %% [markdown]
 # ## 7 · Exact lab: a language whose price is known, read far beyond its school
@@ -738,36 +678,8 @@ plot.show(
     plot.table(rows, title="Nats above the perfect reader (trained on 32 places)", first="scheme")
 )
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 3.4, "Taught on 32 places, asked about 160")
-    ax = fig.subplots()
-    ax.axvspan(0, TRAINED, color=plot.NOISE, alpha=0.25, lw=0)
-    ax.text(TRAINED / 2, 1.47, "trained here", ha="center", va="top", fontsize=9)
-    looks = zip(excess.items(), plot.SERIES, ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), "-"))
-    for (name, over), c, dash in looks:
-        mean, error = over.mean(0), over.std(0) / len(over) ** 0.5
-        ax.plot(places, mean, color=c, ls=dash, label=name)
-        ax.fill_between(places, mean - error, mean + error, color=c, alpha=0.2, lw=0)
-    ax.axhline(0, color=plot.EXACT, lw=1)
-    ax.text(157, -0.075, "perfect reader", ha="right", va="center", fontsize=9)
-    ax.set(
-        xlabel="place in the text",
-        ylabel="nats above the perfect reader",
-        ylim=(-0.13, 1.5),
-        xlim=(0, 158),
-    )
-    ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
-fig.alt = (
-    "Excess loss of six schemes against the place in the text: "
-    + "; ".join(
-        f"{name} {over[:, 1:4].mean():.2f} nats inside the trained 32 places and {over[:, 14:].mean():.2f} far outside"
-        for name, over in excess.items()
-    )
-    + "."
-)
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.beyond_school(places, excess, TRAINED))
 for name, over in excess.items():
     report.metric(
         f"{name}, far places", over[:, 14:].mean().item(), "nats above the entropy rate", floor=0.0
@@ -1208,29 +1120,15 @@ plot.show(
 # that looks one back, one that looks at the last space, one that finds *the same letter earlier* and looks at
 # what followed it.
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 LINE = "My lord, my lord, the king!\nMy lord, the k"
 MAPS = own_pass(shakespeare, plays["train"].encode(LINE)[None])[1]
-shown_letters = [c.replace("\n", "↵").replace(" ", "␣") for c in LINE]
 
 
 def looking(head: int = 0) -> plot.Picture:
     """The shares of one head over the line."""
     layer, inside = divmod(head, shakespeare.heads)
-    with style():
-        fig = picture(7.4, 5.6, f"Layer {layer + 1}, head {inside + 1}")
-        ax = fig.subplots()
-        shown = ax.imshow(MAPS[head], cmap=HEAT, vmin=0, vmax=1)
-        ax.set_xticks(range(len(LINE)), shown_letters, fontsize=7.5, fontfamily="monospace")
-        ax.set_yticks(range(len(LINE)), shown_letters, fontsize=7.5, fontfamily="monospace")
-        ax.tick_params(length=0)
-        ax.set(xlabel="the character it looks at", ylabel="the character that asks")
-        fig.colorbar(shown, ax=ax, label="share", shrink=0.8)
-    back = torch.arange(len(LINE))[:, None] - torch.arange(len(LINE))
-    mean = float((MAPS[head] * back).sum(-1).mean())
-    fig.alt = f"Lower triangular map of the shares of layer {layer + 1}, head {inside + 1}; on average it looks {mean:.1f} characters back."
-    return fig
+    return figures.shares(MAPS[head], LINE, f"Layer {layer + 1}, head {inside + 1}")
 
 
 lab.scrub(looking, head=range(len(MAPS)), fps=1)
@@ -1241,10 +1139,7 @@ lab.scrub(looking, head=range(len(MAPS)), fps=1)
 # temperature 0.2 do to a long text? And 1.5? Which knob repairs a high temperature? (Needs a running kernel:
 # each text is written by your code when you ask for it.)
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-import textwrap  # also for the poems of section 12
-
+# %% tags=["lab"]
 OPENING = "\nMy lord, the "
 
 
@@ -1260,38 +1155,9 @@ def choice(temperature: float = 1.0, top_k: int = 69, top_p: float = 1.0) -> plo
     with torch.no_grad():
         logits = shakespeare(plays["train"].encode(OPENING)[None])[0, -1]
     plain, ours = logits.softmax(-1), probs_of(logits, temperature, top_k, top_p)
-    first = plain.argsort(descending=True)[:22]
-    with style():
-        fig = picture(8, 3.9)
-        above, below = fig.subplots(2, 1, height_ratios=[1.25, 1])
-        above.bar(range(22), plain[first], width=0.85, color=plot.NOISE, label="the model")
-        above.bar(range(22), ours[first], width=0.5, color=plot.MODEL, label="your knobs")
-        above.set_xticks(
-            range(22), [letters[i].replace("\n", "↵").replace(" ", "␣") for i in first]
-        )
-        above.set(
-            ylabel="probability",
-            ylim=(0, 1),
-            title=f"After {OPENING.strip()!r} and a space; {int((ours > 0).sum())} of {len(letters)} symbols can be drawn",
-        )
-        above.legend(loc="upper right")
-        lines = [
-            part
-            for row in opened(temperature, top_k, top_p).split("\n")
-            for part in textwrap.wrap(row, 84) or [""]
-        ]
-        below.text(
-            0,
-            1,
-            "\n".join(lines[:7]).replace("$", r"\$"),
-            va="top",
-            fontfamily="monospace",
-            fontsize=9,
-            transform=below.transAxes,
-        )
-        below.axis("off")
-    fig.alt = f"Bars of the next character at temperature {temperature}, top-k {top_k}, top-p {top_p}: {int((ours > 0).sum())} symbols are left. Below, a text: {' '.join(lines[:3])}"
-    return fig
+    told = f"temperature {temperature}, top-k {top_k}, top-p {top_p}"
+    written = opened(temperature, top_k, top_p)
+    return figures.choice(plain, ours, letters, OPENING.strip(), written, told)
 
 
 lab.scrub(
@@ -1416,24 +1282,10 @@ for bug, (scheme, mix, loss_of) in BUGS.items():
         "true price of what it writes": f"{paid.mean():.2f} ± {paid.std() / len(paid) ** 0.5:.2f}",
     }
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-fig = plot.curves(
-    broken,
-    "step",
-    "training loss in nats",
-    "Which of these curves would worry you?",
-    levels={"entropy rate": chain.entropy_rate()},
-    height=3.0,
-)
-fig.axes[0].set_ylim(top=3.0)  # room for the names above the curves
-fig.axes[0].legend(loc="upper right", ncols=3, handlelength=2.8, frameon=False)
-plot.show(fig)
-plot.show(
-    plot.table(
-        table, title=f"A right model pays {chain.entropy_rate():.2f} in both columns", first="bug"
-    )
-)
+# %% tags=["lab"]
+plot.show(figures.worrying(broken, chain.entropy_rate()))
+title = f"A right model pays {chain.entropy_rate():.2f} in both columns"
+plot.show(plot.table(table, title=title, first="bug"))
 
 # %% [markdown]
 # Bugs 1, 2 and 4 fall *below the entropy rate*, where no honest model can be, and what they write is poor or

@@ -43,7 +43,7 @@ causal_attention = Exercise(
 )
 
 
-def heads(text, b, h, l, e, f, seed, size=1.0, hidden=False, fact=""):
+def attending(text, b, h, l, e, f, seed, size=1.0, hidden=False, fact=""):
     q, k, v = (
         normal(b, h, l, width, seed=3 * seed + i, size=s)
         for i, (width, s) in enumerate([(e, size), (e, size), (f, 1.0)])
@@ -53,9 +53,11 @@ def heads(text, b, h, l, e, f, seed, size=1.0, hidden=False, fact=""):
     )
 
 
-usual = heads("1 text, 2 heads, 4 positions; keys of width 3, values of width 2", 1, 2, 4, 3, 2, 1)
-heads("2 texts, 3 heads, 5 positions; keys of width 7, values of width 6", 2, 3, 5, 7, 6, 2)
-heads(
+usual = attending(
+    "1 text, 2 heads, 4 positions; keys of width 3, values of width 2", 1, 2, 4, 3, 2, 1
+)
+attending("2 texts, 3 heads, 5 positions; keys of width 7, values of width 6", 2, 3, 5, 7, 6, 2)
+attending(
     "1 text, 2 heads, 3 positions; keys of width 5, values of width 1; scores up to 2,000",
     1,
     2,
@@ -66,10 +68,10 @@ heads(
     size=25.0,
     fact="the exponential of 1,000 is infinite; a softmax subtracts the largest score first",
 )
-heads("1 text, 2 heads, 6 positions, scores up to 2,000", 1, 2, 6, 3, 2, 4, 25.0, hidden=True)
-heads("a text of 1 position", 2, 2, 1, 3, 4, 5, hidden=True)
-heads("3 texts, 1 head, 9 positions", 3, 1, 9, 11, 5, 6, hidden=True)
-heads("1 text, 4 heads, 2 positions", 1, 4, 2, 6, 3, 7, hidden=True)
+attending("1 text, 2 heads, 6 positions, scores up to 2,000", 1, 2, 6, 3, 2, 4, 25.0, hidden=True)
+attending("a text of 1 position", 2, 2, 1, 3, 4, 5, hidden=True)
+attending("3 texts, 1 head, 9 positions", 3, 1, 9, 11, 5, 6, hidden=True)
+attending("1 text, 4 heads, 2 positions", 1, 4, 2, 6, 3, 7, hidden=True)
 causal_attention.again(usual)
 
 # ---------------------------------------------------------------- relative_bias
@@ -279,8 +281,14 @@ def row_by_row(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.tensor(rows, dtype=logits.dtype).reshape(logits.shape)
 
 
+def one_table(answer, logits, temperature, top_k, top_p):
+    got = answer(logits, temperature, top_k, top_p)
+    return {"probabilities": got, "dimensions of what came back": torch.as_tensor(got).ndim}
+
+
 next_probs = Exercise(
     truth=row_by_row,
+    view=one_table,
     about="temperature, then top_k, then top_p of what is left; each row sums to 1, in the alphabet's order",
 )
 
@@ -296,8 +304,8 @@ def knobs(text, shape, temperature, top_k, top_p, hidden=False, size=2.0):
 knobs("temperature 0.7", (2, 6), 0.7, None, None)
 usual = knobs("top_k = 3", (3, 6), 1.0, 3, None)
 knobs("top_p = 0.8", (3, 7), 1.0, None, 0.8)
-knobs("temperature 1.6, top_k = 4, top_p = 0.7", (3, 6), 1.6, 4, 0.7)
-knobs("temperature 0.6, top_k = 5, top_p = 0.9", (3, 7), 0.6, 5, 0.9)
+knobs("temperature 1.6, top_k = 4, top_p = 0.7", (3, 6), 1.6, 4, 0.7, size=1.0)
+knobs("temperature 0.6, top_k = 3, top_p = 0.85", (4, 6), 0.6, 3, 0.85, size=0.7)
 knobs("one row, temperature 2.5, top_p = 0.6", (9,), 2.5, None, 0.6, hidden=True)
 knobs("2 x 3 rows, top_k = 4, top_p = 0.7", (2, 3, 11), 1.0, 4, 0.7, hidden=True)
 knobs("top_k = 1", (3, 5), 1.0, 1, None, hidden=True)
@@ -358,7 +366,9 @@ def mask(l, rule):
     return [[float(rule(i, j)) for j in range(l)] for i in range(l)]
 
 
-def model(text, want, v=5, l=6, rule=lambda i, j: j <= i, leak=None, hidden=False, fact="", **kind):
+def reader(
+    text, want, v=5, l=6, rule=lambda i, j: j <= i, leak=None, hidden=False, fact="", **kind
+):
     sees = mask(l, rule)
     leak = None if leak is None else mask(l, leak)
     biggest = max((max(row) for row in leak), default=0.0) if leak else 0.0
@@ -369,55 +379,50 @@ def model(text, want, v=5, l=6, rule=lambda i, j: j <= i, leak=None, hidden=Fals
     )
 
 
-model("each position mixes all of its past", True)
+reader("each position mixes all of its past", True)
 reads_in_order.case("a Transformer with RoPE", recipe(transformer, v=5, l=6, seed=0), want=True)
-model(
+reader(
     "the past, though symbol 1 is overlooked where symbol 0 is a 0", True, overlooks=True,
     fact="some dependences show only in some texts: in four of five texts this model reads symbol 1",
 )  # fmt: skip
-model(
-    "the past, though symbol 1 is overlooked where symbol 0 is a 0; 4 symbols", True, v=4, overlooks=True,
-    fact="some dependences show only in some texts: in three of four texts this model reads symbol 1",
-)  # fmt: skip
-model(
+reader(
     "the past, with rounding errors of 1e-9",
     True,
     rounding=1e-10,
     fact="a change of 1e-9 is rounding, not a dependence",
 )
-model(
+reader(
     "the past, with rounding errors of 1e-8",
     True,
     rounding=1e-9,
     fact="a change of 1e-8 is rounding, not a dependence",
 )
-model("the past, in logits of the size of 0.001", True, size=1e-3, fact="changes above 1e-6 count")
-model("each position sees the next symbol as well", False, rule=lambda i, j: j <= i + 1)
-model("every position sees the whole text", False, rule=lambda i, j: True)
-model(
+reader("the past, in logits of the size of 0.001", True, size=1e-3, fact="changes above 1e-6 count")
+reader("each position sees the next symbol as well", False, rule=lambda i, j: j <= i + 1)
+reader("every position sees the whole text", False, rule=lambda i, j: True)
+reader(
     "it divides by a mean over all positions",
     False,
     late=True,
     fact="the mean over all positions has seen the future",
 )
-model("a weak leak, 0.001 of the symbol after next", False, leak=lambda i, j: 1e-3 * (j == i + 2))
-model("a weak leak, 0.0001 of the next symbol", False, leak=lambda i, j: 1e-4 * (j == i + 1))
-model("only position 4 sees the future, symbol 5", False, leak=lambda i, j: (i, j) == (4, 5))
-model("a leak that is shut where symbol 0 is a 0", False, leak=lambda i, j: j == i + 1, shut=True)
-model("no position can see itself", False, rule=lambda i, j: j < i)
-model("each position sees itself and one before", False, rule=lambda i, j: i - 1 <= j <= i)
-model("position 5 never looks at symbol 2", False, rule=lambda i, j: j <= i and (i, j) != (5, 2))
-model(
-    "nobody but position 0 looks at symbol 0", False, rule=lambda i, j: j <= i and (j > 0 or i == 0)
-)
-model("a bag: all of the past, without positions", False, ordered=False)
-model(
+reader("a weak leak, 0.001 of the symbol after next", False, leak=lambda i, j: 1e-3 * (j == i + 2))
+reader("a weak leak, 0.0001 of the next symbol", False, leak=lambda i, j: 1e-4 * (j == i + 1))
+reader("only position 4 sees the future, symbol 5", False, leak=lambda i, j: (i, j) == (4, 5))
+reader("a leak that is shut where symbol 0 is a 0", False, leak=lambda i, j: j == i + 1, shut=True)
+reader("no position can see itself", False, rule=lambda i, j: j < i)
+reader("each position sees itself and one before", False, rule=lambda i, j: i - 1 <= j <= i)
+reader("position 5 never looks at symbol 2", False, rule=lambda i, j: j <= i and (i, j) != (5, 2))
+reader("position 3 alone cannot see itself", False, rule=lambda i, j: j <= i and (i, j) != (3, 3))
+reader("a leak into the last logit", False, leak=lambda i, j: j == i + 1, one_logit=True)
+reader("a bag: all of the past, without positions", False, ordered=False)
+reader(
     "a bag of the past beside the own symbol",
     False,
     rule=lambda i, j: (j <= i) + (j == i),
     ordered=False,
 )
-model(
+reader(
     "a leak into a single logit",
     False,
     v=4,
@@ -426,12 +431,23 @@ model(
     one_logit=True,
     hidden=True,
 )
-model("2 symbols, 3 positions", True, v=2, l=3, hidden=True)
-model(
+reader(
+    "the past, though symbol 1 is overlooked where symbol 0 is a 0; 4 symbols", True, v=4, overlooks=True,
+    hidden=True,
+    fact="some dependences show only in some texts: in three of four texts this model reads symbol 1",
+)  # fmt: skip
+reader(
+    "nobody but position 0 looks at symbol 0",
+    False,
+    rule=lambda i, j: j <= i and (j > 0 or i == 0),
+    hidden=True,
+)
+reader("2 symbols, 3 positions", True, v=2, l=3, hidden=True)
+reader(
     "near symbols weigh more", True, l=8, rule=lambda i, j: (j <= i) * 0.4 ** (i - j), hidden=True
 )
-model("12 positions", True, v=3, l=12, hidden=True)
-model(
+reader("12 positions", True, v=3, l=12, hidden=True)
+reader(
     "12 positions, the last but one sees the last",
     False,
     v=3,
@@ -439,7 +455,7 @@ model(
     leak=lambda i, j: (i, j) == (10, 11),
     hidden=True,
 )
-model(
+reader(
     "the first position sees the last symbol",
     False,
     v=4,
@@ -447,8 +463,8 @@ model(
     leak=lambda i, j: (i, j) == (0, 6),
     hidden=True,
 )
-model("a bag, 7 positions", False, v=4, l=7, ordered=False, hidden=True)
-model("the past, with rounding errors, 7 positions", True, v=4, l=7, rounding=1e-11, hidden=True)
+reader("a bag, 7 positions", False, v=4, l=7, ordered=False, hidden=True)
+reader("the past, with rounding errors, 7 positions", True, v=4, l=7, rounding=1e-11, hidden=True)
 for kind in ("alibi", "learned"):
     reads_in_order.case(
         f"a Transformer with {kind}",
