@@ -80,19 +80,6 @@ SEED = 0
 torch.manual_seed(SEED)
 
 
-def insist(condition: bool, message: str) -> None:
-    """A check of one sentence."""
-    if not condition:
-        raise checks.CheckFailed(message)
-
-
-def twice_the_same(first: object, second: object) -> bool:
-    """Whether two calls gave one result; what is no tensor is left to the next check."""
-    if not (isinstance(first, Tensor) and isinstance(second, Tensor)):
-        return True
-    return first.shape == second.shape and torch.allclose(first, second, equal_nan=True)
-
-
 def noise(*shape: int, seed: int = SEED) -> Tensor:
     """Standard normal numbers, float64, the same for everybody."""
     return torch.randn(*shape, generator=core.generator(seed), dtype=torch.float64)
@@ -101,10 +88,10 @@ def noise(*shape: int, seed: int = SEED) -> Tensor:
 # %% tags=["lab"]
 import time
 
+import figures
 from IPython.display import display
 
 from coursekit import lab, plot, report
-from coursekit.plot.style import picture, style
 from genmodels import data, metrics, train
 from genmodels.nets import UNet
 
@@ -131,20 +118,7 @@ for t in (0.3, 0.6, 0.8, 0.85, 0.9, 0.95, 1.0):
     faded, _ = circle.corrupt(one, t, generator=core.generator(3))
     fading.append((faded, best_guess(faded, t)))
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-shown = [torch.cat(pictures) / 2 + 0.5 for pictures in zip(*fading)]
-plot.show(
-    plot.images(
-        {
-            "noise: given, at t = 0, 0.3, 0.6, 0.8, 0.85, 0.9, 0.95, 1": shown[0],
-            "model: the best guess there is": shown[1],
-        },
-        columns=8,
-        alt="A portrait that fades into noise in eight steps, and under each the best guess at the clean one: sharp at "
-        "first, then a blurred face, and from pure noise the average of all portraits.",
-    )
-)
+plot.show(figures.fading(fading))
 
 # %% [markdown]
 # From pure noise the best guess is **the average face**, always the same one. That is the naive generator: one jump, one blur.
@@ -282,46 +256,15 @@ def abar_of(betas: Tensor) -> Tensor:
 # - **cosine** [Nichol and Dhariwal]: choose the *result*, $\bar\alpha(t)=\cos^2\!\bigl(\tfrac\pi2\tfrac{t+0.008}{1.008}\bigr)/\cos^2\!\bigl(\tfrac\pi2\tfrac{0.008}{1.008}\bigr)$, and
 #   compute $\beta_k=1-\bar\alpha_k/\bar\alpha_{k-1}$ from it, clipped at 0.999, for the last one would be 1.
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-show_at = torch.tensor([0, 100, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
-strips = {}
+# %% tags=["lab"]
+show_at = torch.arange(0, 1001, 100)
+repeated, faded = one.expand(len(show_at), -1, -1, -1), {}
 for name in ("linear", "cosine"):
-    eps = torch.randn(len(show_at), *one.shape[1:], generator=core.generator(3))
-    strips[f"{name} schedule, k = 0, 100, ..., 1000"] = (
-        jump_to(one.expand(len(show_at), -1, -1, -1), show_at, SCHEDULES[name].float(), eps) / 2
-        + 0.5
-    )
-plot.show(
-    plot.images(
-        strips,
-        columns=11,
-        alt="A portrait fading in eleven steps under two schedules. Under the linear one it is gone after half of the way, "
-        "under the cosine one it can be made out until near the end.",
-    )
-)
+    eps = torch.randn(repeated.shape, generator=core.generator(3))
+    faded[name] = jump_to(repeated, show_at, SCHEDULES[name].float(), eps)
+plot.show(figures.strips(faded))
 curves_of = {name: abar_of(SCHEDULES[name]) for name in ("linear", "cosine")}
-with style():
-    fig = picture(8, 2.7)
-    left, right = fig.subplots(1, 2)
-    for (name, abar), colour, dash in zip(curves_of.items(), (plot.MODEL, plot.DATA), ("--", "-")):
-        t = torch.linspace(0, 1, len(abar))
-        left.plot(t, abar.sqrt(), color=colour, ls=dash, label=rf"{name}: signal $\alpha$")
-        left.plot(t, (1 - abar).sqrt(), color=plot.NOISE, ls=dash, label=rf"{name}: noise $\sigma$")
-        right.plot(t[1:], (abar[1:] / (1 - abar[1:])).log(), color=colour, ls=dash, label=name)
-    left.set(xlabel="t = k / T", ylabel="size", title="signal and noise", ylim=(0, 1.42))
-    right.set(
-        xlabel="t = k / T", ylabel="log SNR", title="log signal-to-noise ratio", ylim=(-14, 12)
-    )
-    for ax in (left, right):
-        ax.grid(True)
-    left.legend(fontsize=8, ncols=2, loc="upper center")
-    right.legend(fontsize=8)
-fig.alt = (
-    "Left, the size of signal and noise against time: the linear schedule loses its signal sooner. Right, the log of the "
-    "signal-to-noise ratio falls from about 10 to below -10 for both, more evenly for the cosine schedule."
-)
-plot.show(fig)
+plot.show(figures.schedules(curves_of))
 
 # %% [markdown]
 # The linear schedule spends its last third on pictures that are noise already; the cosine fades evenly. Did they arrive?
@@ -445,23 +388,7 @@ def one_step_back(s: float = 0.3) -> plot.Picture:
     c_x, c_0, std = samplers.ddim_coefficients(p, q, 1.0)
     mean = float(c_x * here + c_0 * bumps.denoise(here, p.alpha, p.sigma))
     bell = torch.exp(-((axis - mean) ** 2) / (2 * std**2)) / (std * math.sqrt(2 * math.pi))
-    overlap = float(torch.trapezoid(torch.minimum(exact, bell), axis))
-    with style():
-        fig = picture(8, 2.4, f"From t = 0.7 back to s = {s:g}")
-        ax = fig.subplots()
-        ax.fill_between(axis, exact, color=plot.NOISE, alpha=0.6, lw=0, label="exact reverse step")
-        ax.plot(axis, bell, color=plot.MODEL, label="Gaussian around the denoiser's guess")
-        ax.axvline(0.1, color=plot.EXACT, lw=0.8, ls=":", label="where it stands, $x_t$")
-        ax.set(
-            xlabel="$x_s$",
-            ylabel="density",
-            ylim=(0, 1.4 * max(float(bell.max()), float(exact.max()))),
-            xlim=(-2.4, 2.4),
-            title=f"overlap {overlap:.1%}",
-        )
-        ax.legend(loc="upper left")
-    fig.alt = f"The exact density of the earlier state at time {s:g} and a Gaussian: they overlap by {overlap:.1%}."
-    return fig
+    return figures.one_step_back(s, axis, exact, bell)
 
 
 lab.scrub(one_step_back, fps=2, s=[0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.69])
@@ -719,7 +646,7 @@ for T in (10, 20, 40, 80, 160, 320):
         f"T = {T:3d}:  L_T {arrived:.5f} + steps {steps:6.3f} + L_0 {last:.3f} = {exact + gaps[T]:6.3f} nats;"
         f"   -log p = {exact:.3f};  gap {gaps[T]:.3f}"
     )
-insist(all(gap > 0 for gap in gaps.values()), "a bound on -log p lies above it")
+assert all(gap > 0 for gap in gaps.values()), "a bound on -log p lies above it"
 checks.order(
     torch.tensor([gaps[T] for T in (80, 160, 320)]), torch.tensor([80, 160, 320]), 1.0, "the gap"
 )
@@ -848,28 +775,8 @@ checks.close(
 )
 print("Equation (13) holds: the three losses are one squared error with three weights.")
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-snr = (curves_of["cosine"][1:-1] / (1 - curves_of["cosine"][1:-1])).double()
-t = torch.arange(2, 1000) / 1000
-weights = {
-    "the bound": (t, 1000 * (snr[:-1] - snr[1:]) / 2),
-    r"eps: $L_{\rm simple}$": (t, snr[1:]),
-    "v": (t, 1 + snr[1:]),
-    "x0": (t, torch.ones_like(t)),
-}
-plot.show(
-    plot.curves(
-        weights,
-        "t = k / T",
-        "weight of the squared error in $x_0$",
-        title="Four losses are four weightings (cosine schedule)",
-        log="y",
-        height=2.8,
-        alt="Weights on a log scale. The bound weighs small t most, L_simple falls from thousands to below a thousandth "
-        "where t is near 1, the loss of v levels off at 1, that of x0 is 1 throughout.",
-    )
-)
+# %% tags=["lab"]
+plot.show(figures.weights(curves_of["cosine"]))
 
 # %% [markdown]
 # The bound cares most about the last, invisible bit of noise, since that costs the most nats. $L_{\text{simple}}$ cares less about it, and so spends the network on what
@@ -1426,22 +1333,6 @@ def portraits_by(
     return torch.cat([start[None], draw(denoiser_of(net, told), start, abar, every(steps), random)])
 
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-def gallery(rows: dict[str, Tensor], title: str, alt: str) -> plot.Picture:
-    """Labelled rows of portraits on [-1, 1]."""
-    with style():
-        fig = picture(8, 0.35 + 0.58 * len(rows), title)
-        for ax, (name, x) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
-            sheet = torch.nn.functional.pad(x / 2 + 0.5, (1, 1, 1, 1), value=1.0)
-            ax.imshow(sheet.permute(2, 0, 3, 1).flatten(1, 2).clamp(0, 1).numpy())
-            ax.set(xticks=[], yticks=[])
-            ax.set_ylabel(name, rotation=0, ha="right", va="center")
-            ax.spines[:].set_visible(False)
-    fig.alt = alt
-    return fig
-
-
 # %% tags=["lab", "train"]
 torch.manual_seed(SEED)
 net = UNet(
@@ -1472,7 +1363,7 @@ if TRAIN:
             average.to(device)
             alt = "Rows of twelve portraits drawn while it learns: noise, then faces, then people."
             canvas.update(
-                gallery(
+                figures.gallery(
                     growing,
                     "Portraits drawn while the network learns, the same noise in each column",
                     alt,
@@ -1483,7 +1374,7 @@ if TRAIN:
 else:
     net = train.load_pretrained("ddpm").network.requires_grad_(False)
     canvas.update(
-        gallery(
+        figures.gallery(
             {"ready weights": portraits_by(net, 12, 20)[-1]},
             "Portraits",
             "Twelve portraits drawn by the ready weights.",
@@ -1638,7 +1529,7 @@ def wished(wish: str, w: float, n: int, steps: int, seed: int = SEED) -> Tensor:
 
 
 plot.show(
-    gallery(
+    figures.gallery(
         {
             f"{wish}, w = {w}": wished(wish, w, 12, 5 if PROFILE == "smoke" else 25)[-1]
             for wish, w in [
@@ -1752,38 +1643,16 @@ def symptom(bug: str) -> plot.Picture:
         bug, lambda x, k: point, torch.randn(4000, 1, generator=random), abar, every(25), random
     )
     t = [k / T for k in every(25)[1:]]
-    with style():
-        fig = picture(8, 2.1, bug)
-        left, right = fig.subplots(1, 2, width_ratios=[2.1, 1])
-        sheet = torch.nn.functional.pad(x / 2 + 0.5, (1, 1, 1, 1), value=1.0).reshape(
-            2, 6, 3, 18, 18
-        )
-        left.imshow(sheet.permute(0, 3, 1, 4, 2).reshape(36, 108, 3).clamp(0, 1).numpy())
-        left.set(xticks=[], yticks=[])
-        left.spines[:].set_visible(False)
-        right.plot(
-            t,
-            [float((1 - abar[k]).sqrt()) for k in every(25)[1:]],
-            color=plot.EXACT,
-            ls=":",
-            label="forward chain",
-        )
-        right.plot(t, states.std(1).flatten(), color=plot.MODEL, label="this sampler")
-        right.set(
-            xlabel="t = k / T", ylabel="spread", ylim=(0, 1.5), title="data that is one point"
-        )
-        right.legend(loc="upper left", fontsize=8)
-    fig.alt = f"{bug}: twelve portraits, and the spread of the states against time beside that of the forward chain."
-    return fig
+    chain = [float((1 - abar[k]).sqrt()) for k in every(25)[1:]]
+    return figures.symptom(bug, x, t, chain, states.std(1).flatten())
 
 
-lab.scrub(symptom, fps=1, bug=BUGS)
+lab.scrub(symptom, fps=1, bug=lab.pick(BUGS, start=BUGS[0]))
 
 # %% [markdown]
 # All five side by side, when you have made your predictions:
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
+# %% tags=["lab"]
 for bug in BUGS:
     plot.show(symptom(bug))
 
