@@ -64,8 +64,8 @@ def one_step(text, before, after, eta, hidden=False, fact=""):
         hidden=hidden,
         fact=fact,
         eta=eta,
-        alpha2_plus_sigma2_is_1=kept,
         the_last_step=after[1] == 0,
+        **{"alpha^2 + sigma^2 is 1": kept},
     )
 
 
@@ -535,7 +535,7 @@ def louder(scale, x, t, labels, classes, hidden=False, **more):
     )
 
 
-louder(3.0, gauss(3, 2, seed=51), 0.4, [[1, -1, 4], [3, 0, 0], [0, 2, 5]], (4, 3, 6))
+louder(3.0, gauss(3, 2, seed=51), 0.4, [[1, -1, 4], [-1, 0, 0], [0, 2, 5]], (4, 3, 6))
 louder(1.0, gauss(3, 2, seed=52), 0.4, [[1, 1], [3, 0], [0, 2]], (4, 3))
 louder(0.0, gauss(2, 3, seed=53), 0.7, [[1, 2, 4], [2, 0, 3]], (4, 3, 6))
 louder(7.5, gauss(4, 2, seed=54), 0.2, [[2, 0], [1, 1], [3, 2], [0, 1]], (4, 3))
