@@ -17,6 +17,7 @@ from autograde.checking.forks import Outcome, run_all
 from autograde.checking.report import ALTERNATIVES, KINDS, MUTANTS, NAMED, Report, Trial, flat
 from autograde.checking.trial import file_of
 from autograde.checking.trier import PATIENCE, Trier, differs, fitting, leave_one_out
+from coursekit.checks.running import EVIDENCE, is_evidence
 
 SAMPLE = 12  # derived answers an exercise, unless all are asked for
 SEEDS = 30  # repetitions of a check that draws, unless all are asked for
@@ -46,8 +47,20 @@ class Recorded:
         if self.trier.draws:
             self.repeat()
         self.library()
-        self.result.problems += judge(self.result)
+        self.result.problems += judge(self.result, self.nameable())
         return self.result
+
+    def nameable(self) -> set[str]:
+        """Sentences of the mistakes that leave enough behind to be recognised; of the others a note says why not."""
+        found = set()
+        for trial, (says, left) in zip(self.result.of("mutant"), self.trier.full.mistakes, strict=True):
+            if is_evidence(left, self.trier.full):
+                found.add(says)
+            elif sum(trace is not None for trace in left) < EVIDENCE:
+                self.result.notes.append(
+                    f"mistake {trial.name} differs on one case only and is never named: add another"
+                )
+        return found
 
     def run(self, tasks: dict[str, Callable]) -> dict[str, Outcome]:
         """In forks, with their processor time counted."""
@@ -164,8 +177,11 @@ class Recorded:
                 self.result.problems.append(f"an answer that calls {used} passes")
 
 
-def judge(report: Report) -> list[str]:
-    """Everything that the trials of an exercise show to be wrong with its cases."""
+def judge(report: Report, nameable: set[str]) -> list[str]:
+    """Everything that the trials of an exercise show to be wrong with its cases.
+
+    ``nameable``: sentences of mistakes that leave numbers on two cases; the others are told the fact alone.
+    """
     problems = []
     for t in [*report.of("reference"), *report.of("alternative")]:
         problems += [] if t.full else [f"{t.kind} {t.name} loses points: {flat(t.text)[:300]}"]
@@ -175,8 +191,8 @@ def judge(report: Report) -> list[str]:
     if len(wrong) < MUTANTS:
         problems.append(f"{len(wrong)} mistakes; at least {MUTANTS} are needed")
     problems += [f"mistake {t.name} gets full marks" for t in wrong if t.full]
-    unnamed = [t for t in wrong if not t.full and not t.named]
-    if len(unnamed) > (1 - NAMED) * len(wrong):
+    unnamed = [t for t in wrong if not t.full and not t.named and t.says in nameable]
+    if len(unnamed) > (1 - NAMED) * len(nameable):
         problems += [f"mistake {t.name} is not told {t.says!r}: {flat(t.text)[:300]}" for t in unnamed]
     problems += ["the untouched stub passes"] if any(t.full for t in report.of("stub")) else []
     said = report.derived

@@ -132,6 +132,12 @@ def _unsteady(name: str, case: Case) -> CheckFailed:
     return fail(f"{name} gives two results for one and the same case", [("case", where), ("expected", SAME)], KEPT)
 
 
+def is_evidence(left: list, examination: Examination) -> bool:
+    """Whether a mistake differs from the truth on enough cases, and by numbers, to be recognised at all."""
+    differs = [trace for trace in left if trace is not None]
+    return len(differs) >= min(EVIDENCE, len(examination.cases)) and any(map(tells, differs))
+
+
 def named(examination: Examination, seen: list[Seen]) -> str:
     """The sentence of the mistake that reproduces every case, if it is the only one; else ""."""
     rules, cases = examination.rules, examination.cases
@@ -141,10 +147,7 @@ def named(examination: Examination, seen: list[Seen]) -> str:
             return ""  # one verdict for everything fits too many mistakes
     fits = []
     for says, left in examination.mistakes:
-        differs = [i for i, t in enumerate(left) if t is not None]
-        numbers = [i for i in differs if tells(left[i])]
-        enough = len(differs) >= min(EVIDENCE, len(cases)) and numbers
-        if enough and all(
+        if is_evidence(left, examination) and all(
             s.kind == "ok" if t is None else matches(t, s, rules) for s, t in zip(seen, left, strict=True)
         ):
             fits.append(says)
