@@ -240,10 +240,10 @@ def test_a_file_that_changes_during_the_run_is_cached_as_what_was_graded(tmp_pat
 
 
 def test_a_cell_of_thousands_of_magics_costs_the_instructor_nothing():
-    start = time.monotonic()
-    assert plan.parse("!true\n" * 2000) is None and plan.parse("a" + ".b" * 400_000) is None
+    start = time.process_time()
+    assert plan.parse("!true\n" * 2000) is not None and plan.parse("a" + ".b" * 400_000) is None
     assert clean.markdown("<" * 200_000) and clean.fragment("<b>" * 100_000)
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
     assert plan.bound("x = !ls\n%matplotlib inline\ny = 1") >= {"x", "y"}
 
 
