@@ -40,7 +40,7 @@ NAMES = [
     "vae-2d",
     "vqgan",
 ]
-LARGEST, LARGEST_SUM = 3_000_000, 15_000_000
+LARGEST, LARGEST_SUM = 3_000_000, 40_000_000
 ROW = re.compile(
     r"\| (?P<name>[\w-]+) \| `python -m genmodels.train (?P<words>[^`|]+)` \| "
     r"(?P<metric>[^|]+): (?P<value>[-+.\de]+) \| (?P<bytes>\d+) \| (?P<sha256>[0-9a-f]{64}) \|"
