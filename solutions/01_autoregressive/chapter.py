@@ -73,11 +73,12 @@ def every_state(n: int) -> Tensor:
 import functools
 import time
 
-import matplotlib.colors
+import figures
+import matplotlib
 from IPython.display import display
 
 from coursekit import lab, plot, report
-from coursekit.plot.style import HEAT, SHADE, picture, style
+from coursekit.plot.style import picture, style
 from genmodels import data, train
 
 # %% [markdown]
@@ -146,30 +147,8 @@ plot.show(
 # numbers, and the last one alone needs $2^{n-1}$, one for each possible past. Drawn as a Bayes net it has
 # *every* arrow that points forward.
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-with style():
-    fig = picture(8, 2.7)
-    ax = fig.subplots()
-    for i in range(5):
-        for j in range(i):
-            arc = {
-                "arrowstyle": "-|>",
-                "color": plot.MODEL,
-                "lw": 1.2,
-                "connectionstyle": "arc3,rad=-0.33",
-            }
-            ax.annotate("", (i - 0.15, 0.13), (j + 0.13, 0.15), arrowprops=arc)
-        ax.scatter(i, 0, s=800, color="white", edgecolor=plot.EXACT, zorder=3)
-        ax.text(i, 0, f"$x_{i + 1}$", ha="center", va="center", fontsize=13, zorder=4)
-        past = ["", r"\mid x_1", r"\mid x_1,x_2", r"\mid x_1,\dots,x_3", r"\mid x_1,\dots,x_4"][i]
-        ax.text(
-            i, -0.5, f"$p(x_{i + 1}{past})$\n{2**i} number{'s' * (i > 0)}", ha="center", va="top"
-        )
-    ax.set(xlim=(-0.5, 4.5), ylim=(-1.2, 1.55))
-    ax.axis("off")
-fig.alt = "A Bayes net of five pixels with an arrow from each to every later one. As tables, the conditionals need 1, 2, 4, 8 and 16 numbers."
-plot.show(fig)
+# %% tags=["lab"]
+plot.show(figures.chain_rule())
 
 # %% [markdown]
 # What the chain rule gives us is a *form*. Each factor asks: given the pixels so far, is the next one ink?
@@ -456,43 +435,15 @@ class MADE(nn.Module):
 # row the same for a shuffled order: sort rows and columns by rank and the triangle is back.
 
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-def show_masks() -> plot.Picture:
-    """Masks, path counts and Jacobian of two small MADEs."""
-    x = torch.rand(16, 8, dtype=torch.float64)
-    with style():
-        fig = picture(8, 4.6)
-        for row, order in zip(
-            fig.subplots(2, 4), [torch.arange(8), torch.tensor([5, 2, 7, 0, 3, 6, 1, 4])]
-        ):
-            torch.manual_seed(SEED)
-            made = MADE(order, (12,)).double()
-            nn.init.normal_(made.direct.weight, std=0.3)
-            first, last = made.layers[0].mask, made.layers[1].mask
-            size = checks.jacobian(made.logits, x).abs()[range(16), :, range(16)].mean(0).detach()
-            panels = {
-                "input mask": (first, "pixel", "hidden unit"),
-                "output mask": (last, "hidden unit", "logit"),
-                "paths (product)": (last @ first, "pixel", "logit"),
-                "Jacobian, sorted": (
-                    size[order[:, None], order[None]],
-                    "pixel, by rank",
-                    "logit, by rank",
-                ),
-            }
-            for ax, (title, (matrix, below, left)) in zip(row, panels.items()):
-                ax.imshow(matrix, cmap=SHADE if "mask" in title else HEAT, vmin=0)
-                ax.set(title=title, xlabel=below, ylabel=left, xticks=[], yticks=[])
-            row[0].set_ylabel(f"order {' '.join(map(str, order.tolist()))}\nhidden unit")
-    fig.alt = (
-        "Two rows of four matrices. The masks of a MADE are staircases; their product and the Jacobian are strictly lower "
-        "triangular, for the shuffled order once rows and columns are sorted by rank."
-    )
-    return fig
-
-
-plot.show(show_masks())
+# %% tags=["lab"]
+x, rows = torch.rand(16, 8, dtype=torch.float64), []
+for order in (torch.arange(8), torch.tensor([5, 2, 7, 0, 3, 6, 1, 4])):
+    torch.manual_seed(SEED)
+    made = MADE(order, (12,)).double()
+    nn.init.normal_(made.direct.weight, std=0.3)
+    size = checks.jacobian(made.logits, x).abs()[range(16), :, range(16)].mean(0).detach()
+    rows.append((order, made.layers[0].mask, made.layers[1].mask, size))
+plot.show(figures.masks_and_jacobians(rows))
 
 # %% [markdown]
 # ## 6 · Sampling: one pixel after the other, and some of them given
@@ -929,33 +880,7 @@ grey = checks.fallback(
         abs(f(*torch.tensor([[0.0, 1], [0.3, 0.3], [0.2, 0.2]]), 2).exp().sum() - 1) < 1e-5
     ),
 )
-values, fine = torch.arange(16.0), torch.linspace(-4, 15.5, 400)
-with style():
-    fig = picture(8, 2.7)
-    axes = fig.subplots(1, 2, sharey=True)
-    for ax, mean in zip(axes, (8.2, 1.3)):
-        p = grey(values, torch.full((16,), mean), torch.full((16,), 0.3), 16).exp()
-        z = (fine - mean) / math.exp(0.3)
-        ax.bar(values, p, width=0.9, color=plot.MODEL, alpha=0.75, label="mass of the bin")
-        ax.plot(
-            fine,
-            (F.logsigmoid(z) + F.logsigmoid(-z) - 0.3).exp(),
-            color=plot.EXACT,
-            lw=1,
-            label="logistic density",
-        )
-        ax.set(xlabel="grey level", title=f"mean {mean}")
-    axes[0].set_ylabel("probability")
-    axes[0].legend(loc="upper left")
-    axes[1].annotate(
-        "edge bin: all of the tail",
-        (0.4, float(p[0])),
-        (4, 0.3),
-        va="center",
-        arrowprops={"arrowstyle": "->"},
-    )
-fig.alt = "Two bar charts over 16 grey levels with the logistic density drawn over them. Near the edge the first bar rises above the density."
-plot.show(fig)
+plot.show(figures.bins_of_a_logistic(grey))
 
 # %% [markdown]
 # ## 10 · Live lab: watch a digit being thought
@@ -997,18 +922,6 @@ with torch.no_grad():
 
 # %% tags=["lab", "hide-input"]
 # Folded: the code of the picture.
-INK = {
-    name: torch.tensor(matplotlib.colors.to_rgb(plot.colour(name))) for name in ("data", "model")
-}
-
-
-def paint(x: Tensor, given: Tensor | bool = False) -> Tensor:
-    """Pictures (..., h, w) in colour, (..., h, w, 3): ink that was given is blue, ink that the model drew is vermilion."""
-    given = torch.as_tensor(given).expand(x.shape)[..., None]
-    paper = torch.where(given, 0.92 + 0.08 * INK["data"], torch.ones(3))
-    return paper + x[..., None] * (torch.where(given, INK["data"], INK["model"]) - paper)
-
-
 @functools.lru_cache(maxsize=64)
 @torch.no_grad()
 def watched(digit: int, rows: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -1035,7 +948,9 @@ def moment(step: int = 36, digit: int = 0, rows: int = 2, seed: int = 0) -> plot
     with style():
         fig = picture(8, 2.7)
         left, right = fig.subplots(1, 2, width_ratios=[1, 2.2])
-        left.imshow(torch.where(done[..., None], paint(x.reshape(8, 8), given), doubt).numpy())
+        left.imshow(
+            torch.where(done[..., None], figures.paint(x.reshape(8, 8), given), doubt).numpy()
+        )
         left.set(xticks=[], yticks=[], title="finished")
         if step < 64:
             place = (step % 8 - 0.5, step // 8 - 0.5)
@@ -1162,29 +1077,6 @@ def draw(model: nn.Module, count: int, clamp: Tensor | None = None, seed: int = 
     return x.reshape(count, 28, 28).cpu()
 
 
-# %% tags=["lab", "hide-input"]
-# Folded: the code of the picture.
-def strip(ax, pictures: Tensor, title: str = "", given: Tensor | bool = False) -> None:
-    """A row of pictures, (k, h, w), with a thin gap between them."""
-    shown = F.pad(paint(pictures, given), (0, 0, 1, 1, 1, 1), value=1.0)
-    ax.imshow(shown.movedim(0, 1).flatten(1, 2).clamp(0, 1).numpy())
-    ax.set(xticks=[], yticks=[])
-    ax.set_ylabel(title, rotation=0, ha="right", va="center")
-    ax.spines[:].set_visible(False)
-
-
-def samples_of(rows: dict[str, Tensor], title: str) -> plot.Picture:
-    """Labelled rows of drawn digits."""
-    with style():
-        fig = picture(8, 0.35 + 0.66 * len(rows), title)
-        for ax, (name, pictures) in zip(
-            fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()
-        ):
-            strip(ax, pictures, name)
-    fig.alt = f"{title}: rows of {len(pictures)} digits, {', '.join(rows)}; the longer a model has learned, the more they look like handwriting."
-    return fig
-
-
 # %% tags=["lab", "train"]
 models, curves, growing = new_models(), {}, {}
 canvas = display(display_id=True)  # a place on the page for the samples; the loop below fills it
@@ -1209,13 +1101,15 @@ if TRAIN:
             curves[name].append(state.loss)
             if name == "PixelCNN" and state.step in (1, steps // 16, steps // 4, steps):
                 growing[f"step {state.step}"] = draw(model, 12)
-                canvas.update(samples_of(growing, "The PixelCNN's samples while it learns"))
+                canvas.update(figures.samples_of(growing, "The PixelCNN's samples while it learns"))
         models[name] = model.cpu().eval()
         print(f"{name}: {steps} steps of {batch} digits in {time.perf_counter() - begin:.0f} s")
 else:
     models |= {"MADE": train.load_pretrained("made"), "PixelCNN": train.load_pretrained("pixelcnn")}
     del models["FVSBN"]
-    canvas.update(samples_of({name: draw(model, 12) for name, model in models.items()}, "Samples"))
+    canvas.update(
+        figures.samples_of({name: draw(model, 12) for name, model in models.items()}, "Samples")
+    )
 
 # %% [markdown]
 # **Test likelihood**, beside what the papers report. The floor of the table is the model that a patient
@@ -1241,7 +1135,7 @@ ours |= {name: test_nats(name, model) for name, model in models.items()}
 
 PUBLISHED = {  # nats on Larochelle's binarisation of MNIST, quoted from the papers
     "FVSBN": (97.45, "Larochelle and Murray 2011"),
-    "NADE": (88.33, "Larochelle and Murray 2011"),
+    "NADE": (88.33, "Uria, Murray and Larochelle 2014"),
     "MADE, one order": (88.40, "Germain et al. 2015"),
     "MADE, 32 masks": (86.64, "Germain et al. 2015"),
     "EoNADE": (85.10, "Uria et al. 2014"),
@@ -1325,7 +1219,7 @@ with style():
             models["PixelCNN"], 6, clamp=torch.where(half, whole, math.nan), seed=SEED + k
         )
         given = torch.stack([torch.ones_like(half), *[half] * 6])
-        strip(ax, torch.cat([whole[None], endings]), given=given)
+        figures.strip(ax, torch.cat([whole[None], endings]), given=given)
 fig.alt = "Eight test digits, each followed by six pictures with the same upper half in blue and different lower halves, drawn by the model, in vermilion."
 plot.show(fig)
 
@@ -1408,28 +1302,7 @@ broken = {bug: with_bug(bug) for bug in BUGS}
 # Folded: the code of the picture.
 def symptom(bug: str) -> plot.Picture:
     """One row: loss curve, Jacobian, samples."""
-    losses, samples, jacobian = broken[bug]
-    tail = losses[-50:]
-    with style():
-        fig = picture(8, 1.9, bug)
-        left, middle, right = fig.subplots(1, 3, width_ratios=[1.6, 1, 2.6])
-        left.plot(broken["no bug"][0], color=plot.NOISE, lw=0.8, label="no bug")
-        left.plot(losses, color=plot.MODEL, lw=1.2, label="with it")
-        left.set(
-            ylim=(0, 46),
-            xlabel="step",
-            ylabel="nats",
-            title=f"training loss: {sum(tail) / len(tail):.1f} nats",
-        )
-        middle.imshow(jacobian, cmap=HEAT, vmin=0, vmax=float(jacobian.quantile(0.98)))
-        middle.set(xticks=[], yticks=[], title="Jacobian", xlabel="pixel", ylabel="logit")
-        sheet = F.pad(samples, (1, 1, 1, 1)).reshape(2, 5, 10, 10).movedim(2, 1).reshape(20, 50)
-        right.imshow(paint(sheet).numpy())
-        right.set(xticks=[], yticks=[], title="samples")
-        right.spines[:].set_visible(False)
-    above = float(jacobian.triu().sum() / jacobian.sum())
-    fig.alt = f"{bug}: the loss ends at {sum(tail) / len(tail):.1f} nats; {above:.0%} of the Jacobian lies on or above the diagonal; ten samples."
-    return fig
+    return figures.symptom(bug, broken["no bug"][0], *broken[bug])
 
 
 lab.scrub(symptom, fps=1, bug=list(BUGS))
