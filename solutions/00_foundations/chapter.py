@@ -382,7 +382,7 @@ def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tens
 
 
 # %% nbgrader={"grade_id": "kl_check", "grade": true, "points": 3}
-# Values and gradients, and states of probability 0 on either side. You should see: 4 cases right.
+# Values and gradients, and states of probability 0 on either side. You should see: 5 cases right.
 checks.run("kl", kl)
 
 
@@ -1121,7 +1121,7 @@ def is_consistent(
 
 # %% nbgrader={"grade_id": "is_consistent_check", "grade": true, "points": 4}
 # Your test meets right models, which it must accept, and broken ones, among them the bugs of section 10, which it
-# must not. You should see: 19 cases right.
+# must not. You should see: 22 cases right.
 checks.run("is_consistent", is_consistent)
 
 

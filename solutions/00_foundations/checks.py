@@ -157,7 +157,7 @@ zeros(
     fact="where q = 0 and p is not, the price is infinite",
 )  # fmt: skip
 zeros(kl, "both are 0 in one state", [[0.5, 0.5, 0.0, 0.0], [0.2, 0.8, 0.0, 0.0]],
-      [[0.1, 0.2, 0.7, 0.0], [0.3, 0.3, 0.4, 0.0]], hidden=True)  # fmt: skip
+      [[0.1, 0.2, 0.7, 0.0], [0.3, 0.3, 0.4, 0.0]], fact="a state with p = 0 adds nothing, even where q = 0 too")  # fmt: skip
 zeros(kl, "q lacks a state", [[0.1, 0.2, 0.7], [0.3, 0.3, 0.4]], [[0.5, 0.5, 0.0], [0.1, 0.1, 0.8]],
       hidden=True)  # fmt: skip
 tables(kl, "a batch of 2 x 3 pairs", logs(2, 3, 4), logs(2, 3, 4), hidden=True)
@@ -404,6 +404,8 @@ meet("a block that is drawn as a comb of 20 teeth", False, BLOCK, -2, 4, shape="
 meet("the density integrates to 0.96", False, SPIKE, -5, 5, factor=0.96, fact=NORMAL)
 meet("the same mean and variance, on a larger scale", False, [(1.0, 3.0, 2.0)], -11, 17,
      drawn=[(0.5, 1.2, 2 * 0.19**0.5), (0.5, 4.8, 2 * 0.19**0.5)], shape="bell", off="another shape", fact=EVERY)  # fmt: skip
+meet("the rare component, 4 % of the mass, is never drawn", False, RARE, -5, 5, drawn=RARE[:1],
+     off="a part missing", fact=EVERY)  # fmt: skip
 meet("a bell on a large scale", True, [(1.0, 500.0, 90.0)], -300, 1300, hidden=True, shape="bell")
 meet("a tent on a small scale", True, [(1.0, 0.002, 0.001)], 0.0, 0.004, hidden=True)
 meet("three blocks", True, [(0.2, -3.0, 1.0), (0.5, 0.0, 0.5), (0.3, 2.0, 2.0)], -5, 4, hidden=True,
@@ -427,7 +429,5 @@ meet("the spike is drawn twice as often", False, SPIKE, -5, 5, hidden=True,
 meet("a mirror image is drawn", False, TWO, -5, 5, hidden=True, drawn=[(0.7, 1.5, 1.6), (0.3, -2.0, 1.0)],
      off="another place")  # fmt: skip
 meet("two tents of which one is rare", True, RARE, -5, 5, hidden=True)  # fmt: skip
-meet("the rare component, 4 % of the mass, is never drawn", False, RARE, -5, 5, drawn=RARE[:1],
-     off="a part missing", fact=EVERY, hidden=True)  # fmt: skip
 meet("samples shifted by a fifth of a deviation", False, BELL, -7, 7, drawn=[(1.0, 0.2, 1.0)], shape="bell",
      off="another place", fact=EVERY, hidden=True)  # fmt: skip
