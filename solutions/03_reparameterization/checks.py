@@ -12,9 +12,9 @@ from coursekit.views.slopes import expect, leaf, slopes
 # ---------------------------------------------------------------- draw_normal
 
 
-def draws_and_slopes(answer, mean, log_var, seed):
+def draws_and_slopes(answer, mean, log_var, generator):
     """The derivatives of one draw, and z = (draw - mean) / std of 10,000 draws."""
-    make = lambda s: torch.Generator().manual_seed(s)
+    seed, make = generator.initial_seed(), lambda s: torch.Generator().manual_seed(s)
     a, b, many = leaf(mean), leaf(log_var), (10_000, *mean.shape)
     draw = expect(answer(a, b, make(seed)), mean.shape, "one draw for each entry")
     by_mean, by_log_var = slopes(draw, a), slopes(draw, b)
@@ -68,7 +68,8 @@ def gaussian(text, mean, log_var, hidden=False):
     }
     if mean.numel() > 1:
         want["z of one entry times z of the next"] = table(0)
-    inputs = (mean, log_var, 10 * len(draw_normal.cases))
+    generator = torch.Generator().manual_seed(10 * len(draw_normal.cases))
+    inputs = (mean, log_var, generator)
     return draw_normal.case(text, inputs, want, hidden=hidden, shape=str(tuple(mean.shape)))
 
 
