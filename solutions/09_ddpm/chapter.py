@@ -1723,7 +1723,7 @@ def retraces(
 
 # %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not: in every state or in one
-# alone, too high or too low, too wide or too narrow. You should see: 18 cases right.
+# alone, too high or too low, too wide or too narrow. You should see: 21 cases right.
 checks.run("retraces", retraces)
 
 # %% [markdown]
