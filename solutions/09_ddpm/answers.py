@@ -1544,3 +1544,36 @@ def state_before_the_last_left_alone(reverse):
     return judged(
         reverse, states=lambda steps: [i for i in range(len(steps) - 1) if i != len(steps) - 3]
     )
+
+
+@wrong("retraces", "deviations of opposite sign cancel in your test: judge each state alone")
+def deviations_averaged(reverse):
+    total = []
+
+    def noted(gap, spread, n):
+        total.append(gap / spread)
+        return True
+
+    if not judged(reverse, mean=noted):
+        return False
+    return abs(sum(total)) <= 5 * len(total) / 8000**0.5
+
+
+@wrong(
+    "retraces",
+    "a mean with the wrong sign is accepted: squares do not see it, compare the mean itself",
+)
+def second_moments(reverse):
+    n, c = 8000, 1.5
+    for steps in (WHOLE, HOLES):
+        g = torch.Generator().manual_seed(1)
+        x = ABAR[10].sqrt() * c + (1 - ABAR[10]).sqrt() * torch.randn(n, 1, generator=g).double()
+        for j, x in zip(steps[1:], reverse(c, x, ABAR, steps, 2)):
+            right, spread = ABAR[j] * c**2 + 1 - ABAR[j], (x**2).std()
+            if (
+                abs((x**2).mean() - right) > 5 * spread / n**0.5 + 1e-6
+                or abs((x**4).mean() - (right**2 + 2 * (1 - ABAR[j]) * (right + ABAR[j] * c**2)))
+                > 5 * (x**4).std() / n**0.5 + 1e-5
+            ):
+                return False
+    return True

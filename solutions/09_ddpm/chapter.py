@@ -489,7 +489,7 @@ posterior_of = checks.fallback(posterior, library_posterior, works=half_way_righ
 # differ by $\tfrac{\sqrt{\bar\alpha_j}(1-a)}{1-\bar\alpha_k}(x_0-\hat x_0)$. *With a pencil:* square that, divide by $2\tilde\beta$, and use
 # $\mathrm{SNR}=\bar\alpha/(1-\bar\alpha)$; all of it collapses into
 #
-# $$L_{k-1}=\tfrac12\bigl(\mathrm{SNR}_{k-1}-\mathrm{SNR}_{k}\bigr)\,\bigl\|x_0-\hat x_0(x_k,k)\bigr\|^2 \tag{9}$$
+# $$L_{k-1}=\tfrac12\bigl(\mathrm{SNR}_{k-1}-\mathrm{SNR}_{k}\bigr)\,\mathbb E_{x_k}\bigl\|x_0-\hat x_0(x_k,k)\bigr\|^2 \tag{9}$$
 #
 # **This is the surprise of the chapter:** maximum likelihood, through a chain of a thousand latents, is least squares with a weight.
 #
@@ -515,7 +515,7 @@ def log_mass(lower: Tensor, upper: Tensor) -> Tensor:
 # ### Exercise · The three terms
 #
 # Return $L_T$ with shape (b,), all $L_{k-1}$ for $k=2,\dots,T$ with shape (T-1, b), and $L_0$ with shape (b,), in nats, summed over all numbers of a picture. The noise is
-# given: `eps[k - 1]` makes $x_k$. `log_mass(lower, upper)` above does the integral, in units of the standard deviation.
+# given: `eps[k - 1]` makes $x_k$, and this one draw stands for the mean in (9). `log_mass(lower, upper)` above does the integral, in units of the standard deviation.
 #
 # <details><summary>Hint: how do I begin?</summary>
 #
@@ -1657,8 +1657,8 @@ for bug in BUGS:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# Number 3 is the treacherous one: its portraits look *cleaner* than the right ones. But hats, beards and braids have become rare: too little noise, and the samples gather where the data is
-# most ordinary. Nice pictures prove nothing about a sampler.
+# Number 3 is the treacherous one: its portraits look *cleaner* than the right ones. But count: fewer of them wear glasses, and there are fewer kinds of hair. Too little noise, and the samples gather
+# where the data is most ordinary. Nice pictures prove nothing about a sampler.
 #
 # The right-hand charts show a test that needs no network and no eyes. Take data that is **one single point** $c$. Its perfect denoiser always says $c$, and for it the posterior (6) is not an
 # approximation: started at $x_T\sim q(x_T\mid x_0=c)$, the way back must retrace the way there, *state by state*,
@@ -1723,7 +1723,7 @@ def retraces(
 
 # %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not: in every state or in one
-# alone, too high or too low, too wide or too narrow. You should see: 18 cases right.
+# alone, too high or too low, too wide or too narrow. You should see: 21 cases right.
 checks.run("retraces", retraces)
 
 # %% [markdown]
@@ -1746,6 +1746,6 @@ report.metric("parameters", SIZE, "")
 # **What you can now do.** Fade data in one jump and know why it is exact; turn a chain round by Bayes; take a likelihood bound apart, term by term; move between $x_0$, $\varepsilon$ and $v$ with one solve;
 # train a generative model by least squares; draw from it; and prove that a sampler is right, without a network and without looking.
 #
-# **What is still missing.** Look at the chain again. Training used only the marginals $q(x_k\mid x_0)$; that the forward chain is *Markov* was never used. So why should the way back take a thousand
+# **What is still missing.** Look at the chain again. Training by (15) used only the marginals $q(x_k\mid x_0)$; that the forward chain is *Markov* entered through the posterior (6) alone. So why should the way back take a thousand
 # small random steps? Chapter 10 keeps the marginals and drops the chain: the same trained network then draws in twenty steps, without any noise, and can run *backwards*, from a portrait to its own
 # noise. One number changes in your sampler. It is called $\eta$.

@@ -23,7 +23,7 @@ def numbers(seed):
 
 
 def faded(answer, x0, k, betas, eps):
-    first = answer(x0, k, betas, eps)
+    first = answer(x0.clone(), k.clone(), betas.clone(), eps.clone())
     second = answer(x0, k, betas, eps)
     return {"x_k": first, "a second call with the same arguments, minus the first": second - first}
 
@@ -45,7 +45,7 @@ def along_the_linear_schedule(T, k, shape, seed):
     return 3 * draw(), torch.tensor(k), torch.linspace(1e-4, 0.02, T, dtype=torch.float64), draw()
 
 
-jump = Exercise(truth=walked, view=faded)
+jump = Exercise(truth=walked, view=faded, atol=1e-10, rtol=1e-9)
 SIX, THREE = [0.05, 0.1, 0.02, 0.3, 0.2, 0.4], [0.6, 0.05, 0.3]
 normal = numbers(91)
 for shape, k, betas, hidden in [
@@ -85,10 +85,11 @@ jump.case(
 
 
 def mean_and_variance(answer, x0, xk, abar_k, abar_j):
-    pair, again = answer(x0, xk, abar_k, abar_j), answer(x0, xk, abar_k, abar_j)
+    pair = answer(x0.clone(), xk.clone(), abar_k, abar_j)
+    again = answer(x0, xk, abar_k, abar_j)
     if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise Wrong(f"a {type(pair).__name__} came back, not the pair (mean, variance)")
-    mean, variance = (torch.as_tensor(v) for v in pair)
+    mean, variance = torch.as_tensor(pair[0]), torch.as_tensor(pair[1], dtype=torch.float64)
     if mean.numel() == 1 < variance.numel():
         raise Wrong(
             "the first of the two is one number, the second has the shape of x_0: (mean, variance)"
@@ -243,7 +244,9 @@ def entry_by_entry(prediction, x, a, b, alpha, sigma):
     return found[..., 0], found[..., 1]
 
 
-solve_target = Exercise(truth=entry_by_entry, view=both, gradient=("prediction", "x"))
+solve_target = Exercise(
+    truth=entry_by_entry, view=both, gradient=("prediction", "x"), atol=1e-10, rtol=1e-9
+)
 normal = numbers(95)
 
 
@@ -559,6 +562,7 @@ def sampler(at="nowhere", data=1.0, noise=1.0, add=0.0, shift=0.0, means=1.0, va
         holds = {"every step": True, "every step but the last": j > 0, "the last": j == 0}
         holds |= {"the first": i == 0, "the one before the last": i == last - 1}
         holds |= {"one in the middle": i == last // 2, "after a skip": k - j > 1 and j > 0}
+        holds["the first two"] = i < 2 and j > 0
         return holds.get(at, False)
 
     def reverse(c, x, abar, steps, seed):
@@ -577,6 +581,10 @@ def sampler(at="nowhere", data=1.0, noise=1.0, add=0.0, shift=0.0, means=1.0, va
             if variant == "forward":
                 size = float(1 - left[k] / left[j]) ** 0.5
             other = means * (step[0] * x + data * step[1] * c) + size * z + shift
+            if variant == "in turn":
+                other = right + shift * (-1) ** i * (1 - left[j]).sqrt()
+            if variant == "mirrored":
+                other = -right
             states.append(other if here else right)
             x = other if here and at.startswith("every step") else right
         return torch.stack(states)
@@ -606,6 +614,10 @@ for text, changes, want, hidden, facets in [
     ("only its first state is moved up", {"at": "the first", "shift": 0.3}, False, False, ("mean", SOME)),
     ("only the state before the last is moved up", {"at": "the one before the last", "shift": 0.4}, False, False, ("mean", SOME)),
     ("only the state before the last is too wide", {"at": "the one before the last", "add": 0.4}, False, False, ("spread", SOME)),
+    ("its first state is moved up, its second as far down", {"at": "the first two", "shift": 0.3, "variant": "in turn"}, False, False, ("mean", SOME)),
+    ("one state in the middle has its sign turned", {"at": "one in the middle", "variant": "mirrored"}, False, False, ("mean", SOME)),
+    ("its first state is moved down, its second as far up", {"at": "the first two", "shift": -0.2, "variant": "in turn"}, False, True, ("mean", SOME)),
+    ("the state before the last has its sign turned", {"at": "the one before the last", "variant": "mirrored"}, False, False, ("mean", SOME)),
     ("the posterior, its means rounded otherwise", {"at": "every step", "means": 1 + 1e-13}, True, True, ()),
     ("its noise is 15 % too large", {"at": BUT_LAST, "noise": 1.15}, False, True, ("spread", EACH)),
     ("only its first state is moved down", {"at": "the first", "shift": -0.3}, False, True, ("mean", SOME)),
