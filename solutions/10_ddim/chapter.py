@@ -397,7 +397,8 @@ def w2(x: Tensor) -> float:
     return float(metrics.sliced_w2(x, points, 32, generator=core.generator(SEED)))
 
 
-W2_FLOOR = w2(mixture.sample(1000, generator=core.generator(SEED + 1))[0])
+fresh = [w2(mixture.sample(1000, generator=core.generator(SEED + k))[0]) for k in range(1, 17)]
+W2_FLOOR = sum(fresh) / len(fresh)  # one draw alone may lie well above or below
 
 
 @functools.lru_cache(maxsize=512)
