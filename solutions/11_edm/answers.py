@@ -18,8 +18,8 @@ def wide(v, x):
 @right("two_unknowns")
 def by_linear_solver(x, prediction, a, b, alpha, sigma):
     matrix = torch.stack([torch.stack([alpha, sigma], -1), torch.stack([a, b], -1)], -2)
-    right = torch.stack([x.reshape(len(x), -1), prediction.reshape(len(x), -1)], 1)
-    both = torch.linalg.solve(matrix, right)
+    sides = torch.stack([x.reshape(len(x), -1), prediction.reshape(len(x), -1)], 1)
+    both = torch.linalg.solve(matrix, sides)
     return both[:, 0].reshape(x.shape), both[:, 1].reshape(x.shape)
 
 
