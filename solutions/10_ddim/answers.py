@@ -730,6 +730,18 @@ def straight_too_early(a, b, w):
     return weighted(a, b, w, angle_of(a, b), near=0.1)
 
 
+@wrong(
+    "slerp",
+    "a cosine above 0.9995 is an angle below 1.8 degrees, not none: there the straight line is wrong already",
+)
+def popular_threshold(a, b, w):
+    theta = angle_of(a, b)
+    sine = torch.where(theta.cos() > 0.9995, 1.0, theta.sin())
+    of_a = torch.where(theta.cos() > 0.9995, 1 - w, ((1 - w) * theta).sin() / sine)
+    of_b = torch.where(theta.cos() > 0.9995, w, (w * theta).sin() / sine)
+    return wide(of_a, a) * a + wide(of_b, b) * b
+
+
 @wrong("slerp", "the angle is taken over dimension 1 only; flatten each sample first")
 def angle_over_channels(a, b, w):
     theta = torch.nn.functional.cosine_similarity(a, b).clamp(-1, 1).acos().unsqueeze(1)

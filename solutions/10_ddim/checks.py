@@ -42,7 +42,7 @@ def legs(path, t, s, eta):
 
 def two_numbers(answer, *args):
     got = answer(*args)
-    if not isinstance(got, (tuple, list)) or len(got) != 2:
+    if not (isinstance(got, (tuple, list)) or hasattr(got, "__len__")) or len(got) != 2:
         raise Wrong("two numbers must come back, (k, tau)")
     return {"k, the old noise": got[0], "tau, the fresh noise": got[1]}
 
@@ -352,6 +352,12 @@ codes(
 codes("angles of 3, 40 and 150 degrees, w = 0.3", *at_angles([3, 40, 150], 5, [1, 1, 1]), 0.3)
 codes(
     "an angle of 1 degree, w = 0.4", *at_angles([1], 7, [1.5]), 0.4, angle="between 0 and 3 degrees"
+)
+codes(
+    "an angle of 0.6 degrees, w = 0.7",
+    *at_angles([0.6], 23, [0.8]),
+    0.7,
+    angle="between 0 and 3 degrees",
 )
 ALIKE = gauss(2, 3, seed=9)
 codes(

@@ -18,8 +18,8 @@ def wide(v, x):
 @right("two_unknowns")
 def by_linear_solver(x, prediction, a, b, alpha, sigma):
     matrix = torch.stack([torch.stack([alpha, sigma], -1), torch.stack([a, b], -1)], -2)
-    right = torch.stack([x.reshape(len(x), -1), prediction.reshape(len(x), -1)], 1)
-    both = torch.linalg.solve(matrix, right)
+    sides = torch.stack([x.reshape(len(x), -1), prediction.reshape(len(x), -1)], 1)
+    both = torch.linalg.solve(matrix, sides)
     return both[:, 0].reshape(x.shape), both[:, 1].reshape(x.shape)
 
 
@@ -300,6 +300,12 @@ def by_equation_6(level, data_std):
 def by_hypot(level, data_std):
     size = torch.hypot(level, torch.full_like(level, data_std))
     return [(data_std / size) ** 2, level / size * data_std, size.reciprocal(), level.log() / 4]
+
+
+@right("preconditioning")
+def in_one_tensor(level, data_std):
+    v = level**2 + data_std**2
+    return torch.stack([data_std**2 / v, level * data_std / v.sqrt(), v**-0.5, level.log() / 4])
 
 
 @right("preconditioning")
@@ -620,6 +626,11 @@ def absolute_error(denoise, x0, level, eps, data_std):
 def summed_before_squared(denoise, x0, level, eps, data_std):
     total = lambda gap, w: w * gap.flatten(1).sum(1) ** 2
     return loss(denoise, x0, level, eps, data_std, total=total)
+
+
+@wrong("edm_loss", "x0 is detached where it is compared: the loss depends on it there too")
+def target_detached(denoise, x0, level, eps, data_std):
+    return loss(denoise, x0, level, eps, data_std, target=lambda x0, x, eps: x0.detach())
 
 
 @wrong("edm_loss", "no gradient passes through the network: a detach() or no_grad() cuts the graph")
@@ -965,6 +976,22 @@ def euler_near_the_end(denoise, path, x, t, s):
     if path(s)[1] < 0.5:
         return euler(denoise, path, x, t, s)
     return heun(denoise, path, x, t, s)
+
+
+@wrong(
+    "heun_step",
+    "this is Heun's rule in the coordinates x / alpha; (12) moves along alpha and sigma, which is another step",
+)
+def in_ve_coordinates(denoise, path, x, t, s):
+    (al, si), (als, sis) = path(t), path(s)
+    u, v = si / al, sis / als
+    slope = lambda y, denoised, level: (y - denoised) / level
+    first = slope(x / al, denoise(x, t), u)
+    ahead = x / al + (v - u) * first
+    if sis == 0:
+        return als * ahead
+    second = slope(ahead, denoise(als * ahead, s), v)
+    return als * (x / al + (v - u) * (first + second) / 2)
 
 
 @wrong("heun_step", "the derivative in x is lost: do not compute under no_grad, nor detach")
