@@ -62,6 +62,8 @@ def records(chapter: Chapter) -> dict[str, dict]:
     with contextlib.suppress(OSError, ValueError):
         return json.loads(kept.read_text())
     made = {name: _record(chapter, name, exercise) for name, exercise in described.items()}
+    if _key(chapter) != key:  # a file changed meanwhile: what was made belongs to neither version
+        return json.loads(json.dumps(made))
     with contextlib.suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
         for old in kept.parent.glob(f"{chapter.id}-*.json"):

@@ -124,7 +124,9 @@ def _read(chapter: Chapter, file: str, text: str, decorators: tuple[str, str]) -
             if exercise not in [e.name for e in chapter.exercises]:
                 problems.append(f"{where}: the chapter has no exercise {exercise!r}")
             source = _source(
-                closure(text, [node.name]) if file == "answers.py" else _definition(text, node), node.name, exercise
+                closure(text, [node.name], bare=decorators) if file == "answers.py" else _definition(text, node),
+                node.name,
+                exercise,
             )
             found.append(Variant(exercise, kind, node.name, source, says, file, node.lineno))
     return found, problems

@@ -17,7 +17,7 @@ from autograde.doctor import pins
 HOUSE = Path(__file__).resolve().parents[2]
 LIMIT = 300  # lines; a file fits on a few screens
 TEST_LIMIT = 700
-LONG = {"chapter.py", "mutants.py"}  # prose and variants: a chapter is one document
+LONG = {"chapter.py", "checks.py", "answers.py"}  # prose, cases and variants: a chapter is one document
 SKIPPED = {".git", ".venv", "out", "__pycache__", "node_modules"}
 # built from pieces, or this file would find itself
 MACHINE = re.compile("|".join(["/wo" + "rk/", "/ho" + "me/[a-z]", "/Us" + "ers/[A-Za-z]"]))

@@ -992,13 +992,6 @@ def a_list(x0, eps):
     return linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[1].tolist()
 
 
-@wrong("pair_up", "the noise is left as it came (or these are the rows; the columns are asked)")
-def the_rows(x0, eps):
-    from scipy.optimize import linear_sum_assignment
-
-    return torch.tensor(linear_sum_assignment(torch.cdist(x0.flatten(1), eps.flatten(1)) ** 2)[0])
-
-
 @wrong("pair_up", "the absolute differences are summed; the squared ones are asked")
 def absolute_differences(x0, eps):
     from scipy.optimize import linear_sum_assignment
@@ -1045,13 +1038,6 @@ def by_length(x0, eps):
     order = torch.empty_like(a)
     order[a] = b
     return order
-
-
-@wrong("pair_up", "the smallest inner products are paired; the least distance asks for the largest")
-def smallest_products(x0, eps):
-    from scipy.optimize import linear_sum_assignment
-
-    return torch.tensor(linear_sum_assignment((x0.flatten(1) @ eps.flatten(1).T).numpy())[1])
 
 
 # ---------------------------------------------------------------- stochastic_step

@@ -303,7 +303,7 @@ def best_of_all(x0, eps):
     from genmodels import ot
 
     even = torch.full((n,), 1 / n, dtype=torch.float64)
-    return ot.plan(even, even, price).plan.argmax(1)
+    return ot.plan(even, even, price).coupling.argmax(1)
 
 
 pair_up = Exercise(truth=best_of_all, view=married, show=False)
