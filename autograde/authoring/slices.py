@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import builtins
+import symtable
 from collections.abc import Iterable
-from functools import cache
+from functools import lru_cache
 
 __all__ = ["closure"]
 
@@ -16,48 +16,27 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
     Decorators of top-level definitions are dropped. ``bare`` names are left out although they are used: the place
     where the piece will run has them. Raises KeyError for a wanted name that the file does not define.
     """
-    tree = _parsed(text)  # once a file: a chapter asks for some 150 pieces of it
-    where = {name: node for node in tree.body for name in _binds(node)}
+    body, where, reads = _index(text)
     todo, chosen = list(wanted), set()
     for name in todo:
-        node = where[name] if name in where else None
-        if node is None:
-            raise KeyError(name)
-        if node in chosen:
-            continue
-        chosen.add(node)
-        todo += [n for n in sorted(_uses(node)) if n in where and n not in bare and where[n] not in chosen]
+        node = where[name]
+        if node not in chosen:
+            chosen.add(node)
+            todo += [n for n in reads[node] if n in where and n not in bare]
     lines = text.split("\n")
-    pieces = []
-    for node in tree.body:
-        if node in chosen:
-            first = node.lineno - 1
-            pieces.append("\n".join(lines[first : node.end_lineno]))
+    pieces = ["\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in body if node in chosen]
     return "\n\n\n".join(pieces)
 
 
-@cache
-def _parsed(text: str) -> ast.Module:
-    return ast.parse(text)
+@lru_cache(maxsize=8)  # a file of answers is cut once for each of its hundred variants
+def _index(text: str) -> tuple[list[ast.stmt], dict[str, ast.stmt], dict[ast.stmt, list[str]]]:
+    """The statements at top level, which of them binds a name, and the global names that each reads."""
+    body, lines = ast.parse(text).body, text.split("\n")
+    where = {name: node for node in body for name in _binds(node)}
+    return body, where, {node: _reads("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in body}
 
 
-def unknown(text: str, wanted: Iterable[str]) -> set[str]:
-    """Names that the piece would use and that neither the file nor Python defines."""
-    piece = ast.parse(closure(text, wanted))
-    made = {name for node in ast.walk(piece) for name in _binds(node)} | {
-        a.arg for node in ast.walk(piece) if isinstance(node, ast.arguments) for a in _arguments(node)
-    }
-    stored = {n.id for n in ast.walk(piece) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-    used = {n.id for n in ast.walk(piece) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-    return used - made - stored - set(dir(builtins))
-
-
-def _arguments(node: ast.arguments) -> list[ast.arg]:
-    extra = [a for a in (node.vararg, node.kwarg) if a]
-    return [*node.posonlyargs, *node.args, *node.kwonlyargs, *extra]
-
-
-def _binds(node: ast.AST) -> list[str]:
+def _binds(node: ast.stmt) -> list[str]:
     """Names that a statement gives a meaning."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
@@ -69,8 +48,11 @@ def _binds(node: ast.AST) -> list[str]:
     return []
 
 
-def _uses(node: ast.AST) -> set[str]:
-    """Names that a statement reads, its decorators apart."""
-    outer = set(getattr(node, "decorator_list", ()))
-    skipped = {id(n) for d in outer for n in ast.walk(d)}
-    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in skipped}
+def _reads(source: str) -> list[str]:
+    """The names that a statement takes from the module, decorators apart; a function's own names are not among them."""
+    todo, found = [symtable.symtable(source, "<piece>", "exec")], set()
+    for table in todo:
+        top = table.get_type() == "module"
+        found |= {s.get_name() for s in table.get_symbols() if s.is_referenced() and (top or s.is_global())}
+        todo += table.get_children()
+    return sorted(found)
