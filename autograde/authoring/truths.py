@@ -41,7 +41,8 @@ def truths(record: dict, exercise: Exercise, where: str, name: str) -> None:
                 raise AuthoringError(
                     [f"{here}: the truth itself fails: {seen.error or 'it changes its arguments'} {seen.where}"]
                 )
-            want = {part: value for part, value in seen.parts.items() if part not in given}
+            counted = {f"number of parts of {part}" for part in given}
+            want = {part: value for part, value in seen.parts.items() if part not in {*given, *counted}}
             _finite_differences(want, exercise, case, examination)
         want |= given
         if sampled := [part for part, value in want.items() if isinstance(value, Sampled)]:

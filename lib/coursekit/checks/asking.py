@@ -134,7 +134,7 @@ def value_and_room(got: Any, want: Tensor, rules: Rules, room: float = 1.0, part
     if isinstance(got, Sampled):
         return got.mean, Z * got.error + 1e-9
     atol, rtol = (max(rules.atol, 1e-6), max(rules.rtol, 1e-5)) if part.startswith(SLOPE) else (rules.atol, rules.rtol)
-    room = min(room, 30.0) if part.startswith(SLOPE) else room
+    room = min(room, 100.0) if part.startswith(SLOPE) else room
     size = want.double().abs().nan_to_num(0.0, posinf=0.0)  # infinity leaves no room: only infinity equals it
     return got.double(), room * (atol + rtol * size)
 
