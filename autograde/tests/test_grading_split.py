@@ -308,3 +308,19 @@ def test_tier_three_is_refused_unless_trusted_and_then_grades_the_same():
                 trusted, chapter(DOUBLE, "checks.close(f(torch.ones(2)), torch.full((2,), 2.0), 'f(1)')"), answer
             ).tests
             assert test.points == (4 if answer == DOUBLE else 0) and words in test.evalue
+
+
+def test_an_answer_may_write_into_its_own_tensor_that_it_showed_to_a_lent_function(pool):
+    """A walk whose states stand in one tensor from the start: every step writes into it, and it is differentiated."""
+    reference = (
+        "def f(v, x):\n    states = torch.zeros(4, *x.shape, dtype=x.dtype)\n    states[0] = x\n"
+        "    for i in range(3):\n        states[i + 1] = states[i] + v(states[i])\n    return states"
+    )
+    test = (
+        "x = torch.tensor([0.5, 2.0], dtype=torch.float64, requires_grad=True)\n"
+        "f(lambda y: y * y, x)[-1].sum().backward()\n"
+        "y = x.detach().clone().requires_grad_()\nz = y\nfor i in range(3):\n    z = z + z * z\nz.sum().backward()\n"
+        "assert torch.allclose(x.grad, y.grad)"
+    )
+    got, why = points(pool, reference, test)
+    assert got == 4, why
