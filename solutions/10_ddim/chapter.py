@@ -1375,19 +1375,6 @@ plot.show(figures.tilted_and_guided(line, wanted.log_prob(line).exp(), tilted, x
 
 
 # %%
-def euler_run(denoise: Callable, path: Path, x: Tensor, times: list[float]) -> Tensor:
-    """Equation (12) all the way, in the coordinates x / alpha and sigma / alpha."""
-    alpha, sigma = path(times[0])
-    bar = x / alpha
-    for t, s in pairwise(times):
-        (alpha_t, sigma_t), (alpha_s, sigma_s) = path(t), path(s)
-        u_t, u_s = sigma_t / alpha_t, sigma_s / alpha_s
-        x_t = alpha_t * bar
-        eps = (x_t - alpha_t * denoise(x_t, t)) / sigma_t
-        bar = bar + (u_s - u_t) * eps
-    return path(times[-1])[0] * bar
-
-
 g = core.generator(SEED)
 noise = torch.randn(100, 2, generator=g, dtype=torch.float64)
 flow_end = mixture.flow(
@@ -1397,7 +1384,14 @@ counts, euler_errors = [32, 64, 128, 256], []
 for n in counts:
     times_n = [0.02 + 0.93 * k / n for k in range(n, -1, -1)]
     ours = sampler(perfect(mixture, circle), circle, noise, times_n, 0.0)[-1]
-    same = (ours - euler_run(perfect(mixture, circle), circle, noise, times_n)).abs().max()
+    bar = (
+        noise / circle(times_n[0])[0]
+    )  # equation (12), in the coordinates x / alpha and sigma / alpha
+    for t, s in pairwise(times_n):
+        (alpha_t, sigma_t), (alpha_s, sigma_s) = circle(t), circle(s)
+        eps = (alpha_t * bar - alpha_t * perfect(mixture, circle)(alpha_t * bar, t)) / sigma_t
+        bar = bar + (sigma_s / alpha_s - sigma_t / alpha_t) * eps
+    same = (ours - circle(times_n[-1])[0] * bar).abs().max()
     insist(same < 1e-9, f"your sampler at eta = 0 and Euler's method differ by {same:.1e}")
     euler_errors.append(float((ours - flow_end).norm(dim=1).median()))
     print(
