@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from autograde.authoring.variants import Variant
 
-__all__ = ["right_ones", "sample", "wrong_ones"]
+__all__ = ["needs_no_derivative", "right_ones", "sample", "wrong_ones"]
 
 COMPARE = {ast.Gt: (ast.GtE, ast.Lt), ast.GtE: (ast.Gt,), ast.Lt: (ast.LtE, ast.Gt), ast.LtE: (ast.Lt,)}
 COMPARE |= {ast.Eq: (ast.NotEq,), ast.NotEq: (ast.Eq,)}
@@ -56,6 +56,11 @@ def right_ones(name: str, reference: str, *, plain: bool) -> Iterator[Variant]:
         if plain or said not in NEEDS_PLAIN:
             source = _wrapped(name, reference, act)
             yield Variant(name, "alternative", f"derived: {said}", source)
+
+
+def needs_no_derivative(record: dict) -> bool:
+    """Whether nothing in the cases of an exercise differentiates its result."""
+    return not record["rules"]["gradient"] and not any(word in record["code"] for word in ("grad", "slope", "backward"))
 
 
 def sample(variants: list[Variant], most: int) -> list[Variant]:

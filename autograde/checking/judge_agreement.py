@@ -15,7 +15,7 @@ from autograde.authoring import records
 from autograde.authoring.build import chapters
 from autograde.authoring.chapters import Chapter
 from autograde.authoring.variants import Variant, notebook_with, variants
-from autograde.checking.derived import right_ones
+from autograde.checking.derived import needs_no_derivative, right_ones
 from autograde.checking.report import Report
 
 ADVICE = (
@@ -67,8 +67,7 @@ def _unusual(chapter: Chapter, name: str) -> list[Variant]:
     found = records.records(chapter).get(name)
     if not found:
         return []
-    plain = not found["rules"]["gradient"] and "grad" not in found["code"]
-    return list(right_ones(name, exercise.reference, plain=plain))
+    return list(right_ones(name, exercise.reference, plain=needs_no_derivative(found)))
 
 
 def _grade(course: Path, chapter: Chapter, answers: list[dict[str, Variant]], jobs: int) -> list[dict[str, Verdict]]:

@@ -93,7 +93,8 @@ class Recorded:
     def derive(self, mutants: list[Variant]) -> None:
         """Answers made from the reference, functions that fit, and each mistake off its own list."""
         name, reference = self.exercise.name, self.exercise.reference
-        plain = not self.trier.full.rules.gradient and "grad" not in self.trier.record["code"]
+        plain = derived.needs_no_derivative(self.trier.record)
+        equivalent = records.exercises(self.chapter)[name].equivalent
         wrong = derived.sample(list(derived.wrong_ones(name, reference)), 0 if self.thorough else SAMPLE)
         right = list(derived.right_ones(name, reference, plain=plain))
         batches = [wrong[i : i + BATCH] for i in range(0, len(wrong), BATCH)]
@@ -115,9 +116,8 @@ class Recorded:
                 else:
                     said.wrong += 1
                     said.caught += event["caught"]
-                    said.slipped += [f"{event['name']} ({event['differs']})"] if event["differs"] else []
-        equivalent = records.exercises(self.chapter)[name].equivalent
-        said.slipped = [what for what in said.slipped if what.rpartition(" (")[0] not in equivalent]
+                    slipped = event["differs"] and event["name"] not in equivalent
+                    said.slipped += [f"{event['name']} ({event['differs']})"] if slipped else []
         said.same = said.wrong - said.caught - len(said.slipped)
 
     def wrong(self, batch: list[Variant]) -> Iterator[dict]:

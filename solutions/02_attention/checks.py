@@ -287,6 +287,7 @@ def one_table(answer, logits, temperature, top_k, top_p):
 
 
 next_probs = Exercise(
+    equivalent=["the gradient is cut"],  # probabilities to draw from: nobody differentiates them
     truth=row_by_row,
     view=one_table,
     about="temperature, then top_k, then top_p of what is left; each row sums to 1, in the alphabet's order",
