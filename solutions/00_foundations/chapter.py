@@ -165,7 +165,8 @@ def fit_gaussian(x: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Ten
 
 
 # %% nbgrader={"grade_id": "fit_gaussian_check", "grade": true, "points": 2}
-# Means and standard deviations of small tables of dots, near zero and far from it. You should see: 3 cases right.
+# Means and standard deviations of small tables of dots, near zero and far from it. You
+# should see: 3 cases right.
 checks.run("fit_gaussian", fit_gaussian)
 
 
@@ -263,7 +264,8 @@ def mixture_log_prob(
 
 
 # %% nbgrader={"grade_id": "mixture_log_prob_check", "grade": true, "points": 3}
-# Log-densities and their gradients, near the components and far away. You should see: 3 cases right.
+# Log-densities and their gradients, near the components and far away. You should see: 3
+# cases right.
 checks.run("mixture_log_prob", mixture_log_prob)
 
 
@@ -382,7 +384,8 @@ def kl(log_p: Float[Tensor, "*b k"], log_q: Float[Tensor, "*b k"]) -> Float[Tens
 
 
 # %% nbgrader={"grade_id": "kl_check", "grade": true, "points": 3}
-# Values and gradients, and states of probability 0 on either side. You should see: 5 cases right.
+# Values and gradients, and states of probability 0 on either side. You should see: 5 cases
+# right.
 checks.run("kl", kl)
 
 
@@ -700,7 +703,8 @@ def bits_per_dim(log_prob: Float[Tensor, "n"], dims: int, levels: int = 1) -> tu
 
 
 # %% nbgrader={"grade_id": "bits_per_dim_check", "grade": true, "points": 3}
-# Pictures whose bits per dimension are known before they are weighed. You should see: 3 cases right.
+# Pictures whose bits per dimension are known before they are weighed. You should see: 3
+# cases right.
 checks.run("bits_per_dim", bits_per_dim)
 
 
@@ -770,7 +774,8 @@ def inverse_cdf(
 
 
 # %% nbgrader={"grade_id": "inverse_cdf_check", "grade": true, "points": 3}
-# Heights u whose place x is known, in cells of equal and unequal width. You should see: 3 cases right.
+# Heights u whose place x is known, in cells of equal and unequal width. You should see: 3
+# cases right.
 checks.run("inverse_cdf", inverse_cdf)
 
 
@@ -1120,8 +1125,8 @@ def is_consistent(
 
 
 # %% nbgrader={"grade_id": "is_consistent_check", "grade": true, "points": 4}
-# Your test meets right models, which it must accept, and broken ones, among them the bugs of section 10, which it
-# must not. You should see: 22 cases right.
+# Your test meets right models, which it must accept, and broken ones, among them the bugs
+# of section 10, which it must not. You should see: 22 cases right.
 checks.run("is_consistent", is_consistent)
 
 

@@ -209,7 +209,8 @@ def chain_log_prob(
 
 
 # %% nbgrader={"grade_id": "chain_log_prob_check", "grade": true, "points": 2}
-# Tables small enough to know every probability: the chain rule must give them back. You should see: 3 cases right.
+# Tables small enough to know every probability: the chain rule must give them back. You
+# should see: 3 cases right.
 checks.run("chain_log_prob", chain_log_prob)
 
 
@@ -307,7 +308,8 @@ def nade_logits(
 
 
 # %% nbgrader={"grade_id": "nade_logits_check", "grade": true, "points": 3}
-# Logits and their gradients, against equation (5) without its recursion. You should see: 3 cases right.
+# Logits and their gradients, against equation (5) without its recursion. You should see: 3
+# cases right.
 checks.run("nade_logits", nade_logits)
 
 
@@ -338,10 +340,15 @@ checks.run("nade_logits", nade_logits)
 # The ranks of the pixels need not be $0,1,2,\dots$: any permutation is a valid sequence of questions. A
 # network trained under many of them is called *order-agnostic*.
 #
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# Draw three units before and two after, with ranks, and strike out the wires that equation (6) forbids. Then
+# walk through neighbouring layers: `zip(ranks, ranks[1:])`. What is different about the last step?
+# </details>
 # <details><summary>Hint: my mask has the wrong shape</summary>
 #
-# `nn.Linear(n, d).weight` has shape (d, n): one row for each unit that *receives*. Compare a column with a row:
-# `after[:, None] >= before[None, :]`.
+# `nn.Linear(n, d).weight` has shape (d, n): one row for each unit that *receives*. A column of ranks compared
+# with a row of ranks gives a table.
 # </details>
 # <details><summary>Hint: a pixel sees itself</summary>
 #
@@ -361,8 +368,6 @@ def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after be
     ``ranks[0]``: the place of each pixel in the sequence; ``ranks[1:]``: the ranks of the hidden units.
     """
     # TODO      a mask between each two neighbouring layers, and one from the last to the outputs
-    # APPROACH  hidden: rank after >= rank before; output: rank of the pixel > rank before
-    # HINT      zip(ranks, ranks[1:]) walks through neighbouring layers
     ### BEGIN SOLUTION
     masks = [after[:, None] >= before[None] for before, after in zip(ranks, ranks[1:])]
     return [*masks, ranks[0][:, None] > ranks[-1][None]]
@@ -370,8 +375,8 @@ def made_masks(ranks: list[Int[Tensor, "units"]]) -> list[Bool[Tensor, "after be
 
 
 # %% nbgrader={"grade_id": "made_masks_check", "grade": true, "points": 3}
-# Small networks whose masks were worked out unit by unit, from the sentence "a unit of rank m knows ranks up
-# to m". You should see: 3 cases right.
+# Small networks whose masks were worked out unit by unit, from the sentence "a unit of rank
+# m knows ranks up to m". You should see: 3 cases right.
 checks.run("made_masks", made_masks)
 
 
@@ -518,8 +523,8 @@ def ancestral_sample(
 
 
 # %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
-# Worlds of a few pixels whose every picture has a known probability: 6,000 samples each, free and clamped.
-# You should see: 4 cases right.
+# Worlds of a few pixels whose every picture has a known probability: 6,000 samples each,
+# free and clamped. You should see: 4 cases right.
 checks.run("ancestral_sample", ancestral_sample)
 
 
@@ -705,7 +710,8 @@ def pixel_mask(kind: str, height: int, width: int) -> Bool[Tensor, "height width
 
 
 # %% nbgrader={"grade_id": "pixel_mask_check", "grade": true, "points": 2}
-# Square kernels and others, cell by cell in the order of reading. You should see: 4 cases right.
+# Square kernels and others, cell by cell in the order of reading. You should see: 4 cases
+# right.
 checks.run("pixel_mask", pixel_mask)
 
 
@@ -859,7 +865,8 @@ def discretised_logistic(
 
 
 # %% nbgrader={"grade_id": "discretised_logistic_check", "grade": true, "points": 3}
-# Log-masses and their gradients, against the density integrated over each bin. You should see: 3 cases right.
+# Log-masses and their gradients, against the density integrated over each bin. You should
+# see: 3 cases right.
 checks.run("discretised_logistic", discretised_logistic)
 
 
@@ -1373,7 +1380,8 @@ def is_autoregressive(
 
 
 # %% nbgrader={"grade_id": "is_autoregressive_check", "grade": true, "points": 4}
-# Your test meets right models, which it must accept, and broken ones, which it must not. You should see: 20 cases right.
+# Your test meets right models, which it must accept, and broken ones, which it must not.
+# You should see: 20 cases right.
 checks.run("is_autoregressive", is_autoregressive)
 
 

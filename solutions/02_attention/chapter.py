@@ -228,8 +228,8 @@ def causal_attention(
 
 
 # %% nbgrader={"grade_id": "causal_attention_check", "grade": true, "points": 3}
-# No two sizes are equal; the truth is a loop that hands each query only the keys it may see. Then scores of
-# thousands. You should see: 3 cases right.
+# No two sizes are equal; the truth is a loop that hands each query only the keys it may
+# see. Then scores of thousands. You should see: 3 cases right.
 checks.run("causal_attention", causal_attention)
 
 # %%
@@ -400,7 +400,8 @@ def relative_bias(table: Float[Tensor, "h n"], l: int) -> Float[Tensor, "h l l"]
 
 
 # %% nbgrader={"grade_id": "relative_bias_check", "grade": true, "points": 2}
-# Tables longer and shorter than the text; the truth is a loop over all pairs. You should see: 4 cases right.
+# Tables longer and shorter than the text; the truth is a loop over all pairs. You should
+# see: 4 cases right.
 checks.run("relative_bias", relative_bias)
 
 # %%
@@ -481,8 +482,8 @@ def rotary(
 
 
 # %% nbgrader={"grade_id": "rotary_check", "grade": true, "points": 4}
-# Against complex multiplication by e^{i m theta}, in either layout; then what RoPE is for: only m - n counts, and
-# no length changes. You should see: 4 cases right.
+# Against complex multiplication by e^{i m theta}, in either layout; then what RoPE is for:
+# only m - n counts, and no length changes. You should see: 4 cases right.
 checks.run("rotary", rotary)
 
 # %%
@@ -771,8 +772,8 @@ def decode_step(
 
 
 # %% nbgrader={"grade_id": "decode_step_check", "grade": true, "points": 4}
-# One token after the other must give what the library's layer gives for the whole text at once, with RoPE; then
-# the memory is used a second time. You should see: 2 cases right.
+# One token after the other must give what the library's layer gives for the whole text at
+# once, with RoPE; then the memory is used a second time. You should see: 2 cases right.
 checks.run("decode_step", decode_step)
 
 
@@ -852,7 +853,8 @@ def next_probs(
 
 
 # %% nbgrader={"grade_id": "next_probs_check", "grade": true, "points": 3}
-# Each knob alone, then all three, against a loop in plain Python. You should see: 5 cases right.
+# Each knob alone, then all three, against a loop in plain Python. You should see: 5 cases
+# right.
 checks.run("next_probs", next_probs)
 
 
@@ -1357,8 +1359,8 @@ def reads_in_order(
 
 
 # %% nbgrader={"grade_id": "reads_in_order_check", "grade": true, "points": 4}
-# Your test meets right models, which it must accept, and broken ones, which it must not. You should see: 20 cases
-# right.
+# Your test meets right models, which it must accept, and broken ones, which it must not.
+# You should see: 20 cases right.
 checks.run("reads_in_order", reads_in_order)
 
 # %% [markdown]

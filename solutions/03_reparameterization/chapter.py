@@ -224,8 +224,9 @@ def draw_normal(
 
 
 # %% nbgrader={"grade_id": "draw_normal_check", "grade": true, "points": 2}
-# The derivative of each single draw, which is known; then 10,000 draws: your noise must be N(0, 1), fresh for
-# each entry, and from the generator alone. You should see: 2 cases right.
+# The derivative of each single draw, which is known; then 10,000 draws: your noise must be
+# N(0, 1), fresh for each entry, and from the generator alone. You should see: 2 cases
+# right.
 checks.run("draw_normal", draw_normal)
 
 # %%
@@ -406,7 +407,8 @@ def reinforce(
 
 
 # %% nbgrader={"grade_id": "reinforce_check", "grade": true, "points": 4}
-# The derivative of each surrogate in all that it was given, as equation (8) has it. You should see: 4 cases right.
+# The derivative of each surrogate in all that it was given, as equation (8) has it. You
+# should see: 4 cases right.
 checks.run("reinforce", reinforce)
 
 # %%
@@ -550,7 +552,8 @@ def leave_one_out(value: Float[Tensor, "k b"]) -> Float[Tensor, "k b"]:
 
 
 # %% nbgrader={"grade_id": "leave_one_out_check", "grade": true, "points": 2}
-# A few costs by hand, against a list from which one is really left out. You should see: 3 cases right.
+# A few costs by hand, against a list from which one is really left out. You should see: 3
+# cases right.
 checks.run("leave_one_out", leave_one_out)
 
 # %%
@@ -632,7 +635,8 @@ def gumbel_max(logits: Float[Tensor, "*b v"], u: Float[Tensor, "*b v"]) -> Int[T
 
 
 # %% nbgrader={"grade_id": "gumbel_max_check", "grade": true, "points": 2}
-# Single draws, with Gumbel noise from scipy's quantile function. You should see: 4 cases right.
+# Single draws, with Gumbel noise from scipy's quantile function. You should see: 4 cases
+# right.
 checks.run("gumbel_max", gumbel_max)
 
 # %%
@@ -713,8 +717,8 @@ def gumbel_softmax(
 
 
 # %% nbgrader={"grade_id": "gumbel_softmax_check", "grade": true, "points": 4}
-# Soft and hard samples and the gradients of both, with noise from scipy and the Jacobian of a softmax; then u at
-# its ends. You should see: 4 cases right.
+# Soft and hard samples and the gradients of both, with noise from scipy and the Jacobian of
+# a softmax; then u at its ends. You should see: 4 cases right.
 checks.run("gumbel_softmax", gumbel_softmax)
 
 
@@ -923,7 +927,8 @@ def soft_f1(probs: Float[Tensor, "n"], labels: Float[Tensor, "n"]) -> Float[Tens
 
 
 # %% nbgrader={"grade_id": "soft_f1_check", "grade": true, "points": 2}
-# Value and gradient; the truth averages over all 2^n decisions. You should see: 4 cases right.
+# Value and gradient; the truth averages over all 2^n decisions. You should see: 4 cases
+# right.
 checks.run("soft_f1", soft_f1)
 
 # %%
@@ -1350,8 +1355,9 @@ def is_unbiased(draws: Float[Tensor, "n p"], truth: Float[Tensor, "p"]) -> bool:
 
 
 # %% nbgrader={"grade_id": "is_unbiased_check", "grade": true, "points": 4}
-# Estimators whose mean is off by a known number of standard errors: those within the limit must pass, however
-# noisy, those beyond it must not, however small their bias. You should see: 17 cases right.
+# Estimators whose mean is off by a known number of standard errors: those within the limit
+# must pass, however noisy, those beyond it must not, however small their bias. You should
+# see: 17 cases right.
 checks.run("is_unbiased", is_unbiased)
 
 

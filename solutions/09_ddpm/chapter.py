@@ -221,8 +221,9 @@ def jump(
 
 
 # %% nbgrader={"grade_id": "jump_check", "grade": true, "points": 2}
-# The truth walks the chain step by step, by equation (1) alone: vectors and pictures, each sample with its own k,
-# in one case as many samples as the last axis is long. You should see: 6 cases right.
+# The truth walks the chain step by step, by equation (1) alone: vectors and pictures, each
+# sample with its own k, in one case as many samples as the last axis is long. You should
+# see: 6 cases right.
 checks.run("jump", jump)
 
 
@@ -446,8 +447,8 @@ def posterior(
 
 
 # %% nbgrader={"grade_id": "posterior_check", "grade": true, "points": 4}
-# The truth multiplies the two densities of (5) on a grid and takes mean and variance there: short steps, long ones,
-# and steps to j = 0. You should see: 5 cases right.
+# The truth multiplies the two densities of (5) on a grid and takes mean and variance there:
+# short steps, long ones, and steps to j = 0. You should see: 5 cases right.
 checks.run("posterior", posterior)
 
 
@@ -569,8 +570,9 @@ def bound_terms(
 
 
 # %% nbgrader={"grade_id": "bound_terms_check", "grade": true, "points": 4}
-# Small pictures with dark, bright and grey pixels, and a denoiser that is wrong in its own way at every k. The truth
-# takes the KLs from torch and the masses between bin edges. You should see: 4 cases right.
+# Small pictures with dark, bright and grey pixels, and a denoiser that is wrong in its own
+# way at every k. The truth takes the KLs from torch and the masses between bin edges. You
+# should see: 4 cases right.
 checks.run("bound_terms", bound_terms)
 
 
@@ -716,8 +718,9 @@ def solve_target(
 
 
 # %% nbgrader={"grade_id": "solve_target_check", "grade": true, "points": 3}
-# The truth solves the two equations for every entry: the three rows of the table, mixtures that are in no table, paths
-# whose alpha^2 + sigma^2 is not 1, and the two ends of the path. You should see: 6 cases right.
+# The truth solves the two equations for every entry: the three rows of the table, mixtures
+# that are in no table, paths whose alpha^2 + sigma^2 is not 1, and the two ends of the
+# path. You should see: 6 cases right.
 checks.run("solve_target", solve_target)
 
 
@@ -889,8 +892,9 @@ def diffusion_loss(
 
 
 # %% nbgrader={"grade_id": "diffusion_loss_check", "grade": true, "points": 4}
-# The network reacts to the picture, the time and the labels; all three targets, labels hidden sample by sample. The
-# loss must also be differentiable: the check asks for its slope. You should see: 5 cases right.
+# The network reacts to the picture, the time and the labels; all three targets, labels
+# hidden sample by sample. The loss must also be differentiable: the check asks for its
+# slope. You should see: 5 cases right.
 checks.run("diffusion_loss", diffusion_loss)
 
 
@@ -1027,7 +1031,8 @@ plot.show(
 #
 # <details><summary>Hint: how do I begin?</summary>
 #
-# `for k, j in pairwise(steps):` gives neighbours in the list. Ask `denoise(x, k)`; then `mean, variance = posterior_of(guess, x, float(abar[k]), float(abar[j]))`.
+# A step goes from a state to its neighbour in the list. What do you know once `denoise` has answered, and which function
+# from above turns that into a mean and a variance?
 # </details>
 # <details><summary>Hint: <code>math domain error</code></summary>
 #
@@ -1039,7 +1044,7 @@ plot.show(
 # </details>
 # <details><summary>Hint: the samples are too narrow, too smooth, or all alike</summary>
 #
-# The noise has size $\sqrt{\tilde\beta}$, not $\tilde\beta$; it is fresh at every step, and different for each sample: `torch.randn(x.shape, generator=generator, dtype=x.dtype)`.
+# The noise has size $\sqrt{\tilde\beta}$, not $\tilde\beta$. It is fresh at every step, and different for each sample and each entry.
 # </details>
 
 
@@ -1056,8 +1061,6 @@ def ancestral_sample(
     ``denoise(x, k)`` guesses x_0 from x_k = x; all noise comes from ``generator``.
     """
     # TODO      one state for each pair of neighbours in `steps`
-    # APPROACH  guess x_0 at k; mean and variance of the posterior at j; draw
-    # HINT      pairwise(steps), posterior_of, torch.stack
     ### BEGIN SOLUTION
     states = []
     for k, j in pairwise(steps):
@@ -1069,8 +1072,9 @@ def ancestral_sample(
 
 
 # %% nbgrader={"grade_id": "ancestral_sample_check", "grade": true, "points": 4}
-# Data from one Gaussian, whose perfect denoiser is a straight line: every number of a step is known, so the
-# check sees your noise itself, step by step. You should see: 3 cases right.
+# Data from one Gaussian, whose perfect denoiser is a straight line: every number of a step
+# is known, so the check sees your noise itself, step by step. You should see: 3 cases
+# right.
 checks.run("ancestral_sample", ancestral_sample)
 
 
@@ -1722,8 +1726,9 @@ def retraces(
 
 
 # %% nbgrader={"grade_id": "retraces_check", "grade": true, "points": 4}
-# Your test meets right samplers, which it must accept, and broken ones, which it must not: in every state or in one
-# alone, too high or too low, too wide or too narrow. You should see: 21 cases right.
+# Your test meets right samplers, which it must accept, and broken ones, which it must not:
+# in every state or in one alone, too high or too low, too wide or too narrow. You should
+# see: 21 cases right.
 checks.run("retraces", retraces)
 
 # %% [markdown]

@@ -250,8 +250,8 @@ def split_noise(
 
 
 # %% nbgrader={"grade_id": "split_noise_check", "grade": true, "points": 3}
-# The truth comes from the covariance of x_s and x_t in the chain, by conditioning. Six steps, on two paths and
-# from no signal at all. You should see: 6 cases right.
+# The truth comes from the covariance of x_s and x_t in the chain, by conditioning. Six
+# steps, on two paths and from no signal at all. You should see: 6 cases right.
 checks.run("split_noise", split_noise)
 
 # %% [markdown]
@@ -342,8 +342,8 @@ def generate(
 
 
 # %% nbgrader={"grade_id": "generate_check", "grade": true, "points": 4}
-# At eta = 0 every state is compared; at eta > 0 the check looks through to your z, step by step: normal, and
-# fresh for each step, sample and entry? You should see: 4 cases right.
+# At eta = 0 every state is compared; at eta > 0 the check looks through to your z, step by
+# step: normal, and fresh for each step, sample and entry? You should see: 4 cases right.
 checks.run("generate", generate)
 
 # %%
@@ -569,7 +569,8 @@ def subsequence(T: int, n: int) -> list[int]:
 
 
 # %% nbgrader={"grade_id": "subsequence_check", "grade": true, "points": 2}
-# Whole, falling, from T to 0, n steps, even gaps; a ValueError where n > T. You should see: 8 cases right.
+# Whole, falling, from T to 0, n steps, even gaps; a ValueError where n > T. You should see:
+# 8 cases right.
 checks.run("subsequence", subsequence)
 
 # %%
@@ -936,7 +937,8 @@ def encode(
 
 
 # %% nbgrader={"grade_id": "encode_check", "grade": true, "points": 3}
-# The truth is Euler's method in the coordinates x / alpha, equation (12) below. You should see: 3 cases right.
+# The truth is Euler's method in the coordinates x / alpha, equation (12) below. You should
+# see: 3 cases right.
 checks.run("encode", encode)
 
 
@@ -1123,8 +1125,8 @@ def guided(
 
 
 # %% nbgrader={"grade_id": "guided_check", "grade": true, "points": 3}
-# A network that can be told up to three attributes: the guess, its derivative, and how often it is asked.
-# You should see: 5 cases right.
+# A network that can be told up to three attributes: the guess, its derivative, and how
+# often it is asked. You should see: 5 cases right.
 checks.run("guided", guided)
 
 # %%

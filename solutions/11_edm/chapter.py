@@ -215,8 +215,8 @@ def two_unknowns(
 
 
 # %% nbgrader={"grade_id": "two_unknowns_check", "grade": true, "points": 2}
-# Six kinds of question, each sample at a level of its own; the truth solves the 2 x 2 system sample by sample.
-# You should see: 5 cases right.
+# Six kinds of question, each sample at a level of its own; the truth solves the 2 x 2
+# system sample by sample. You should see: 5 cases right.
 checks.run("two_unknowns", two_unknowns)
 
 # %%
@@ -279,8 +279,8 @@ def borrow(
 
 
 # %% nbgrader={"grade_id": "borrow_check", "grade": true, "points": 3}
-# Networks of three paths are asked about pictures elsewhere; the truth finds the time by halving an interval.
-# You should see: 5 cases right.
+# Networks of three paths are asked about pictures elsewhere; the truth finds the time by
+# halving an interval. You should see: 5 cases right.
 checks.run("borrow", borrow)
 
 # %%
@@ -414,8 +414,9 @@ def preconditioning(
 
 
 # %% nbgrader={"grade_id": "preconditioning_check", "grade": true, "points": 4}
-# Data are +-s and the noise is +-u, each with probability one half, so every mean is over four cases and exact.
-# c_skip must be the regression of x_0 on x, c_out what is left of it. You should see: 3 cases right.
+# Data are +-s and the noise is +-u, each with probability one half, so every mean is over
+# four cases and exact. c_skip must be the regression of x_0 on x, c_out what is left of it.
+# You should see: 3 cases right.
 checks.run("preconditioning", preconditioning)
 
 
@@ -825,8 +826,8 @@ def heun_step(
 
 
 # %% nbgrader={"grade_id": "heun_step_check", "grade": true, "points": 4}
-# One step on each path, and the last one, to no noise at all: the new x, its derivative, and the times at which
-# the denoiser is asked. You should see: 6 cases right.
+# One step on each path, and the last one, to no noise at all: the new x, its derivative,
+# and the times at which the denoiser is asked. You should see: 6 cases right.
 checks.run("heun_step", heun_step)
 
 

@@ -459,8 +459,9 @@ def marginal_velocity(
 
 
 # %% nbgrader={"grade_id": "marginal_velocity_check", "grade": true, "points": 3}
-# Places and data of unequal sizes, one place far from all data, t = 1. The truth is the slope of a generating
-# function, another road to the same mean. You should see: 5 cases right.
+# Places and data of unequal sizes, one place far from all data, t = 1. The truth is the
+# slope of a generating function, another road to the same mean. You should see: 5 cases
+# right.
 checks.run("marginal_velocity", marginal_velocity)
 
 
@@ -1381,8 +1382,8 @@ def stochastic_step(
 
 
 # %% nbgrader={"grade_id": "stochastic_step_check", "grade": true, "points": 3}
-# Data whose velocity and score are both known, from the start at t = 1 and later, and without dice.
-# You should see: 4 cases right.
+# Data whose velocity and score are both known, from the start at t = 1 and later, and
+# without dice. You should see: 4 cases right.
 checks.run("stochastic_step", stochastic_step)
 
 
@@ -1886,8 +1887,8 @@ def carries(
 
 
 # %% nbgrader={"grade_id": "carries_check", "grade": true, "points": 4}
-# Crowds whose density and field are known exactly. Your test meets right fields and fields that are broken a little,
-# much, or at one point only. You should see: N cases right.
+# Crowds whose density and field are known exactly. Your test meets right fields and fields
+# that are broken a little, much, or at one point only. You should see: N cases right.
 checks.run("carries", carries)
 
 
