@@ -198,6 +198,7 @@ talk = free_bits.case(
     floor=0.5,
 )
 free_bits.case("3 pictures, 4 latents, floor 1.2", (numbers(3, 4, seed=4).exp(), 1.2), floor=1.2)
+free_bits.case("4 pictures, 3 latents, floor 9", (numbers(4, 3, seed=7).exp(), 9.0), floor=9.0)
 SPREAD = torch.tensor(
     [0.2, 1.0, 3.0, 0.5, 1.6], dtype=torch.float64
 )  # columns below the floor and above it
