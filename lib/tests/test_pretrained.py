@@ -34,6 +34,7 @@ NAMES = [
     "made",
     "masked_text",
     "pixelcnn",
+    "quatrains",
     "rectified_flow",
     "sedd",
     "vae",
