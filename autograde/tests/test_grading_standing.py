@@ -158,7 +158,7 @@ def test_every_verb_survives_every_code_page_and_steers_no_terminal(verbs_course
 def verbs_course(tmp_path_factory):
     course = tmp_path_factory.mktemp("verbs")
     bait.write_course(course)
-    names = [HEBREW, "a" + STEER, "[red]b[/]", "陈伟"]
+    names = [HEBREW, "a" + STEER, "[red]b", "陈伟"]
     raising = f"def double(x): raise ValueError({STEER!r})"
     for name in names:
         folder = bait.write_submission(course, name, RIGHT | {"double": raising})
