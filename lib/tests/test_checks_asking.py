@@ -45,3 +45,17 @@ def test_a_mistake_is_named_though_one_case_of_it_is_infinite_but_never_by_nan_a
     reverse = lambda log_p, log_q: kl(log_q, log_p)
     assert named_by(reverse, reverse, finite + infinite) == "the other direction"
     assert named_by(kl, kl, infinite) == ""  # 0 log 0: NaN everywhere fits too many mistakes
+
+
+def test_a_view_says_why_it_cannot_look_at_what_came_back():
+    from coursekit.checks import Sampled, Wrong
+
+    def view(answer, x):
+        if answer(x) is not x:
+            raise Wrong("another tensor came back")
+        return {"mean": Sampled(x)}
+
+    case = Case("a case", lambda: (torch.ones(9),), {"mean": torch.tensor(1.0)})
+    seen = compare(ask(lambda x: x + 1, case, view, Rules()), case, Rules())
+    assert seen.kind == "property" and seen.error == "another tensor came back"
+    assert compare(ask(lambda x: x, case, view, Rules()), case, Rules()).kind == "ok"
