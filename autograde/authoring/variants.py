@@ -103,7 +103,8 @@ def every(chapter: Chapter) -> list[Variant]:
             found, problems = found + some, problems + wrong_lines
     names = [(variant.exercise, variant.name) for variant in found]
     twice = sorted({name for name in names if names.count(name) > 1})
-    problems += [f"{chapter.id}: {name} is defined twice for {exercise}" for exercise, name in twice]
+    home = {(v.exercise, v.name): v.file for v in found}
+    problems += [f"{chapter.id}/{home[pair]}: {pair[1]} is defined twice for {pair[0]}" for pair in twice]
     if problems:
         raise AuthoringError(problems)
     return found

@@ -79,13 +79,6 @@ def test_device_and_generator():
     assert torch.equal(a, b) and not torch.equal(a, torch.rand(3, generator=core.generator(8)))
 
 
-def test_require_all_looks_on_the_cpu_and_nowhere_else():
-    core.require_all(torch.tensor([True, True]), "fine")
-    with pytest.raises(ValueError, match="not so"):
-        core.require_all(torch.tensor([True, False]), "not so")
-    core.require_all(torch.zeros(2, dtype=torch.bool, device="meta"), "never looked at")
-
-
 def test_full_precision_turns_autocast_off_where_it_exists():
     a = torch.randn(4, 4, generator=core.generator(0))
     with torch.autocast("cpu", torch.bfloat16):

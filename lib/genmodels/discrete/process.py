@@ -51,6 +51,7 @@ class Process:
     def __init__(self, schedule: Fade, pi: Float[Tensor, "v"]):
         self.schedule, self.pi, self.states = schedule, pi, len(pi)
         self.clean = torch.ones(self.states, dtype=torch.bool)  # the symbols that a text may hold
+        self.all_clean = True  # as ``clean.all()``, known without a look at a device
         self._sent: dict[tuple, Tensor] = {}
 
     def alpha(self, t: Time, x: Int[Tensor, "b l"]) -> Float[Tensor, "#b #l"]:
@@ -62,9 +63,9 @@ class Process:
 
         ValueError where it gives all (not looked for on another device than the CPU).
         """
-        if bool(self.clean.all()):
+        if self.all_clean:
             return log_p0
-        kept = log_p0.masked_fill(~self.clean.to(log_p0.device), -torch.inf)
+        kept = log_p0.masked_fill(~self._clean_on(log_p0.device), -torch.inf)
         total = kept.logsumexp(-1, keepdim=True)
         require(
             holds(total > -torch.inf), "the denoiser gives no symbol of the text any probability: see discrete.subs"
@@ -213,11 +214,17 @@ class Process:
             self._sent[key] = self.pi.to(*key)
         return self._sent[key]
 
+    def _clean_on(self, device: torch.device) -> Tensor:
+        """``clean`` where the numbers are, sent there once."""
+        if device not in self._sent:
+            self._sent[device] = self.clean.to(device)
+        return self._sent[device]
+
     def _weights(self, x_t: Tensor, p0: Tensor, alpha: Tensor) -> Float[Tensor, "b l v"]:
         """p0(k) / q(x_t | k) with p0 on the clean symbols alone, and 0 where x_t could not have come from k."""
         q = self.arrive(x_t, alpha).to(p0.dtype)
-        if not bool(self.clean.all()):
-            p0 = torch.where(self.clean.to(q.device), p0, 0.0)
+        if not self.all_clean:
+            p0 = torch.where(self._clean_on(q.device), p0, 0.0)
             p0 = p0 / p0.sum(-1, keepdim=True)
         return torch.where(q > 0, p0 / torch.where(q > 0, q, 1.0), 0.0)
 
@@ -230,6 +237,7 @@ class Masking(Process):
         super().__init__(schedule, F.one_hot(torch.tensor(v), v + 1).double())
         self.v, self.mask = v, v
         self.clean[v] = False
+        self.all_clean = False
 
     def prior(
         self,
