@@ -55,7 +55,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coursekit import checks
-from coursekit.views import bounds
+from coursekit.views import bounds as library_bounds
 from genmodels import core, vae
 from genmodels.likelihoods import bernoulli_log_prob
 
@@ -361,10 +361,11 @@ def random_problem(b: int, k: int, n: int, seed: int) -> tuple:
 # What the cells below use as long as yours is missing.
 elbo_of = checks.fallback(
     elbo,
-    bounds.elbo,
+    library_bounds.elbo,
     works=lambda f: (
-        (f(*(problem := random_problem(2, 2, 3, 5))) - bounds.elbo(*problem)).abs().max() < 1e-5
-        and (f(*problem, 3.0) - bounds.elbo(*problem, 3.0)).abs().max() < 1e-5
+        (f(*(problem := random_problem(2, 2, 3, 5))) - library_bounds.elbo(*problem)).abs().max()
+        < 1e-5
+        and (f(*problem, 3.0) - library_bounds.elbo(*problem, 3.0)).abs().max() < 1e-5
     ),
 )
 
@@ -1006,11 +1007,11 @@ checks.run("iwae", iwae)
 # What the cells below use as long as yours is missing.
 iwae_of = checks.fallback(
     iwae,
-    bounds.iwae,
+    library_bounds.iwae,
     works=lambda f: (
         (
             f(*(p := (*random_problem(2, 2, 3, 5)[:3], noise(4, 2, 2), small_decoder(2, 3, 9))))
-            - bounds.iwae(*p)
+            - library_bounds.iwae(*p)
         )
         .abs()
         .max()
@@ -1554,7 +1555,7 @@ checks.run("categorical_elbo", categorical_elbo)
 # What the cells below use as long as yours is missing.
 words_of = checks.fallback(
     categorical_elbo,
-    bounds.categorical_elbo,
+    library_bounds.categorical_elbo,
     works=lambda f: (
         (
             f(
@@ -1568,7 +1569,7 @@ words_of = checks.fallback(
                     )
                 )
             )
-            - bounds.categorical_elbo(*p)
+            - library_bounds.categorical_elbo(*p)
         )
         .abs()
         .max()
