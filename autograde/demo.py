@@ -109,7 +109,8 @@ def main() -> int:
         wrong += row.score != deserved
         told = session.first_reason(row.result) if row.result else row.problem
         mark = "" if row.score == deserved else "  <-- not what it deserves"
-        table.add_row(student.name, student.about, f"{row.score:g}{mark}", f"{deserved:g}", Text(told))
+        score = "not graded" if row.score is None else f"{row.score:g}"
+        table.add_row(student.name, student.about, score + mark, f"{deserved:g}", Text(told))
     console = Console(width=max(110, Console().width))
     console.print(table)
     print(f"graded in {report.seconds:.1f} s, start-up {report.warm:.1f} s; the pages are in {folder / 'feedback'}")

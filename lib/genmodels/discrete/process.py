@@ -65,7 +65,7 @@ class Process:
         """
         if self.all_clean:
             return log_p0
-        kept = log_p0.masked_fill(~self._clean_on(log_p0.device), -torch.inf)
+        kept = log_p0.masked_fill(~self._send(self.clean, log_p0.device), -torch.inf)
         total = kept.logsumexp(-1, keepdim=True)
         require(
             holds(total > -torch.inf), "the denoiser gives no symbol of the text any probability: see discrete.subs"
@@ -208,23 +208,17 @@ class Process:
         return torch.func.jvp(self.schedule.alpha, (t,), (torch.ones_like(t),))
 
     def _pi(self, like: Tensor) -> Float[Tensor, "v"]:
-        """``pi`` where the numbers are, sent there once."""
-        key = like.device, like.dtype
-        if key not in self._sent:
-            self._sent[key] = self.pi.to(*key)
-        return self._sent[key]
+        return self._send(self.pi, like.device, like.dtype)
 
-    def _clean_on(self, device: torch.device) -> Tensor:
-        """``clean`` where the numbers are, sent there once."""
-        if device not in self._sent:
-            self._sent[device] = self.clean.to(device)
-        return self._sent[device]
+    def _send(self, constant: Tensor, *key) -> Tensor:
+        """``pi`` or ``clean`` where the numbers are, sent there once."""
+        return self._sent[key] if key in self._sent else self._sent.setdefault(key, constant.to(*key))
 
     def _weights(self, x_t: Tensor, p0: Tensor, alpha: Tensor) -> Float[Tensor, "b l v"]:
         """p0(k) / q(x_t | k) with p0 on the clean symbols alone, and 0 where x_t could not have come from k."""
         q = self.arrive(x_t, alpha).to(p0.dtype)
         if not self.all_clean:
-            p0 = torch.where(self._clean_on(q.device), p0, 0.0)
+            p0 = torch.where(self._send(self.clean, q.device), p0, 0.0)
             p0 = p0 / p0.sum(-1, keepdim=True)
         return torch.where(q > 0, p0 / torch.where(q > 0, q, 1.0), 0.0)
 
@@ -236,8 +230,7 @@ class Masking(Process):
         require(v >= 1, f"a text needs at least 1 symbol, got {v}")
         super().__init__(schedule, F.one_hot(torch.tensor(v), v + 1).double())
         self.v, self.mask = v, v
-        self.clean[v] = False
-        self.all_clean = False
+        self.clean[v] = self.all_clean = False
 
     def prior(
         self,
