@@ -31,6 +31,7 @@ NAMES = [
     "digit_features",
     "edm",
     "features",
+    "latin",
     "made",
     "masked_text",
     "pixelcnn",

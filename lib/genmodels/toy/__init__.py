@@ -1,6 +1,7 @@
 """Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
 
 from .language import MarkovText, TinyLanguage, all_sequences
+from .latin import LatinSquares
 from .mixture import EmpiricalDenoiser, GaussianMixture
 from .shapes import (
     SHAPES,
@@ -25,6 +26,7 @@ __all__ = [
     "Checkerboard",
     "EmpiricalDenoiser",
     "GaussianMixture",
+    "LatinSquares",
     "MarkovText",
     "Polar",
     "Shape",
