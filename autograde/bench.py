@@ -26,7 +26,8 @@ def make_class(chapter: Chapter, folder: Path, size: int) -> Any:
     import nbformat
 
     from autograde.authoring import notebooks
-    from autograde.authoring.variants import notebook_with, variants
+    from autograde.authoring.notebooks import student as notebook_with
+    from autograde.authoring.variants import variants
 
     choices = {e.name: itertools.cycle(variants(chapter, e)[:-1]) for e in chapter.exercises}
     for number in range(size):
@@ -80,7 +81,8 @@ class Memory:
 
 def ours(folder: Path, chapter: str, jobs: int) -> dict:
     """Grade with the split judge; seconds by part."""
-    from autograde.grading.instructor import gradebook, session
+    from autograde.grading.instructor import session
+    from autograde.grading.record import gradebook
 
     spent = {"record": 0.0}
     write = gradebook.Writer.write
@@ -112,7 +114,8 @@ def ours(folder: Path, chapter: str, jobs: int) -> dict:
 
 def plain(folder: Path, chapter: Chapter, source: Any, size: int) -> dict:
     """The same files with nbgrader as it comes."""
-    from autograde.grading.instructor import gradebook, plan
+    from autograde.grading.intake import plan
+    from autograde.grading.record import gradebook
 
     other = folder / "plain"
     other.mkdir()
@@ -135,17 +138,18 @@ def plain(folder: Path, chapter: Chapter, source: Any, size: int) -> dict:
 
 def light(folder: Path, size: int, jobs: int) -> None:
     """A large class of a small chapter, killed in the middle and started again: nothing is lost, nothing doubled."""
-    from autograde.grading.attacks import bait
+    from autograde.grading.attacks import target
     from autograde.grading.instructor import reports, session
+    from autograde.grading.running.settings import gradebook_url
 
-    bait.write_course(folder)
-    right = bait.right()
+    target.write_course(folder)
+    right = target.right()
     for number in range(size):
         wrong = f", 'no': {number}" if number % 3 else ""
         own = f"def facts():\n    return {{'squares': 328350, 'two': [1, 1]{wrong}}}\n# {number}"
-        bait.write_submission(folder, f"s{number:05d}", right | {"facts": own})
+        target.write_submission(folder, f"s{number:05d}", right | {"facts": own})
     command = [sys.executable, "-c", "from autograde.cli import main; main()", "grade", "07", "--root", str(folder)]
-    recorded = folder / ".autograde" / bait.CHAPTER / "recorded"
+    recorded = folder / ".autograde" / target.CHAPTER / "recorded"
     start = time.monotonic()
     with Memory() as memory:
         first = subprocess.Popen([*command, "--jobs", str(jobs)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -156,7 +160,7 @@ def light(folder: Path, size: int, jobs: int) -> None:
         done = len(list(recorded.glob("[0-9a-f]*")))
         report = session.run(folder, "07", session.Options(jobs=jobs), quiet=True)
     seconds = time.monotonic() - start
-    marks = reports.marks(session.planning.load("07", folder), session.gradebook(folder, None))
+    marks = reports.marks(session.planning.load("07", folder), gradebook_url(folder, None))
     wrong = [n for n in range(size) if sum(m[0] for m in marks[f"s{n:05d}"].values()) != (8 if n % 3 else 10)]
     print(f"light class    {size:>5} submissions {seconds:>8.1f} s {60 * size / seconds:>8.1f} a minute")
     print(

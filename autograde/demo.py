@@ -66,8 +66,8 @@ def cast(chapter: Chapter) -> list[Student]:
 
 def build(chapter: Chapter, folder: Path) -> list[Student]:
     """Write the class into ``folder/submitted`` as students would hand it in."""
+    from autograde.authoring.notebooks import student as notebook_with
     from autograde.authoring.notebooks import write
-    from autograde.authoring.variants import notebook_with
 
     students = cast(chapter)
     for student in students:

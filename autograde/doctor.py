@@ -162,19 +162,19 @@ def _jupyter_paths() -> list[str]:
 
 def _sandbox(_: Path) -> Iterator[Finding]:
     """The grading side knows its sandboxes: which one this machine gives, and whether it holds when attacked."""
-    from autograde.grading.instructor import sandbox
+    from autograde.grading.instructor import attack
+    from autograde.grading.sandbox import tiers
 
-    tier = sandbox.tier()
-    state = {sandbox.NAMESPACED: "good", sandbox.JAILED: "missing"}.get(tier, "wrong")
+    tier = tiers.tier()
+    state = {tiers.NAMESPACED: "good", tiers.JAILED: "missing"}.get(tier, "wrong")
     repairs = {
-        sandbox.JAILED: "sudo apt-get install bubblewrap",
-        sandbox.NONE: "grade on Linux; here only with --i-trust-these-submissions",
+        tiers.JAILED: "sudo apt-get install bubblewrap",
+        tiers.NONE: "grade on Linux; here only with --i-trust-these-submissions",
     }
-    yield Finding("sandbox", state, f"tier {tier}: {sandbox.ADVICE[tier]}", repairs.get(tier, ""))
-    attack = getattr(sandbox, "self_attack", None)
-    if attack is None or tier == sandbox.NONE:
+    yield Finding("sandbox", state, f"tier {tier}: {tiers.ADVICE[tier]}", repairs.get(tier, ""))
+    if tier == tiers.NONE:
         return
-    through = attack()
+    through = attack.self_attack()
     saw = "; ".join(through) if through else "what we tried ourselves did not get through"
     do = "do not grade on this machine before this is repaired" if through else ""
     yield Finding("sandbox under attack", "wrong" if through else "good", saw, do)

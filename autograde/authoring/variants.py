@@ -17,16 +17,13 @@ import io
 import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from autograde.authoring.chapters import Chapter, Exercise
 from autograde.authoring.slices import closure
 from autograde.errors import AuthoringError
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-__all__ = ["Variant", "alternative", "mutant", "notebook_with", "right", "variants", "wrong"]
+__all__ = ["Variant", "alternative", "mutant", "right", "variants", "wrong"]
 
 T = TypeVar("T")
 FILES = {"answers.py": ("right", "wrong"), "mutants.py": ("alternative", "mutant")}
@@ -84,13 +81,6 @@ def variants(chapter: Chapter, exercise: str | Exercise) -> list[Variant]:
         *ordered,
         Variant(exercise.name, "stub", "stub", exercise.stub),
     ]
-
-
-def notebook_with(chapter: Chapter, answers: dict[str, str]) -> NotebookNode:
-    """The student's notebook with these answers (exercise: source of the cell) filled in, not executed."""
-    from autograde.authoring.notebooks import student
-
-    return student(chapter, answers)
 
 
 def every(chapter: Chapter) -> list[Variant]:

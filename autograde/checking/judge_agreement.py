@@ -14,7 +14,8 @@ from typing import Any
 from autograde.authoring import records
 from autograde.authoring.build import chapters
 from autograde.authoring.chapters import Chapter
-from autograde.authoring.variants import Variant, notebook_with, variants
+from autograde.authoring.notebooks import student as notebook_with
+from autograde.authoring.variants import Variant, variants
 from autograde.checking.derived import needs_no_derivative, right_ones
 from autograde.checking.report import Report
 
@@ -28,11 +29,11 @@ Verdict = tuple[bool, str]  # full marks, and what was said
 
 def cross(course: Path, names: list[str] | None, reports: list[Report], jobs: int = 0) -> None:
     """Grade every variant of the reported exercises; disagreements become problems of their reports."""
-    from autograde.grading.instructor import sandbox
+    from autograde.grading.sandbox import tiers
 
     for chapter in chapters(course, names):
         here = {report.exercise: report for report in reports if report.chapter == chapter.id and report.trials}
-        if here and sandbox.tier() == sandbox.NONE:
+        if here and tiers.tier() == tiers.NONE:
             for report in here.values():
                 report.notes.append("not tried through the judge: this machine has no sandbox")
         elif here:

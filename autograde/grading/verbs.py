@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from autograde.grading.instructor import console
+from autograde.grading import console
 
 app = typer.Typer()
 
@@ -97,7 +97,7 @@ def why(
     if as_json:
         console.emit([result.document() for result in found])
         return
-    from autograde.grading.instructor.reasons import explain
+    from autograde.grading.feedback.reasons import explain
 
     print("\n\n".join(map(explain, found)))
 

@@ -155,15 +155,17 @@ def show(reports: list[Report]) -> None:
 @contextmanager
 def _nobody_watches() -> Iterator[None]:
     """The kernel inherits the environment: labs draw one still picture each (coursekit.lab.static)."""
-    before = os.environ.get("COURSE_STATIC")
-    os.environ["COURSE_STATIC"] = before or "1"
+    ours = {"COURSE_STATIC": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # the second as in ``make lab``
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update({name: before[name] or value for name, value in ours.items()})
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["COURSE_STATIC"]
-        else:
-            os.environ["COURSE_STATIC"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _one(folder: Path, course: Path, settings: Settings, bar: bool) -> Report:

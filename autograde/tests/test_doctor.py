@@ -50,19 +50,21 @@ def test_pins_follow_the_markers_of_this_machine(course):
 
 @pytest.mark.parametrize(("tier", "state"), [(1, "good"), (2, "missing"), (3, "wrong")])
 def test_the_sandbox_of_this_machine(course, monkeypatch, tier, state):
-    from autograde.grading.instructor import sandbox
+    from autograde.grading.instructor import attack
+    from autograde.grading.sandbox import tiers
 
-    monkeypatch.setattr(sandbox, "tier", lambda: tier)
-    monkeypatch.setattr(sandbox, "self_attack", lambda: [], raising=False)
+    monkeypatch.setattr(tiers, "tier", lambda: tier)
+    monkeypatch.setattr(attack, "self_attack", lambda: [])
     finding = one(doctor.examine(course), "sandbox")
-    assert finding.state == state and finding.saw == f"tier {tier}: {sandbox.ADVICE[tier]}"
+    assert finding.state == state and finding.saw == f"tier {tier}: {tiers.ADVICE[tier]}"
     assert bool(finding.do) == (state != "good")
 
 
 def test_a_sandbox_that_leaks_is_wrong(course, monkeypatch):
-    from autograde.grading.instructor import sandbox
+    from autograde.grading.instructor import attack
+    from autograde.grading.sandbox import tiers
 
-    monkeypatch.setattr(sandbox, "tier", lambda: 1)
-    monkeypatch.setattr(sandbox, "self_attack", lambda: ["it read the gradebook"], raising=False)
+    monkeypatch.setattr(tiers, "tier", lambda: 1)
+    monkeypatch.setattr(attack, "self_attack", lambda: ["it read the gradebook"])
     finding = one(doctor.examine(course), "sandbox under attack")
     assert finding.state == "wrong" and finding.saw == "it read the gradebook" and "do not grade" in finding.do

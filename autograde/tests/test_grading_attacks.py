@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from autograde.grading.attacks import Attack, bait
-from autograde.grading.instructor import attack, sandbox
-from autograde.grading.instructor.engine import Result
-from autograde.grading.instructor.result import CellResult
+from autograde.grading.attacks import Attack, target
+from autograde.grading.instructor import attack
+from autograde.grading.record.result import CellResult
+from autograde.grading.running.engine import Result
+from autograde.grading.sandbox import tiers
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 KINDS = {
@@ -37,7 +38,7 @@ def plain_user():
         if not shutil.which(tool):
             pytest.skip(f"{tool} is missing, so nothing was tried as a plain user")
     places, closed = [], []
-    for place in map(Path, [*sandbox.runtime(), *map(str, sandbox.libraries())]):
+    for place in map(Path, [*tiers.runtime(), *map(str, tiers.libraries())]):
         shut = [p for p in (place, *place.parents) if not p.stat().st_mode & 0o001]
         if shut:
             places.append(str(place))
@@ -47,17 +48,17 @@ def plain_user():
 
 
 @pytest.mark.parametrize("user", ["self", "plain"])
-@pytest.mark.parametrize("tier", [sandbox.NAMESPACED, sandbox.JAILED])
+@pytest.mark.parametrize("tier", [tiers.NAMESPACED, tiers.JAILED])
 def test_no_undeserved_point_and_no_damage(tier, user):
-    if tier < sandbox.tier():
-        pytest.skip(f"this machine gives sandbox tier {sandbox.tier()}: install bubblewrap for tier 1")
+    if tier < tiers.tier():
+        pytest.skip(f"this machine gives sandbox tier {tiers.tier()}: install bubblewrap for tier 1")
     if user == "plain" and not os.geteuid() == 0:
         pytest.skip("the tests run as a plain user already")
     code = (
         "import json, sys; from autograde.grading.instructor import attack, sandbox\n"
         "outcomes, damage = attack.attack(jobs=4)\n"
         "rows = [[o.attack.name, o.attack.kind, o.undeserved, o.damage] for o in outcomes]\n"
-        "print(json.dumps([sandbox.tier(), rows, damage]))"
+        "print(json.dumps([tiers.tier(), rows, damage]))"
     )
     env = os.environ | {"AUTOGRADE_TIER": str(tier), "OMP_NUM_THREADS": "1", "HOME": "/tmp"}
     command = [*(plain_user() if user == "plain" else []), sys.executable, "-c", code]
@@ -71,22 +72,22 @@ def test_no_undeserved_point_and_no_damage(tier, user):
 
 def test_points_that_were_not_earned_would_be_seen(monkeypatch):
     """A twin: right answers that are declared to earn nothing."""
-    monkeypatch.setattr(attack, "ATTACKS", [Attack("too-good", "lies", "right answers", bait.right())])
+    monkeypatch.setattr(attack, "ATTACKS", [Attack("too-good", "lies", "right answers", target.right())])
     (outcome,), damage = attack.attack()
     assert outcome.undeserved == 10 and damage == []
 
 
 def test_a_hole_in_the_jail_would_be_seen(monkeypatch):
     """A twin: the whole file system readable. The attack that reads the course must then be caught reading it."""
-    monkeypatch.setattr(sandbox, "tier", lambda: sandbox.JAILED)
-    monkeypatch.setattr(sandbox, "readable", lambda _: (["/"], []))
+    monkeypatch.setattr(tiers, "tier", lambda: tiers.JAILED)
+    monkeypatch.setattr(tiers, "readable", lambda _: (["/"], []))
     (outcome,), _ = attack.attack(["read-the-course"])
-    assert {f"read {bait.SECRET}", f"read {attack.PEER}"} <= set(outcome.damage)
+    assert {f"read {target.SECRET}", f"read {attack.PEER}"} <= set(outcome.damage)
 
 
 @pytest.mark.parametrize(("beside", "seen"), [(0, True), (1, False)])
 def test_a_process_left_behind_would_be_seen_and_anothers_is_not_ours(beside, seen):
-    owner = {sandbox.RUN: str(os.getpid() + beside), "PATH": os.environ["PATH"]}
+    owner = {tiers.RUN: str(os.getpid() + beside), "PATH": os.environ["PATH"]}
     other = subprocess.Popen(["sleep", "60"], env=owner)
     try:
         assert any(f"process {other.pid}:" in line for line in attack.left_behind()) is seen
@@ -96,8 +97,8 @@ def test_a_process_left_behind_would_be_seen_and_anothers_is_not_ours(beside, se
 
 
 def test_a_leak_in_an_output_would_be_seen():
-    leaked = [{"output_type": "stream", "name": "stdout", "text": f"READ {bait.SECRET}"}]
-    assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", leaked)])) == [f"read {bait.SECRET}"]
+    leaked = [{"output_type": "stream", "name": "stdout", "text": f"READ {target.SECRET}"}]
+    assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", leaked)])) == [f"read {target.SECRET}"]
     assert attack.leaks(Result("s", cells=[CellResult(3, "x", "code", [])])) == []
 
 
@@ -111,10 +112,10 @@ def test_the_library_can_be_left_out_where_it_is_installed_among_other_packages(
     ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("")
-    read, listed = sandbox.around(
+    read, listed = tiers.around(
         str(tmp_path), [tmp_path / "lib" / "site" / name for name in ("genmodels", "coursekit")]
     )
     names = {str(Path(p).relative_to(tmp_path)) for p in read}
     assert names == {"bin", "lib/os.py", "lib/site/torch"}
     assert {str(Path(p).relative_to(tmp_path)) for p in listed} == {".", "lib", "lib/site"}
-    assert sandbox.around(str(tmp_path), [Path("/elsewhere")]) == ([str(tmp_path)], [])
+    assert tiers.around(str(tmp_path), [Path("/elsewhere")]) == ([str(tmp_path)], [])

@@ -12,14 +12,16 @@ import nbformat
 import pytest
 
 from autograde.errors import Refusal
-from autograde.grading.attacks import bait
-from autograde.grading.instructor import attack, intake, reasons, reports, session
+from autograde.grading.attacks import target
+from autograde.grading.feedback import reasons
+from autograde.grading.instructor import attack, reports, session
+from autograde.grading.intake import submission
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
+RIGHT = target.right()
 HALF = {k: v for k, v in RIGHT.items() if k in ("double", "facts")}
 WRONG = RIGHT | {"double": "def double(x): return x"}
-NAME = f"{bait.NOTEBOOK}.ipynb"
+NAME = f"{target.NOTEBOOK}.ipynb"
 
 
 def lose_metadata(document):
@@ -56,13 +58,13 @@ def fifty_megabytes(document):
 def course(tmp_path_factory):
     """A graded class of every kind of file."""
     root = tmp_path_factory.mktemp("course")
-    bait.write_course(root)
+    target.write_course(root)
     good = {"right": RIGHT, "half": HALF, "wrong": WRONG, "blank": {}, "陈伟": RIGHT, 'o\'neil "the" 2nd': RIGHT}
     for name, answers in good.items():
-        bait.write_submission(root, name, answers)
+        target.write_submission(root, name, answers)
     for edit in (lose_metadata, duplicate, format_3, windows, fifty_megabytes):
-        bait.write_submission(root, edit.__name__, RIGHT, edit)
-    renamed = bait.write_submission(root, "renamed", RIGHT)
+        target.write_submission(root, edit.__name__, RIGHT, edit)
+    renamed = target.write_submission(root, "renamed", RIGHT)
     (renamed / NAME).rename(renamed / "bait (1).ipynb")
     for name, text in {
         "empty": "",
@@ -70,13 +72,13 @@ def course(tmp_path_factory):
         "other": '{"cells": []}',
         "binary": "\0\1",
     }.items():
-        folder = bait.write_submission(root, name, {})
+        folder = target.write_submission(root, name, {})
         (folder / NAME).write_text(text)
-    linked = bait.write_submission(root, "linked", {})
+    linked = target.write_submission(root, "linked", {})
     (linked / NAME).unlink()
-    (linked / NAME).symlink_to(root / "submitted" / "right" / bait.CHAPTER / NAME)
-    (root / "submitted" / "no notebook" / bait.CHAPTER).mkdir(parents=True)
-    (root / "submitted" / "right" / bait.CHAPTER / "timestamp.txt").write_text("2026-03-01 10:00:00 UTC")
+    (linked / NAME).symlink_to(root / "submitted" / "right" / target.CHAPTER / NAME)
+    (root / "submitted" / "no notebook" / target.CHAPTER).mkdir(parents=True)
+    (root / "submitted" / "right" / target.CHAPTER / "timestamp.txt").write_text("2026-03-01 10:00:00 UTC")
     report = session.run(root, "07", session.Options(jobs=2), quiet=True)
     return root, report, {row.student: row for row in report.rows}
 
@@ -177,17 +179,20 @@ def test_nbgraders_own_command_writes_the_same_rows_and_notebooks(course, tmp_pa
     subprocess.run(["cp", "-r", root / "source", root / ".autograde", root / "nbgrader_config.py", other], check=True)
     bin_ = os.path.dirname(sys.executable)
     env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
-    from autograde.grading.instructor import gradebook, plan
+    from autograde.grading.intake import plan
+    from autograde.grading.record import gradebook
 
     gradebook.register(plan.load("07", other), f"sqlite:///{other / 'gradebook.db'}")
-    subprocess.run([f"{bin_}/nbgrader", "autograde", bait.CHAPTER], cwd=other, env=env, check=True, capture_output=True)
+    subprocess.run(
+        [f"{bin_}/nbgrader", "autograde", target.CHAPTER], cwd=other, env=env, check=True, capture_output=True
+    )
     ours = [row for row in rows_of(root / "gradebook.db") if row[0] in ("right", "wrong", "blank", "duplicate")]
     assert rows_of(other / "gradebook.db") == ours and len(ours) == 20
     said = [row for row in comments_of(root / "gradebook.db") if row[0] in ("right", "wrong", "blank", "duplicate")]
     assert comments_of(other / "gradebook.db") == said
     assert {row[2] for row in said if row[0] == "blank"} == {"No response."}
     for name in ("right", "wrong", "blank", "duplicate"):
-        path = f"autograded/{name}/{bait.CHAPTER}/{NAME}"
+        path = f"autograded/{name}/{target.CHAPTER}/{NAME}"
         assert nbformat.read(other / path, 4) == nbformat.read(root / path, 4), name
 
 
@@ -197,7 +202,7 @@ def test_feedback_says_why_and_shows_nothing_hidden(course):
     pages = {path.parent.parent.name: path.read_text() for path in paths}
     assert set(pages) == set(SCORES)
     for page in pages.values():
-        assert attack.active(page) == [] and "Content-Security-Policy" in page and bait.SECRET not in page
+        assert attack.active(page) == [] and "Content-Security-Policy" in page and target.SECRET not in page
     wrong = pages["wrong"]
     assert "double" in wrong and "8 / 10" in wrong
     assert "10 / 10" in pages["right"] and "Likely mistake" not in pages["right"]
@@ -208,10 +213,10 @@ def test_feedback_says_why_and_shows_nothing_hidden(course):
 def test_nbgraders_feedback_is_clean_as_well(course):
     root, bin_ = course[0], os.path.dirname(sys.executable)
     env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
-    command = [f"{bin_}/nbgrader", "generate_feedback", bait.CHAPTER, "--student", "wrong", "--force"]
+    command = [f"{bin_}/nbgrader", "generate_feedback", target.CHAPTER, "--student", "wrong", "--force"]
     subprocess.run(command, cwd=root, env=env, check=True, capture_output=True)
-    page = (root / "feedback" / "wrong" / bait.CHAPTER / f"{bait.NOTEBOOK}.html").read_text()
-    assert bait.SECRET not in page and "hidden checks ran here" in page
+    page = (root / "feedback" / "wrong" / target.CHAPTER / f"{target.NOTEBOOK}.html").read_text()
+    assert target.SECRET not in page and "hidden checks ran here" in page
 
 
 def test_a_persons_correction_survives_and_shows(course):
@@ -219,7 +224,7 @@ def test_a_persons_correction_survives_and_shows(course):
 
     root = course[0]
     with Gradebook(f"sqlite:///{root / 'gradebook.db'}") as book:
-        grade = book.find_grade("double_check", bait.NOTEBOOK, bait.CHAPTER, "half")
+        grade = book.find_grade("double_check", target.NOTEBOOK, target.CHAPTER, "half")
         grade.manual_score = 1.5
         book.db.commit()
     session.run(root, "07", session.Options(students=["half"], force=True), quiet=True)
@@ -244,13 +249,13 @@ def test_export_and_analysis(course, tmp_path):
 def test_a_test_that_fails_on_the_reference_gives_no_grade(tmp_path):
     import nbformat
 
-    bait.write_course(tmp_path)
-    path = tmp_path / "source" / bait.CHAPTER / NAME
+    target.write_course(tmp_path)
+    path = tmp_path / "source" / target.CHAPTER / NAME
     notebook = nbformat.read(path, 4)
     broken = next(c for c in notebook.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "facts_check")
     broken.source += "\nundefined_name"
     nbformat.write(notebook, path)
-    bait.write_submission(tmp_path, "right", RIGHT)
+    target.write_submission(tmp_path, "right", RIGHT)
     report = session.run(tmp_path, "07", session.Options(), quiet=True)
     assert report.rows[0].score == FULL - 2
     (problem,) = report.problems
@@ -265,16 +270,17 @@ def test_a_test_that_fails_on_the_reference_gives_no_grade(tmp_path):
 
 def test_a_crash_while_recording_leaves_no_half_of_a_submission(tmp_path, monkeypatch):
     """nbgrader commits a student, then an empty submission, then grades: a crash in between left a row of zeros."""
-    from autograde.grading.instructor import gradebook, plan
-    from autograde.grading.instructor.classrun import read_one
-    from autograde.grading.instructor.result import CellResult, Result
+    from autograde.grading.intake import plan
+    from autograde.grading.intake.folders import read_one
+    from autograde.grading.record import gradebook
+    from autograde.grading.record.result import CellResult, Result
 
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     made, url = plan.load("07", tmp_path), f"sqlite:///{tmp_path / 'gradebook.db'}"
     writer = gradebook.Writer(made, tmp_path, url)
     cells = [CellResult(step.index, step.source, "code", []) for step in made.steps]
     for name in ("ada", "bob"):
-        bait.write_submission(tmp_path, name, RIGHT)
+        target.write_submission(tmp_path, name, RIGHT)
     with monkeypatch.context() as crash, pytest.raises(ZeroDivisionError):
         crash.setattr(gradebook, "determine_grade", lambda _: 1 / 0)
         writer.write(read_one(made, tmp_path, "ada"), Result("ada", cells=cells))
@@ -283,7 +289,7 @@ def test_a_crash_while_recording_leaves_no_half_of_a_submission(tmp_path, monkey
     with gradebook.session(url) as book:
         assert (
             [s.id for s in book.students]
-            == [s.student.id for s in book.assignment_submissions(bait.CHAPTER)]
+            == [s.student.id for s in book.assignment_submissions(target.CHAPTER)]
             == ["bob"]
         )
 
@@ -292,10 +298,10 @@ def test_who_was_graded_beside_a_slow_reference_gets_its_time_too(tmp_path, monk
     """The first student begins before it is known what is fair: where more time is, that result does not count."""
     slow = "import time\ndef facts():\n    time.sleep({})\n    return {{'squares': 328350, 'two': [1, 1]}}"
     marked = slow.format(1).replace("\n    time", "\n    ### BEGIN SOLUTION\n    time") + "\n    ### END SOLUTION"
-    monkeypatch.setitem(bait.EXERCISES, "facts", (marked, bait.EXERCISES["facts"][1]))
-    bait.write_course(tmp_path)
+    monkeypatch.setitem(target.EXERCISES, "facts", (marked, target.EXERCISES["facts"][1]))
+    target.write_course(tmp_path)
     for name in ("first", "second", "third"):
-        bait.write_submission(tmp_path, name, RIGHT | {"facts": slow.format(4)})
+        target.write_submission(tmp_path, name, RIGHT | {"facts": slow.format(4)})
     report = session.run(tmp_path, "07", session.Options(jobs=2, timeout=2.0), quiet=True)
     assert not report.problems and {row.student: row.score for row in report.rows} == dict.fromkeys(
         ("first", "second", "third"), FULL
@@ -303,14 +309,14 @@ def test_who_was_graded_beside_a_slow_reference_gets_its_time_too(tmp_path, monk
 
 
 def test_kill_9_in_the_middle_loses_and_doubles_nothing(tmp_path):
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     names = [f"s{i:02d}" for i in range(8)]
     for i, name in enumerate(names):
-        bait.write_submission(tmp_path, name, (RIGHT | {"facts": f"def facts(): return {i}"}) if i % 2 else RIGHT)
+        target.write_submission(tmp_path, name, (RIGHT | {"facts": f"def facts(): return {i}"}) if i % 2 else RIGHT)
     command = [sys.executable, "-c", "from autograde.cli import main; main()", "grade", "07", "--jobs", "1"]
     command += ["--root", str(tmp_path)]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    recorded = tmp_path / ".autograde" / bait.CHAPTER / "recorded"
+    recorded = tmp_path / ".autograde" / target.CHAPTER / "recorded"
     deadline = time.monotonic() + 180
     while len(list(recorded.glob("[0-9a-f]*"))) < 2 and first.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -334,6 +340,6 @@ def test_intake_never_follows_a_link(tmp_path):
     (folder / "link").symlink_to(secret)
     (folder / "dir").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe")
-    files, notes = intake.files_of(folder, NAME)
+    files, notes = submission.files_of(folder, NAME)
     assert files == {"sub/a.txt": b"a"}
     assert sum("left out" in note for note in notes) == 2 and re.search("'pipe'.*regular", " ".join(notes))

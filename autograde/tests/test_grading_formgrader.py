@@ -11,8 +11,9 @@ import urllib.request
 
 import pytest
 
-from autograde.grading.attacks import bait
+from autograde.grading.attacks import target
 from autograde.grading.instructor import reports, session
+from autograde.grading.running.settings import gradebook_url
 
 pytestmark = [pytest.mark.browser, pytest.mark.sandbox, pytest.mark.slow]
 CONFIG = "c = get_config()\nc.ServerApp.jpserver_extensions = {'nbgrader.server_extensions.formgrader': True}\n"
@@ -23,9 +24,12 @@ def server(tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:
         pytest.skip("Chromium is not installed (apt-get install chromium), so formgrader was not tried in a browser")
-    bait.write_course(tmp_path)
-    for name, answers in {"right": bait.right(), "wrong": bait.right() | {"double": "def double(x): return 0"}}.items():
-        bait.write_submission(tmp_path, name, answers)
+    target.write_course(tmp_path)
+    for name, answers in {
+        "right": target.right(),
+        "wrong": target.right() | {"double": "def double(x): return 0"},
+    }.items():
+        target.write_submission(tmp_path, name, answers)
     session.run(tmp_path, "07", session.Options(students=["right"]), quiet=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,7 +69,7 @@ def test_formgrader_shows_our_grades_and_its_button_grades_in_the_sandbox(server
     with sync_playwright() as player:
         browser = player.chromium.launch(executable_path=chromium, args=["--headless", "--no-sandbox"])
         page = browser.new_page(viewport={"width": 1200, "height": 700})
-        page.goto(f"{url}/formgrader/manage_submissions/{bait.CHAPTER}")
+        page.goto(f"{url}/formgrader/manage_submissions/{target.CHAPTER}")
         page.wait_for_selector("td.autograde >> nth=1", timeout=60_000)
         row = page.locator("tr", has=page.locator("td.student-id", has_text="wrong"))
         assert "needs autograding" in row.inner_text()
@@ -75,15 +79,15 @@ def test_formgrader_shows_our_grades_and_its_button_grades_in_the_sandbox(server
         said = page.locator(".modal").first.inner_text()
         page.screenshot(path=f"{pictures}/formgrader-autograded.png")
         assert "Success" in said, said
-        page.goto(f"{url}/formgrader/gradebook/{bait.CHAPTER}/{bait.NOTEBOOK}")
+        page.goto(f"{url}/formgrader/gradebook/{target.CHAPTER}/{target.NOTEBOOK}")
         page.wait_for_selector("text=/10/", timeout=60_000)
-        page.goto(f"{url}/formgrader/manage_submissions/{bait.CHAPTER}")
+        page.goto(f"{url}/formgrader/manage_submissions/{target.CHAPTER}")
         page.wait_for_selector("td.autograde >> nth=1", timeout=60_000)
         page.wait_for_timeout(500)
         page.screenshot(path=f"{pictures}/formgrader.png")
         table = page.locator("table").first.inner_text()
         browser.close()
     assert "10 / 10" in table and "8 / 10" in table
-    marks = reports.marks(session.planning.load("07", root), session.gradebook(root, None))
+    marks = reports.marks(session.planning.load("07", root), gradebook_url(root, None))
     assert marks["wrong"]["double_check"][0] == 0 and marks["wrong"]["facts_check"][0] == 2
     assert session.why(root, "wrong", "07")[0].tests[0].points == 0  # it came through our cache, not through a kernel

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from autograde.grading.attacks import bait
-from autograde.grading.instructor import clean, plan, reasons, session
-from autograde.grading.instructor import result as results
+from autograde.grading.attacks import target
+from autograde.grading.feedback import clean, reasons
+from autograde.grading.instructor import session
+from autograde.grading.intake import plan
+from autograde.grading.record import result as results
 from autograde.tests.test_grading_split import LIMITS, SHORT, chapter, code, points, pool, run  # noqa: F401  pool is a fixture
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
+RIGHT = target.right()
 FULL = 10.0
 DOUBLE_F = "def f(x): return 2 * x"
 F = "def f(x):\n    {}"
@@ -159,12 +161,12 @@ def deep_json(document):
 def odd_class(tmp_path_factory):
     """Two honest students among files that once ended the run for everybody."""
     root = tmp_path_factory.mktemp("odd")
-    bait.write_course(root)
+    target.write_course(root)
     for name in ("anna", "zoe"):
-        bait.write_submission(root, name, RIGHT)
+        target.write_submission(root, name, RIGHT)
     for edit in (surrogate, deep_json):
-        bait.write_submission(root, edit.__name__, RIGHT, edit)
-    nested = bait.write_submission(root, "nested", RIGHT)
+        target.write_submission(root, edit.__name__, RIGHT, edit)
+    nested = target.write_submission(root, "nested", RIGHT)
     where = os.open(nested, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("d", dir_fd=where)
@@ -172,16 +174,16 @@ def odd_class(tmp_path_factory):
         os.close(where)
         where = below
     os.close(where)
-    folder = bait.write_submission(root, "folder", RIGHT)
+    folder = target.write_submission(root, "folder", RIGHT)
     (folder / "bait.ipynb").rename(folder / "other.txt")
     (folder / "bait.ipynb").mkdir()
     for name, text in {"garbage": "\0\1", "year 1": "0001-01-01 00:00:00 UTC", "far": "99999999999999"}.items():
-        (bait.write_submission(root, name, RIGHT) / "timestamp.txt").write_text(text)
-    kinds = bait.write_submission(root, "kinds", RIGHT)
+        (target.write_submission(root, name, RIGHT) / "timestamp.txt").write_text(text)
+    kinds = target.write_submission(root, "kinds", RIGHT)
     (kinds / "data").mkdir()
     (kinds / "data" / "a.txt").write_text("a")
     os.mkdir(os.fsencode(root / "submitted") + b"/\xff\xfe")
-    os.mkdir(os.fsencode(root / "submitted") + b"/\xff\xfe/" + bait.CHAPTER.encode())
+    os.mkdir(os.fsencode(root / "submitted") + b"/\xff\xfe/" + target.CHAPTER.encode())
     report = session.run(root, "07", session.Options(jobs=2), quiet=True)
     yield root, {row.student: row for row in report.rows}
     subprocess.run(["rm", "-rf", str(root / "submitted")], check=True)  # pytest's own way would recurse too deeply
@@ -203,7 +205,7 @@ def test_what_cannot_be_graded_is_said(odd_class):
 
 def test_a_file_may_become_a_folder_and_a_folder_a_file(odd_class):
     root = odd_class[0]
-    folder = root / "submitted" / "kinds" / bait.CHAPTER
+    folder = root / "submitted" / "kinds" / target.CHAPTER
     (folder / "data" / "a.txt").unlink()
     (folder / "data").rmdir()
     for make in (lambda: (folder / "data").write_text("now a file"), lambda: (folder / "more").write_text("x")):
@@ -214,14 +216,18 @@ def test_a_file_may_become_a_folder_and_a_folder_a_file(odd_class):
 
 def test_a_file_that_changes_during_the_run_is_cached_as_what_was_graded(tmp_path, monkeypatch):
     """The key came from one reading and the answers from the next: another student's same wrong file got the points."""
-    from autograde.grading.instructor import classrun
+    from autograde.grading.running import classrun
 
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     wrong = RIGHT | {"double": "def double(x): return x"}
-    folder = bait.write_submission(tmp_path, "a", wrong)
+    folder = target.write_submission(tmp_path, "a", wrong)
     before = (folder / "bait.ipynb").read_text()
-    bait.write_submission(tmp_path, "z", RIGHT)
-    right, reads, read_one = (tmp_path / "submitted/z" / bait.CHAPTER / "bait.ipynb").read_text(), [], classrun.read_one
+    target.write_submission(tmp_path, "z", RIGHT)
+    right, reads, read_one = (
+        (tmp_path / "submitted/z" / target.CHAPTER / "bait.ipynb").read_text(),
+        [],
+        classrun.read_one,
+    )
 
     def changing(made, root, student):
         reads.append(student)

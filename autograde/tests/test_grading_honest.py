@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from autograde.grading.attacks import bait
+from autograde.grading.attacks import target
 from autograde.grading.instructor import session
 from autograde.tests.test_grading_split import chapter, points, pool, run, submission  # noqa: F401  pool is a fixture
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
-NAME = f"{bait.NOTEBOOK}.ipynb"
+RIGHT = target.right()
+NAME = f"{target.NOTEBOOK}.ipynb"
 FULL = 10.0
 
 
@@ -32,7 +32,7 @@ def no_marks_at_all(document):
 
 
 def unfinished_copy_at_the_end(document):
-    stub = by_id(bait.released())["double"]
+    stub = by_id(target.released())["double"]
     document["cells"].append({**stub, "id": "again", "source": "def double(x):\n    raise NotImplementedError"})
 
 
@@ -48,10 +48,10 @@ def old_copy_above(document):
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     root = tmp_path_factory.mktemp("honest")
-    bait.write_course(root)
+    target.write_course(root)
     for edit in (only_ids, no_marks_at_all, unfinished_copy_at_the_end, unfinished_copy_without_marks, old_copy_above):
-        bait.write_submission(root, edit.__name__, RIGHT, edit)
-    fresh = json.dumps(bait.released())
+        target.write_submission(root, edit.__name__, RIGHT, edit)
+    fresh = json.dumps(target.released())
     for name in (
         "bait__20260301.ipynb",
         "bait-Copy1.ipynb",
@@ -59,21 +59,21 @@ def rows(tmp_path_factory):
         "bait_20260301120000.ipynb",
         "meins.ipynb",
     ):
-        folder = bait.write_submission(root, f"beside a fresh one: {name}", RIGHT)
+        folder = target.write_submission(root, f"beside a fresh one: {name}", RIGHT)
         (folder / NAME).rename(folder / name)
         (folder / NAME).write_text(fresh)
         (folder / f"._{name}").write_bytes(b"\0\1")
     for name in ("bait.ipynb.txt", "bait.ipynb.json", "BAIT.IPYNB"):
-        folder = bait.write_submission(root, f"alone: {name}", RIGHT)
+        folder = target.write_submission(root, f"alone: {name}", RIGHT)
         (folder / NAME).rename(folder / name)
-    older = bait.write_submission(root, "answers in both", RIGHT)
-    wrong = bait.write_submission(root, "elsewhere", {"double": "def double(x): return x"})
+    older = target.write_submission(root, "answers in both", RIGHT)
+    wrong = target.write_submission(root, "elsewhere", {"double": "def double(x): return x"})
     (wrong / NAME).rename(older / "bait-Copy1.ipynb")
     wrong.rmdir()
     for encoding, mark in {"utf-16": b"", "utf-16-be": codecs.BOM_UTF16_BE, "utf-8-sig": b"", "utf-32": b""}.items():
-        folder = bait.write_submission(root, encoding, RIGHT)
+        folder = target.write_submission(root, encoding, RIGHT)
         (folder / NAME).write_bytes(mark + (folder / NAME).read_text().encode(encoding))
-    (root / "submitted" / "nothing" / bait.CHAPTER).mkdir(parents=True)
+    (root / "submitted" / "nothing" / target.CHAPTER).mkdir(parents=True)
     report = session.run(root, "07", session.Options(jobs=2), quiet=True)
     return {row.student: row for row in report.rows}
 
@@ -100,17 +100,17 @@ def test_what_was_repaired_is_said(rows):
 
 
 def test_lost_marks_do_not_help_to_call_the_librarys_answer(tmp_path):
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     stolen = RIGHT | {"lse": "from genmodels.core import log_mean_exp\ndef lse(x): return log_mean_exp(x, 0)"}
     for edit in (only_ids, no_marks_at_all):
-        bait.write_submission(tmp_path, edit.__name__, stolen, edit)
+        target.write_submission(tmp_path, edit.__name__, stolen, edit)
     report = session.run(tmp_path, "07", session.Options(jobs=1), quiet=True)
     assert [row.score for row in report.rows] == [FULL - 2] * 2
 
 
 def grade(pool, made, answer, files):  # noqa: F811
-    from autograde.grading.instructor import engine
-    from autograde.grading.instructor.graft import graft
+    from autograde.grading.intake.graft import graft
+    from autograde.grading.running import engine
     from autograde.tests.test_grading_split import LIMITS
 
     return engine.grade(made, graft(made, submission(made, {"f": answer})), pool, "sam", files, LIMITS).tests[0]

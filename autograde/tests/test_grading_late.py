@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from autograde.grading.attacks import bait
+from autograde.grading.attacks import target
 from autograde.grading.instructor import reports, session
 
 PLUGIN = """
@@ -23,15 +23,15 @@ c.AssignLatePenalties.plugin_class = Hourly
 
 @pytest.mark.sandbox
 def test_a_late_submission_gets_the_penalty_of_the_courses_plugin(tmp_path):
-    from autograde.grading.instructor import gradebook
+    from autograde.grading.record import gradebook
 
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     (tmp_path / "nbgrader_config.py").write_text(PLUGIN)
     for name, stamp in {"late": "2026-03-01 12:00:00 UTC", "early": "2026-03-01 09:00:00 UTC"}.items():
-        folder = bait.write_submission(tmp_path, name, bait.right())
+        folder = target.write_submission(tmp_path, name, target.right())
         (folder / "timestamp.txt").write_text(stamp)
     with gradebook.session(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
-        book.add_assignment(bait.CHAPTER, duedate=datetime.datetime(2026, 3, 1, 10))
+        book.add_assignment(target.CHAPTER, duedate=datetime.datetime(2026, 3, 1, 10))
     session.run(tmp_path, "07", session.Options(), quiet=True)
     reports.export(tmp_path, None, tmp_path / "grades.csv")
     rows = {line.split(",")[0]: line.split(",") for line in (tmp_path / "grades.csv").read_text().splitlines()[1:]}

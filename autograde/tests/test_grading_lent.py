@@ -131,14 +131,14 @@ def attention(between=(), library=(BANNED,)):
     )
     notebook = made.notebook
     notebook.cells[1].metadata["autograde"] = {"library": list(library)}
-    from autograde.grading.instructor import plan
+    from autograde.grading.intake import plan
 
     return plan.make("00_tiny", "tiny", notebook)
 
 
 @pytest.fixture(scope="module")
 def banning():
-    from autograde.grading.instructor.pool import Pool
+    from autograde.grading.sandbox.pool import Pool
     from autograde.tests.test_grading_split import LIMITS
 
     with Pool().configure(
@@ -168,7 +168,7 @@ def test_what_a_later_exercise_bans_does_not_come_back_before_it_is_graded(banni
     from nbformat import v4
 
     import genmodels.core
-    from autograde.grading.instructor import plan
+    from autograde.grading.intake import plan
     from autograde.tests.test_grading_split import SETUP, code
 
     if not alias.startswith("genmodels.core.log"):
@@ -182,8 +182,8 @@ def test_what_a_later_exercise_bans_does_not_come_back_before_it_is_graded(banni
         cells[-1].metadata["autograde"] = {"library": [banned]} if banned else {}
         cells += [code(test.format(name), grade_id=f"{name}_check", grade=True, points=1)]
     made = plan.make("00_tiny", "tiny", v4.new_notebook(cells=cells))
-    from autograde.grading.instructor import engine
-    from autograde.grading.instructor.graft import graft
+    from autograde.grading.intake.graft import graft
+    from autograde.grading.running import engine
     from autograde.tests.test_grading_split import LIMITS, submission
 
     steal = "def {}(x): return getattr(core, 'log_mean' + '_exp')(x, 0)"

@@ -15,11 +15,15 @@ import time
 import pytest
 from nbformat import v4
 
-from autograde.grading.attacks import bait
-from autograde.grading.instructor import clean, colours, console, feedback, gradebook, intake, outputs, plan, reasons
-from autograde.grading.instructor.body import Inbox
-from autograde.grading.instructor.graft import graft
-from autograde.grading.instructor.result import CellResult, Result, TestResult
+from autograde.grading import console
+from autograde.grading.attacks import target
+from autograde.grading.feedback import clean, colours, page, reasons
+from autograde.grading.intake import plan, submission
+from autograde.grading.intake.graft import graft
+from autograde.grading.record import gradebook
+from autograde.grading.record.result import CellResult, Result, TestResult
+from autograde.grading.sandbox import outputs
+from autograde.grading.sandbox.process import Inbox
 
 DOUBLING = 2.3
 NOTHING = 0.1
@@ -36,7 +40,7 @@ PIECES = [
 
 @pytest.fixture(scope="module")
 def bait_plan():
-    return plan.make(bait.CHAPTER, bait.NOTEBOOK, bait.notebook())
+    return plan.make(target.CHAPTER, target.NOTEBOOK, target.notebook())
 
 
 def spent(work, given, times=1):
@@ -108,14 +112,14 @@ READERS = {
     "a form of an output": (lambda text: clean.bundle({"text/html": text, "text/plain": text, "image/png": text}), 60_000),
     "a reason": (explained, 20_000),
     "a line for a person": (console.line, 1 << 20),
-    "a cell's source": (intake.text_of, 1 << 20),
+    "a cell's source": (submission.text_of, 1 << 20),
     "a file that is no notebook": (lambda text: refused(text), 1 << 20),
 }  # fmt: skip
 
 
 def refused(text):
-    with pytest.raises(intake.NotGradable):
-        intake.parse(text.encode("utf-8", "replace"))
+    with pytest.raises(submission.NotGradable):
+        submission.parse(text.encode("utf-8", "replace"))
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -130,14 +134,14 @@ def test_a_whole_notebook_is_read_grafted_shown_and_recorded_in_proportion(bait_
 
     def work(text):
         cells = [
-            {**c, "source": text, "metadata": c["metadata"] | {text[:200]: text}} for c in bait.released()["cells"]
+            {**c, "source": text, "metadata": c["metadata"] | {text[:200]: text}} for c in target.released()["cells"]
         ]
         cells += [{"cell_type": "markdown", "source": text, "attachments": {"a": {"image/png": text}}, "metadata": {}}]
-        submission = intake.Submission("s", intake.cells_of({"cells": cells}))
-        done = graft(bait_plan, submission)
+        handed_in = submission.Submission("s", submission.cells_of({"cells": cells}))
+        done = graft(bait_plan, handed_in)
         shown = [CellResult(c.step and c.step.index, c.source, c.kind, collected(text)) for c in done.cells]
         result = Result("s", cells=shown, tests=[failed(text)], notes=done.notes)
-        feedback.Page(bait_plan, result).html()
+        page.Page(bait_plan, result).html()
         json.dumps(gradebook.assemble(template, result))
 
     everywhere(work, 40_000, PIECES[::3])
@@ -145,10 +149,10 @@ def test_a_whole_notebook_is_read_grafted_shown_and_recorded_in_proportion(bait_
 
 def test_copies_of_cells_are_grafted_in_proportion(bait_plan):
     def work(count):
-        own = [intake.Cell("code", f"def double(x): return {n}", "double", None) for n in range(count)]
-        graft(bait_plan, intake.Submission("s", own))
+        own = [submission.Cell("code", f"def double(x): return {n}", "double", None) for n in range(count)]
+        graft(bait_plan, submission.Submission("s", own))
 
-    assert grows(work, lambda size: size, intake.CELLS_MAX) is None
+    assert grows(work, lambda size: size, submission.CELLS_MAX) is None
 
 
 MESSAGES = {
@@ -214,7 +218,7 @@ def test_colours_lose_no_character():
         def handle_data(self, data):
             self.said += data
 
-    sources = [c.source for c in bait.notebook().cells] + [
+    sources = [c.source for c in target.notebook().cells] + [
         "x = 'open\n'''more",
         '"""a\\',
         "rb'\\x00' + 1e-3 @ b #é\n<b>&amp;",

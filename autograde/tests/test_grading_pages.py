@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from autograde.grading.attacks import bait
-from autograde.grading.instructor import reasons, session
+from autograde.grading.attacks import target
+from autograde.grading.instructor import session
+from autograde.grading.record.result import TOLD_MAX
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
+RIGHT = target.right()
 # The first test's hidden input reaches `seen`; each of these then tries to carry it to a page. 600 characters of it.
 KEEP = "seen = []\ndef double(x):\n    seen.append('LEAK' * 150 if torch.is_tensor(x) else '')\n    return 2 * x"
 CARRIERS = {
@@ -38,17 +39,17 @@ def leaked(page):
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("pages")
-    bait.write_course(root)
+    target.write_course(root)
     names = {}
     for number, (name, answers) in enumerate(CARRIERS.items()):
         names[name] = f"s{number}"
-        bait.write_submission(root, f"s{number}", RIGHT | {"double": KEEP} | answers)
-    bait.write_submission(root, "early", {**RIGHT, "double": "print('EARLY')\n" + RIGHT["double"]})
+        target.write_submission(root, f"s{number}", RIGHT | {"double": KEEP} | answers)
+    target.write_submission(root, "early", {**RIGHT, "double": "print('EARLY')\n" + RIGHT["double"]})
     session.run(root, "07", session.Options(jobs=2), quiet=True)
     ours = {p.parent.parent.name: p.read_text() for p in session.feedback(root, "07", None, None)}
     bin_ = os.path.dirname(sys.executable)
     env = os.environ | {"PATH": f"{bin_}:{os.environ['PATH']}"}
-    command = [f"{bin_}/nbgrader", "generate_feedback", bait.CHAPTER, "--force"]
+    command = [f"{bin_}/nbgrader", "generate_feedback", target.CHAPTER, "--force"]
     subprocess.run(command, cwd=root, env=env, check=True, capture_output=True)
     theirs = {p.parent.parent.name: p.read_text() for p in (root / "feedback").rglob("*.html")}
     return names, ours, theirs
@@ -59,7 +60,7 @@ def pages(tmp_path_factory):
 def test_a_hidden_input_does_not_leave_by_a_page(pages, name, whose):
     names, ours, theirs = pages
     page = (ours if whose == "ours" else theirs)[names[name]]
-    assert leaked(page) <= 2 * reasons.TOLD_MAX, leaked(page)
+    assert leaked(page) <= 2 * TOLD_MAX, leaked(page)
 
 
 def test_what_was_printed_before_any_hidden_test_is_still_shown(pages):

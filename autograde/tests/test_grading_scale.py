@@ -13,11 +13,11 @@ import time
 import pytest
 
 from autograde.errors import Refusal
-from autograde.grading.attacks import bait
+from autograde.grading.attacks import target
 from autograde.grading.instructor import reports, session
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
+RIGHT = target.right()
 CLASS = {
     "a": RIGHT,
     "b": RIGHT | {"facts": "def facts(): return {}"},
@@ -29,9 +29,9 @@ SCORES = {"a": 10.0, "b": 8.0, "c": 0.0, "d": 8.0}
 
 @pytest.fixture
 def course(tmp_path):
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     for name, answers in CLASS.items():
-        bait.write_submission(tmp_path, name, answers)
+        target.write_submission(tmp_path, name, answers)
     return tmp_path
 
 
@@ -72,7 +72,7 @@ def test_a_dask_cluster_gives_the_same_scores(course, tmp_path):
 
 
 def test_no_scheduler_is_said_in_a_sentence(course, monkeypatch):
-    from autograde.grading.instructor import workers
+    from autograde.grading.running import workers
 
     monkeypatch.setattr(workers, "CONNECT_SECONDS", 1)
     with pytest.raises(Refusal, match="no Dask scheduler answers at tcp://127.0.0.1"):

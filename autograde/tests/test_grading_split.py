@@ -11,17 +11,19 @@ import pytest
 from nbformat import v4
 
 from autograde.errors import Refusal
-from autograde.grading.instructor import engine, plan, sandbox
-from autograde.grading.instructor.body import SandboxFailed
-from autograde.grading.instructor.graft import graft
-from autograde.grading.instructor.intake import Cell, Submission
-from autograde.grading.instructor.pool import Pool
+from autograde.grading.intake import plan
+from autograde.grading.intake.graft import graft
+from autograde.grading.intake.submission import Cell, Submission
+from autograde.grading.running import engine
+from autograde.grading.sandbox import tiers
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.process import SandboxFailed
 from autograde.tests.idioms import DOUBLE, IDIOMS
 
 pytestmark = pytest.mark.sandbox
 HOME = Path(__file__).resolve().parents[2]
-LIMITS = sandbox.Limits(cell=20, grace=2, total=120, memory=1500 << 20)
-SHORT = sandbox.Limits(cell=4, grace=1, total=60, memory=1500 << 20)
+LIMITS = tiers.Limits(cell=20, grace=2, total=120, memory=1500 << 20)
+SHORT = tiers.Limits(cell=4, grace=1, total=60, memory=1500 << 20)
 SETUP = (
     "import torch, numpy as np, math\nfrom torch import nn\nimport torch.nn.functional as F\n"
     "from coursekit import checks"
@@ -61,10 +63,10 @@ def submission(made, answers, extra=()):
     return Submission("sam", [*(Cell("code", e, None, None) for e in extra), *cells])
 
 
-@pytest.fixture(scope="module", params=[sandbox.NAMESPACED, sandbox.JAILED], ids=["tier1", "tier2"])
+@pytest.fixture(scope="module", params=[tiers.NAMESPACED, tiers.JAILED], ids=["tier1", "tier2"])
 def pool(request):
-    if request.param < sandbox.tier():
-        pytest.skip(f"this machine gives sandbox tier {sandbox.tier()}: install bubblewrap for tier 1")
+    if request.param < tiers.tier():
+        pytest.skip(f"this machine gives sandbox tier {tiers.tier()}: install bubblewrap for tier 1")
     with Pool(request.param).configure(["coursekit.checks"], [], LIMITS) as pool:
         yield pool
 
@@ -149,14 +151,14 @@ def test_processor_time_is_bounded_and_named(pool, monkeypatch):
 def test_a_sandbox_that_cannot_be_furnished_gives_no_grade(pool, monkeypatch):
     """It would look like an answer that ends the process."""
     asked = pool._request
-    bad = {"disk": "nothing"} if pool.level == sandbox.NAMESPACED else {"scratch": "/proc/none"}
+    bad = {"disk": "nothing"} if pool.level == tiers.NAMESPACED else {"scratch": "/proc/none"}
     monkeypatch.setattr(pool, "_request", lambda *a: asked(*a) | bad)
     with pytest.raises(SandboxFailed, match=r"sandbox: .*mount|proc/none"):
         run(pool, chapter(DOUBLE, "assert f(1) == 2"))
 
 
 def test_the_budget_of_the_whole_submission(pool):
-    limits = sandbox.Limits(cell=20, grace=1, total=3, memory=1500 << 20)
+    limits = tiers.Limits(cell=20, grace=1, total=3, memory=1500 << 20)
     result = run(pool, chapter(DOUBLE, "assert f(1) == 2"), extra=["import time\ntime.sleep(10)"], limits=limits)
     assert result.tests[0].ename == "TimeBudget" and result.seconds < 15
 
@@ -241,7 +243,7 @@ def test_an_oracle_is_the_judges_alone(pool, theft):
 
 def test_what_was_bound_below_tmp_outlives_the_private_tmp(tmp_path):
     """A course may lie in /tmp: its Python must stay in sight, read-only, when a submission gets a /tmp of its own."""
-    if sandbox.tier() > sandbox.NAMESPACED:
+    if tiers.tier() > tiers.NAMESPACED:
         pytest.skip("needs bubblewrap")
     place = "/tmp/kept/below/library"
     (tmp_path / "here.txt").write_text("seen")
@@ -264,7 +266,7 @@ if namespaces.fork() == 0:
     os._exit(0)
 os.wait()
 """
-    command = ["bwrap", *sandbox.bubblewrap_flags(), "--dev-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp"]
+    command = ["bwrap", *tiers.bubblewrap_flags(), "--dev-bind", "/", "/", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--ro-bind", str(tmp_path), place, "--ro-bind", str(HOME), str(HOME)]
     done = subprocess.run([*command, sys.executable, "-P", "-c", script], capture_output=True, text=True)
     assert done.stdout.split() == ["seen", "private", "read-only"], done.stdout + done.stderr
@@ -297,8 +299,8 @@ def test_what_the_reference_imports_is_warm_for_everybody_else(pool):
 
 def test_tier_three_is_refused_unless_trusted_and_then_grades_the_same():
     with pytest.raises(Refusal, match="--i-trust-these-submissions"):
-        Pool(sandbox.NONE)
-    with Pool(sandbox.NONE, trust=True).configure(["coursekit.checks"], [], LIMITS) as trusted:
+        Pool(tiers.NONE)
+    with Pool(tiers.NONE, trust=True).configure(["coursekit.checks"], [], LIMITS) as trusted:
         for answer, words in {
             DOUBLE: "",
             "def f(x): return 3 * x": "f(",

@@ -8,21 +8,26 @@ import unicodedata
 
 import pytest
 
-from autograde.grading.attacks import bait
-from autograde.grading.instructor import cache, console, intake, plan, reasons, reports, session
-from autograde.grading.instructor.classrun import read_one, students_of
+from autograde.grading import console
+from autograde.grading.attacks import target
+from autograde.grading.feedback import reasons
+from autograde.grading.instructor import reports, session
+from autograde.grading.intake import plan, submission
+from autograde.grading.intake.folders import read_one, students_of
+from autograde.grading.record import cache
+from autograde.grading.running.settings import gradebook_url
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
-RIGHT = bait.right()
+RIGHT = target.right()
 WRONG = RIGHT | {"double": "def double(x): return x"}
-NAME = f"{bait.NOTEBOOK}.ipynb"
+NAME = f"{target.NOTEBOOK}.ipynb"
 HEBREW = "שרה"
 STEER = "\x1b[31m\u202eevil\x9b2J\x07"
 
 
 @pytest.fixture
 def course(tmp_path):
-    bait.write_course(tmp_path)
+    target.write_course(tmp_path)
     return tmp_path
 
 
@@ -42,7 +47,7 @@ def in_gradebook(course):
 
 
 def test_the_key_is_of_all_that_was_handed_in_with_boundaries(course):
-    folder = bait.write_submission(course, "a", RIGHT)
+    folder = target.write_submission(course, "a", RIGHT)
     seen = {key(course, "a")}
     changes = [
         lambda: (folder / "timestamp.txt").write_text("2026-03-01 10:00:00 UTC"),
@@ -64,8 +69,8 @@ def test_the_key_is_of_all_that_was_handed_in_with_boundaries(course):
 
 def test_notes_are_a_submissions_own(course):
     """Two files with the same bytes under two names: the note about one name stood on the other's page."""
-    bait.write_submission(course, "plain", RIGHT)
-    folder = bait.write_submission(course, "renamed", RIGHT)
+    target.write_submission(course, "plain", RIGHT)
+    folder = target.write_submission(course, "renamed", RIGHT)
     (folder / NAME).rename(folder / "mine.ipynb")
     rows = grade(course)
     assert rows["plain"].result.notes == [] and "mine.ipynb" in rows["renamed"].result.notes[0]
@@ -76,13 +81,13 @@ def test_notes_are_a_submissions_own(course):
 def test_a_time_stamp_that_changes_reaches_the_gradebook_and_the_penalty(course):
     import datetime
 
-    from autograde.grading.instructor import gradebook
+    from autograde.grading.record import gradebook
     from autograde.tests.test_grading_late import PLUGIN
 
     (course / "nbgrader_config.py").write_text(PLUGIN)
-    with gradebook.session(session.gradebook(course, None)) as book:
-        book.add_assignment(bait.CHAPTER, duedate=datetime.datetime(2026, 3, 1, 10))
-    folder = bait.write_submission(course, "a", RIGHT)
+    with gradebook.session(gradebook_url(course, None)) as book:
+        book.add_assignment(target.CHAPTER, duedate=datetime.datetime(2026, 3, 1, 10))
+    folder = target.write_submission(course, "a", RIGHT)
     for stamp, penalty in (("2026-03-01 12:00:00 UTC", 2.0), ("2026-03-01 09:00:00 UTC", 0.0), (None, 0.0)):
         if stamp:
             (folder / "timestamp.txt").write_text(stamp)
@@ -95,8 +100,8 @@ def test_a_time_stamp_that_changes_reaches_the_gradebook_and_the_penalty(course)
 
 
 def test_an_older_better_score_never_stands_silently(course):
-    folder = bait.write_submission(course, "a", RIGHT)
-    bait.write_submission(course, "b", RIGHT)
+    folder = target.write_submission(course, "a", RIGHT)
+    target.write_submission(course, "b", RIGHT)
     grade(course)
     assert {row["submission"] for row in in_gradebook(course).values()} == {"current"}
     assert session.why(course, "a", "07")[0].about == "" and reports.analyse(course, "07")["earlier"] == []
@@ -122,12 +127,12 @@ def test_an_older_better_score_never_stands_silently(course):
 def test_two_spellings_of_one_name_are_one_student(course):
     composed = unicodedata.normalize("NFC", "José Ångström")
     apart = unicodedata.normalize("NFD", composed)
-    folder = bait.write_submission(course, apart, RIGHT)
+    folder = target.write_submission(course, apart, RIGHT)
     assert list(grade(course)) == [composed] and grade(course, students=[composed])[composed].score == 10
     assert session.why(course, composed, "07")[0].student == composed
     folder.parent.rename(course / "submitted" / composed)
     assert list(in_gradebook(course)) == [composed]
-    bait.write_submission(course, apart, WRONG)
+    target.write_submission(course, apart, WRONG)
     problems = {row.problem for row in grade(course).values()}
     assert all("merge them" in problem for problem in problems)
     assert list(in_gradebook(course)) == [composed]
@@ -135,8 +140,8 @@ def test_two_spellings_of_one_name_are_one_student(course):
 
 def test_what_programs_leave_in_submitted_is_no_student(course):
     for name in ("a", "__MACOSX", ".ipynb_checkpoints", "__pycache__", ".hidden"):
-        bait.write_submission(course, name, RIGHT)
-    assert students_of(course, bait.CHAPTER) == ["a"]
+        target.write_submission(course, name, RIGHT)
+    assert students_of(course, target.CHAPTER) == ["a"]
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
@@ -157,13 +162,13 @@ def test_every_verb_survives_every_code_page_and_steers_no_terminal(verbs_course
 @pytest.fixture(scope="module")
 def verbs_course(tmp_path_factory):
     course = tmp_path_factory.mktemp("verbs")
-    bait.write_course(course)
+    target.write_course(course)
     names = [HEBREW, "a" + STEER, "[red]b", "陈伟"]
     raising = f"def double(x): raise ValueError({STEER!r})"
     for name in names:
-        folder = bait.write_submission(course, name, RIGHT | {"double": raising})
+        folder = target.write_submission(course, name, RIGHT | {"double": raising})
         (folder / f"{STEER}.txt").symlink_to("nowhere")
-    (bait.write_submission(course, "broken" + STEER, RIGHT) / NAME).write_text("{")
+    (target.write_submission(course, "broken" + STEER, RIGHT) / NAME).write_text("{")
     grade(course)
     return course, names
 
@@ -179,4 +184,4 @@ def test_json_of_a_verb_is_whole(verbs_course):
 def test_lines_for_a_terminal():
     assert console.line("a\x1b[2J\u202e\nb\u2028\ud800") == "a[2J b" and console.line(HEBREW) == HEBREW
     assert console.line("x" * 400).endswith("...") and len(console.line("x" * 400)) == console.LINE_MAX + 3
-    assert intake.few(["n"] * 100)[-1] == "and 70 more notes"
+    assert submission.few(["n"] * 100)[-1] == "and 70 more notes"

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograde.grading.instructor.body import Inbox
+from autograde.grading.sandbox.process import Inbox
 from autograde.grading.values import Decoder, vjp
 from autograde.grading.wire import Closed, Encoder, Malformed, Unsendable, Wire
 

@@ -4,9 +4,9 @@ import pytest
 
 from autograde.checking.check import check
 from autograde.checking.judge_agreement import cross
-from autograde.grading.instructor import sandbox
+from autograde.grading.sandbox import tiers
 
-pytestmark = pytest.mark.skipif(sandbox.tier() == sandbox.NONE, reason="this machine has no sandbox")
+pytestmark = pytest.mark.skipif(tiers.tier() == tiers.NONE, reason="this machine has no sandbox")
 
 
 def crossed(course):
@@ -47,7 +47,7 @@ def crossed_after(course, edit, old, new):
 
 
 def test_a_machine_without_a_sandbox_says_so(course, monkeypatch):
-    monkeypatch.setattr(sandbox, "tier", lambda: sandbox.NONE)
+    monkeypatch.setattr(tiers, "tier", lambda: tiers.NONE)
     reports = check(course, quiet=True, jobs=2, seeds=2)
     cross(course, None, reports)
     assert all("no sandbox" in report.notes[-1] and not report.judged for report in reports)

@@ -4,7 +4,8 @@ import ast
 
 import pytest
 
-from autograde.authoring.variants import alternative, every, mutant, notebook_with, variants
+from autograde.authoring.notebooks import student as notebook_with
+from autograde.authoring.variants import alternative, every, mutant, variants
 from autograde.errors import AuthoringError
 
 

@@ -38,6 +38,7 @@ NAMES = [
     "quatrains",
     "rectified_flow",
     "sedd",
+    "sedd_uniform",
     "vae",
     "vae-2d",
     "vqgan",

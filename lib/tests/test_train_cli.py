@@ -20,7 +20,8 @@ from genmodels.train.checkpoint import load_checkpoint
 from genmodels.train.loop import Run
 from genmodels.train.pretrained import load_pretrained, pretrained_names, save_pretrained
 from genmodels.train.recipe import GanRecipe, Profile, Recipe
-from genmodels.train.recipes import add_recipe, all_recipes, find_recipe, vqgan
+from genmodels.train.recipes import vqgan
+from genmodels.train.registry import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
 
 SIZES = {"laptop": 7, "gpu": 9}
@@ -79,7 +80,7 @@ import test_train_cli as tests
 import torch
 from unittest.mock import patch
 from genmodels.train.__main__ import main
-from genmodels.train.recipes import add_recipe
+from genmodels.train.registry import add_recipe
 add_recipe(tests.tiny())
 for line in {lines!r}:
     edit, *words = line.split()

@@ -84,7 +84,7 @@ def test_one_process_of_many_machines_reports(tmp_path):
     """Two machines with one process each, as a cluster starts them: both have the local rank 0."""
     script = tmp_path / "own.py"
     lines = f"import sys; sys.path.insert(0, {str(HERE)!r}); import test_train_cli as tests\n"
-    lines += "from genmodels.train.__main__ import main\nfrom genmodels.train.recipes import add_recipe\n"
+    lines += "from genmodels.train.__main__ import main\nfrom genmodels.train.registry import add_recipe\n"
     script.write_text(lines + "add_recipe(tests.tiny()); sys.exit(main(sys.argv[1:]))\n")
     words = "tiny --steps 3 --devices 1 --nodes 2 --accelerator cpu --out run".split()
     there = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}

@@ -109,8 +109,7 @@ def body(config: dict, descriptors: list[int], enter_role: Callable) -> Callable
         os.environ.update(HOME=home, TMPDIR=config["scratch"], IPYTHONDIR=home, MPLCONFIGDIR=home)
         os.chdir(os.path.join(config["scratch"], "work"))
         faulthandler.enable(file=2)
-        from autograde.grading.inside import jail, namespaces
-        from autograde.grading.student import reach
+        from autograde.grading.inside import jail, namespaces, reach
 
         reach.withhold(config["withheld"])
         jail.enter(jail.Rules(**config["rules"]))
@@ -127,7 +126,7 @@ def library_files(libraries: list[str], hidden: list[str]) -> tuple[list[str], l
 
     Left out are the files that define withheld answers: they are imported already, and their text is not for students.
     """
-    from autograde.grading.student import reach
+    from autograde.grading.inside import reach
 
     modules = {getattr(reach.find(name), "__module__", "") for name in hidden}
     secret = {getattr(sys.modules.get(module), "__file__", None) for module in modules}
@@ -165,9 +164,9 @@ def main() -> None:
     files, folders = library_files(config["libraries"], config["withheld"])
     threads = len(os.listdir("/proc/self/task"))
     requests.send(json.dumps({"ready": threads == 1, "threads": threads}).encode())
-    from autograde.grading.inside.warden import Warden
+    from autograde.grading.inside.namespace_supervisor import NamespaceSupervisor
 
-    warden = Warden(requests)
+    warden = NamespaceSupervisor(requests)
     ids = os.getuid(), os.getgid()
     while True:
         warden.wait()

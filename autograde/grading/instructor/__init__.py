@@ -1,1 +1,1 @@
-"""What runs with the instructor's rights. Submissions are data here: parsed, bounded, shown as text, never executed."""
+"""The instructor's verbs over all of it: sessions at a terminal, reports, nbgrader's hooks, attacks on ourselves."""

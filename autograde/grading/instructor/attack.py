@@ -14,14 +14,17 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
-from autograde.grading.attacks import Attack, bait, escapes, lies, papers, protocol
-from autograde.grading.instructor import feedback, plan, reports, sandbox
-from autograde.grading.instructor.classrun import ClassRun, Report
-from autograde.grading.instructor.clean import TAGS
-from autograde.grading.instructor.result import Result
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.attacks import Attack, escapes, files, impostors, protocol, target
+from autograde.grading.feedback import page
+from autograde.grading.feedback.clean import TAGS
+from autograde.grading.instructor import reports
+from autograde.grading.intake import plan
+from autograde.grading.record.result import Result
+from autograde.grading.running.classrun import ClassRun, Report
+from autograde.grading.sandbox import tiers
+from autograde.grading.sandbox.tiers import Limits
 
-ATTACKS: list[Attack] = [*lies.ATTACKS, *escapes.ATTACKS, *protocol.ATTACKS, *papers.ATTACKS]
+ATTACKS: list[Attack] = [*impostors.ATTACKS, *escapes.ATTACKS, *protocol.ATTACKS, *files.ATTACKS]
 LIMITS = Limits(cell=5, grace=1, total=90, memory=1 << 30, disk=64 << 20, processes=64)
 CANARY = "CANARY-of-the-instructor-51d0"
 PEER = "PEER-answer-e07c"
@@ -47,15 +50,15 @@ def hand_in(root: Path, name: str, attack: Attack | None, port: int) -> None:
 
     if attack is None:
         prose = {"cell_type": "markdown", "metadata": {}, "source": PEER, "id": "peer"}
-        bait.write_submission(root, name, bait.right(), lambda document: document["cells"].append(prose))
+        target.write_submission(root, name, target.right(), lambda document: document["cells"].append(prose))
         return
     answers = {grade_id: real(source) for grade_id, source in attack.answers.items()}
-    folder = bait.write_submission(root, name, answers, attack.edit or (lambda _: None))
+    folder = target.write_submission(root, name, answers, attack.edit or (lambda _: None))
     for relative, text in attack.files.items():
         (folder / relative).parent.mkdir(parents=True, exist_ok=True)
         (folder / relative).write_text(text)
-    for relative, target in attack.links.items():
-        (folder / relative).symlink_to(real(target))
+    for relative, place in attack.links.items():
+        (folder / relative).symlink_to(real(place))
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def digest(paths: Iterable[Path]) -> str:
 
 def left_behind() -> list[str]:
     """Processes that still carry our sandboxes' environment, and files with the attacks' names outside it."""
-    found, ours = [], f"{sandbox.RUN}={os.getpid()}\0".encode()
+    found, ours = [], f"{tiers.RUN}={os.getpid()}\0".encode()
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             if ours in Path(f"/proc/{name}/environ").read_bytes():
@@ -131,7 +134,7 @@ def leaks(result: Result) -> list[str]:
         said = json.dumps([o for o in cell.outputs if o["output_type"] == "stream" or cell.index is None])
         if cell.source and cell.index is not None and not tests:
             said = json.dumps(cell.outputs)
-        found += [f"read {word}" for word in (bait.SECRET, CANARY, PEER) if word in said]
+        found += [f"read {word}" for word in (target.SECRET, CANARY, PEER) if word in said]
     return sorted(set(found))
 
 
@@ -156,11 +159,11 @@ def active(page: str) -> list[str]:
     """Active content and hidden tests in a feedback page."""
     parser = _Page()
     parser.feed(page)
-    return parser.bad + (["a hidden test"] if bait.SECRET in page else [])
+    return parser.bad + (["a hidden test"] if target.SECRET in page else [])
 
 
 def _grade(root: Path, names: list[str], jobs: int, tick: object) -> tuple[ClassRun, Report]:
-    run = ClassRun(plan.load(bait.CHAPTER, root), root, LIMITS, jobs, f"sqlite:///{root / 'gradebook.db'}")
+    run = ClassRun(plan.load(target.CHAPTER, root), root, LIMITS, jobs, f"sqlite:///{root / 'gradebook.db'}")
     return run, run.run(names, lambda _: None, tick)
 
 
@@ -174,7 +177,7 @@ def attack(
     with tempfile.TemporaryDirectory(prefix="autograde-attack-") as temporary:
         root = Path(temporary)
         os.chmod(root, 0o755)
-        bait.write_course(root)
+        target.write_course(root)
         before = set(left_behind())
         with listening(root) as (port, came):
             hand_in(root, "honest", None, port)
@@ -202,6 +205,12 @@ def _outcome(run: ClassRun, report: Report, root: Path, marks: dict, name: str, 
     if row.result is None:
         return Outcome(one, 0.0, 0.0, [] if one.kind == "metadata" else [f"not graded: {row.problem}"])
     points = sum(score for score, _, _ in marks[name].values())
-    page = feedback.write(run.plan, root, row.result, marks[name]).read_text(encoding="utf-8")
-    damage = leaks(row.result) + [f"feedback: {thing}" for thing in active(page)]
+    written = page.write(run.plan, root, row.result, marks[name]).read_text(encoding="utf-8")
+    damage = leaks(row.result) + [f"feedback: {thing}" for thing in active(written)]
     return Outcome(one, points, max(0.0, points - one.earns), damage, row.result.seconds)
+
+
+def self_attack() -> list[str]:
+    """What got through when a few of our own hostile submissions tried this very sandbox; empty where nothing did."""
+    outcomes, damage = attack(["read-the-course", "write-the-course", "kill-the-grader", "send-away", "leave-behind"])
+    return [f"{o.attack.name}: {what}" for o in outcomes for what in o.damage] + damage

@@ -15,9 +15,9 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import AssignLatePenalties, CheckCellMetadata, NbGraderPreprocessor, SaveAutoGrades
 from traitlets import Float, Unicode
 
-from autograde.grading.instructor import clean, colours
-from autograde.grading.instructor.intake import NotGradable
-from autograde.grading.instructor.result import NO_GRADE, Result
+from autograde.grading.feedback import clean, colours
+from autograde.grading.intake.submission import NotGradable
+from autograde.grading.record.result import NO_GRADE, Result
 
 CONFIG = """# Written by `autograde grade`: nbgrader's commands and formgrader's button grade in the sandboxes.
 from autograde.grading.instructor.preprocessors import configure
@@ -58,7 +58,7 @@ class Rebuild(NbGraderPreprocessor):
 
     def preprocess(self, _: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         """Replace whatever the student handed in by the instructor's structure with graded answers."""
-        from autograde.grading.instructor import gradebook
+        from autograde.grading.record import gradebook
 
         about = resources["nbgrader"]
         root = Path.cwd()  # nbgrader's converter runs in the course directory
@@ -71,20 +71,21 @@ class Rebuild(NbGraderPreprocessor):
         return notebook, resources
 
     def _result(self, root: Path, chapter: str, student: str) -> tuple[Result, Any]:
-        from autograde.grading.instructor import plan as planning
-        from autograde.grading.instructor import session
-        from autograde.grading.instructor.classrun import ClassRun, read_one
-        from autograde.grading.instructor.standing import GRADED, standing
+        from autograde.grading.intake import plan as planning
+        from autograde.grading.intake.folders import read_one
+        from autograde.grading.record.provenance import GRADED, provenance
+        from autograde.grading.running.classrun import ClassRun
+        from autograde.grading.running.settings import gradebook_url, limits_for
 
         plan = planning.load(chapter, Path(self.course) if self.course else root)
         try:
             submission = read_one(plan, root, student)
         except NotGradable as error:
             raise RuntimeError(f"{student}: {error}: not graded") from None
-        found = standing(root, plan, student)
+        found = provenance(root, plan, student)
         if found.state == GRADED:
             return found.result, plan
-        run = ClassRun(plan, root, session.limits_for(plan, self.timeout), 1, session.gradebook(root, None))
+        run = ClassRun(plan, root, limits_for(plan, self.timeout), 1, gradebook_url(root, None))
         with self.lock:
             return run.one(submission), plan
 

@@ -8,11 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 from autograde.errors import Refusal
-from autograde.grading.instructor import console
-from autograde.grading.instructor import plan as planning
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.reasons import mistakes
-from autograde.grading.instructor.result import NO_GRADE, Result
+from autograde.grading import console
+from autograde.grading.feedback.reasons import mistakes
+from autograde.grading.intake import plan as planning
+from autograde.grading.intake.plan import Plan
+from autograde.grading.record.result import NO_GRADE, Result
 
 COLUMNS = ["student", "assignment", "timestamp", "score", "max_score", "late_penalty", "needs_manual_grade"]
 COLUMNS += ["submission"]  # "current", or why the score belongs to another than what lies in submitted/ now
@@ -21,7 +21,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def marks(plan: Plan, db: str) -> dict[str, dict[str, tuple[float, float, str]]]:
     """For each student: grade_id to (score, maximum, comment), a person's corrections included."""
-    from autograde.grading.instructor.gradebook import session
+    from autograde.grading.record.gradebook import session
 
     found: dict[str, dict[str, tuple[float, float, str]]] = {}
     with session(db) as book:
@@ -41,11 +41,11 @@ def safe(value: object) -> object:
 
 def export(root: Path, db: str | None, file: Path) -> int:
     """Write one row a student and assignment."""
-    from autograde.grading.instructor.gradebook import session
-    from autograde.grading.instructor.session import gradebook
+    from autograde.grading.record.gradebook import session
+    from autograde.grading.running.settings import gradebook_url
 
     rows = []
-    with session(gradebook(root, db)) as book:
+    with session(gradebook_url(root, db)) as book:
         for assignment in book.assignments:
             plan = _plan(assignment.name, root)
             for submission in book.assignment_submissions(assignment.name):
@@ -76,22 +76,22 @@ def _plan(chapter: str, root: Path) -> Plan | None:
 
 def _standing(root: Path, plan: Plan | None, student: str) -> str:
     """In a few words: is the score that of what lies in ``submitted/`` now?"""
-    from autograde.grading.instructor.standing import GRADED, UNGRADED, standing
+    from autograde.grading.record.provenance import GRADED, UNGRADED, provenance
 
     if plan is None:
         return "unknown: the chapter is not in this folder"
-    found = standing(root, plan, student)
+    found = provenance(root, plan, student)
     return {GRADED: "current", UNGRADED: "not graded here"}.get(found.state) or found.about or found.problem
 
 
 def results(root: Path, plan: Plan) -> list[Result]:
     """Every graded submission of a chapter."""
-    from autograde.grading.instructor.classrun import students_of
-    from autograde.grading.instructor.session import result_of
+    from autograde.grading.intake.folders import students_of
+    from autograde.grading.record.provenance import provenance
 
     found = []
     for student in students_of(root, plan.chapter):
-        result = result_of(root, plan, student)
+        result = provenance(root, plan, student).result
         if result is not None:
             found.append(result)
     return found

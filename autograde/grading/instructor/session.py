@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autograde.errors import Refusal
-from autograde.grading.instructor import console as terminal
-from autograde.grading.instructor import plan as planning
-from autograde.grading.instructor.classrun import ClassRun, Graded, Report, folder_of, students_of
-from autograde.grading.instructor.intake import visible
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import Pool
-from autograde.grading.instructor.reasons import reason
-from autograde.grading.instructor.result import Result
-from autograde.grading.instructor.sandbox import ADVICE, JAILED, NONE, Limits, readable, refuse_to_expose, tier
-from autograde.grading.instructor.standing import NOT_GRADABLE, UNGRADED, standing
+from autograde.grading import console as terminal
+from autograde.grading.feedback.reasons import reason
+from autograde.grading.intake import plan as planning
+from autograde.grading.intake.folders import folder_of, students_of
+from autograde.grading.intake.plan import Plan
+from autograde.grading.intake.submission import visible
+from autograde.grading.record.provenance import NOT_GRADABLE, UNGRADED, provenance
+from autograde.grading.record.result import Result
+from autograde.grading.running.classrun import ClassRun, Graded, Report
+from autograde.grading.running.settings import gradebook_url, limits_for
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.tiers import ADVICE, JAILED, NONE, readable, refuse_to_expose, tier
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,6 @@ class Options:
     db: str | None = None
     scheduler: str | None = None
     trust: bool = False
-
-
-def gradebook(root: Path, db: str | None) -> str:
-    """The gradebook's URL."""
-    return db or f"sqlite:///{root / 'gradebook.db'}"
-
-
-def limits_for(plan: Plan, timeout: float) -> Limits:
-    """The limits of a chapter; its own metadata may ask for more time or memory."""
-    cell = plan.resource("timeout", timeout)
-    return Limits(cell=cell, total=max(600.0, 20 * cell), memory=int(plan.resource("memory_gb", 4) * 2**30))
 
 
 def _chosen(root: Path, plan: Plan, wanted: list[str] | None) -> list[str]:
@@ -84,7 +75,7 @@ def _run(root: Path, chapter: str, options: Options, quiet: bool, course: Path |
     refuse_to_expose(readable(tier())[0], [root, course or root])
     limits = limits_for(plan, options.timeout)
     jobs = options.jobs or os.cpu_count() or 1
-    work = ClassRun(plan, root, limits, jobs, gradebook(root, options.db), options.force)
+    work = ClassRun(plan, root, limits, jobs, gradebook_url(root, options.db), options.force)
     work.scheduler, work.pool = options.scheduler, pool
     write_config(root, course or root)
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
@@ -151,17 +142,12 @@ def show(report: Report) -> None:
         terminal.say(*report.problems)
 
 
-def result_of(root: Path, plan: Plan, student: str) -> Result | None:
-    """The result that the gradebook holds; it says so where it belongs to an earlier submission."""
-    return standing(root, plan, student).result
-
-
 def status(root: Path, chapter: str) -> list[dict]:
     """One row a student: state, score, and what is the matter; a score says which submission it belongs to."""
     plan = planning.load(chapter, root)
     rows = []
     for student in students_of(root, plan.chapter):
-        found = standing(root, plan, student)
+        found = provenance(root, plan, student)
         score = sum(t.points for t in found.result.tests) if found.result else None
         rows.append({"student": student, "state": found.state, "score": score, "problem": found.about or found.problem})
     return rows
@@ -186,7 +172,7 @@ def why(root: Path, student: str, chapter: str | None) -> list[Result]:
     found = []
     for name in chapters:
         plan = planning.load(name, root)
-        seen, shown = standing(root, plan, student), terminal.line(student)
+        seen, shown = provenance(root, plan, student), terminal.line(student)
         if seen.result is None and seen.state == NOT_GRADABLE:
             raise Refusal(f"{shown}: {seen.problem}: not graded")
         if seen.state == UNGRADED:
@@ -199,14 +185,14 @@ def feedback(
     root: Path, chapter: str, wanted: list[str] | None, db: str | None, course: Path | None = None
 ) -> list[Path]:
     """Write a page for every graded student."""
-    from autograde.grading.instructor import feedback as pages
+    from autograde.grading.feedback import page as pages
     from autograde.grading.instructor.reports import marks
 
     plan = planning.load(chapter, course or root)
-    given = marks(plan, gradebook(root, db))
+    given = marks(plan, gradebook_url(root, db))
     paths = []
     for student in _chosen(root, plan, wanted):
-        result = result_of(root, plan, student)
+        result = provenance(root, plan, student).result
         if result is not None and student in given:
             paths.append(pages.write(plan, root, result, given[student]))
     if not paths:

@@ -45,7 +45,7 @@ class Judge:
 
     def codes(self, cell: Any, dotted: list[str], still: list[str]) -> None:
         """The code of the library's answers, for the student's process once no later exercise bans them."""
-        from autograde.grading.student.reach import codes
+        from autograde.grading.inside.reach import codes
 
         every = [codes(name, still) for name in dotted]
         self.executor.wire.send(["codes", cell, [len(part) for part in every]], [c for part in every for c in part])

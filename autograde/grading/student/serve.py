@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autograde.grading.student import reach, setting
+from autograde.grading.inside import reach
+from autograde.grading.student import setting
 from autograde.grading.student.callback import Callback
 from autograde.grading.values import Decoder, vjp
 from autograde.grading.wire import Closed, Encoder, Unsendable, Wire, tensor_bytes

@@ -10,7 +10,7 @@ from genmodels.train.learner import decay_at
 from genmodels.train.loop import Run, State, train
 from genmodels.train.pretrained import load_features, load_pretrained, pretrained_names, save_pretrained
 from genmodels.train.recipe import GanRecipe, Profile, Recipe, TwoStageRecipe
-from genmodels.train.recipes import add_recipe, all_recipes, find_recipe
+from genmodels.train.registry import add_recipe, all_recipes, find_recipe
 from genmodels.train.settings import Settings
 
 __all__ = [

@@ -14,7 +14,7 @@ from genmodels.core import parameter_count, require
 from genmodels.train.loop import Run, State
 from genmodels.train.pretrained import FOLDER, load_pretrained, save_pretrained
 from genmodels.train.recipe import Recipe
-from genmodels.train.recipes import all_recipes, find_recipe
+from genmodels.train.registry import all_recipes, find_recipe
 from genmodels.train.settings import PRECISIONS, Settings, check_batch
 
 __all__ = ["main"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,31 +9,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-import genmodels
 from genmodels.core import require
 from genmodels.nets import FeatureNet
-from genmodels.train.recipes import find_recipe
+from genmodels.train.registry import find_recipe
+from genmodels.train.weights import FOLDER, pretrained_names, read_weights, sha256, write_row
 
 __all__ = ["FOLDER", "load_features", "load_pretrained", "pretrained_names", "save_pretrained"]
 
-FOLDER = Path(genmodels.__file__).parent / "pretrained"
 LARGEST_BYTES = 3_000_000
 SIGNED_SHARE = 0.02  # of values below -0.5 that no picture on [0, 1] has, but every dark one on [-1, 1]
-
-HEADER = """# Pretrained weights
-
-Each file is written by the command in its row, which also measures the metric on the stored weights. Weights are
-stored as float16 and loaded as float32; buffers that the model's constructor makes are not stored.
-
-| name | command | metric | bytes | sha256 |
-|---|---|---|---|---|
-"""
-_ROW = re.compile(r"^\| (?P<name>\S+) \| .* \| \d+ \| (?P<sha256>[0-9a-f]{64}) \|$", re.MULTILINE)
-
-
-def pretrained_names(folder: Path = FOLDER) -> list[str]:
-    """The names that ``load_pretrained`` knows."""
-    return sorted(path.stem for path in folder.glob("*.safetensors"))
 
 
 def load_pretrained(name: str, *, folder: Path = FOLDER) -> nn.Module:
@@ -43,22 +25,16 @@ def load_pretrained(name: str, *, folder: Path = FOLDER) -> nn.Module:
 
     Raises ValueError for an unknown name (listing all), and for a file that differs from its row in the table.
     """
-    from safetensors import safe_open
-
-    path = folder / f"{name}.safetensors"
-    names = ", ".join(pretrained_names(folder)) or "none here yet"
-    require(path.exists(), f"there is no pretrained model {name!r}: use one of {names}")
-    listed = {row["name"]: row["sha256"] for row in _ROW.finditer(_table(folder))}
-    require(listed.get(name) == _sha256(path), f"{path} is not the file that {folder / 'README.md'} lists: restore it")
-    with safe_open(path, framework="pt") as file:
-        about = file.metadata()
-        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    weights, about = read_weights(name, folder=folder)
     with torch.random.fork_rng(devices=[]):  # the weights that a constructor draws are not kept, so they cost no draws
         model = find_recipe(about["recipe"]).profile(about["profile"]).model()
     loaded = model.load_state_dict(weights, strict=False)  # copies float16 into the model's float32
     parameters = {key for key, _ in model.named_parameters()}
     wrong = [*loaded.unexpected_keys, *(key for key in loaded.missing_keys if key in parameters)]
-    require(not wrong, f"{path} and the recipe {about['recipe']} disagree about {', '.join(wrong[:3])}: train it again")
+    require(
+        not wrong,
+        f"{folder / name} and the recipe {about['recipe']} disagree about {', '.join(wrong[:3])}: train it again",
+    )
     return model.eval()
 
 
@@ -119,21 +95,7 @@ def save_pretrained(
     path = folder / f"{name}.safetensors"
     path.write_bytes(content)
     prefix = f"| {name} | `{command}` | "
-    _write_row(folder, name, f"{prefix}not measured | {len(content)} | {_sha256(path)} |")
+    write_row(folder, name, f"{prefix}not measured | {len(content)} | {sha256(path)} |")
     value = metric(load_pretrained(name, folder=folder))
-    _write_row(folder, name, f"{prefix}{metric_name}: {value:.4g} | {len(content)} | {_sha256(path)} |")
+    write_row(folder, name, f"{prefix}{metric_name}: {value:.4g} | {len(content)} | {sha256(path)} |")
     return value
-
-
-def _table(folder: Path) -> str:
-    path = folder / "README.md"
-    return path.read_text() if path.exists() else HEADER
-
-
-def _write_row(folder: Path, name: str, row: str) -> None:
-    rows = {match["name"]: match[0] for match in _ROW.finditer(_table(folder))} | {name: row}
-    (folder / "README.md").write_text(HEADER + "".join(f"{rows[key]}\n" for key in sorted(rows)))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -234,12 +234,12 @@ def start_from_causal(model: Transformer, batch: Tensor) -> None:  # noqa: ARG00
     A network that writes one character after the other is most of one that writes blocks [Fast-dLLM v2, arXiv
     2509.26328]: after 1,000 steps 2.88 bits of the valid plays in blocks of 4, and 2.97 from fresh weights.
     """
-    from genmodels.train.pretrained import load_pretrained
+    from genmodels.train.weights import read_weights
 
-    ready = load_pretrained("char_transformer")
-    if model.embedding.embedding_dim == ready.embedding.embedding_dim:
-        own, weights = model.state_dict(), ready.state_dict()
-        own["embedding.weight"][:SYMBOLS] = weights.pop("embedding.weight")
+    weights, own = read_weights("char_transformer")[0], model.state_dict()
+    embedding = weights.pop("embedding.weight")
+    if embedding.shape[1] == model.embedding.embedding_dim:
+        own["embedding.weight"][:SYMBOLS] = embedding
         model.load_state_dict(own | weights)
 
 

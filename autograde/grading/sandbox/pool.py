@@ -13,9 +13,9 @@ import threading
 from typing import Any
 
 from autograde.errors import Refusal
-from autograde.grading.instructor import sandbox
-from autograde.grading.instructor.body import Body, SandboxFailed, remove
-from autograde.grading.instructor.sandbox import JAILED, NAMESPACED, Limits
+from autograde.grading.sandbox import tiers
+from autograde.grading.sandbox.process import Process, SandboxFailed, remove
+from autograde.grading.sandbox.tiers import JAILED, NAMESPACED, Limits
 
 READY_SECONDS = 180
 _users = itertools.count(int.from_bytes(os.urandom(2), "little"))
@@ -29,9 +29,9 @@ class Pool:
     """
 
     def __init__(self, level: int | None = None, trust: bool = False):
-        self.level = level or sandbox.tier()
+        self.level = level or tiers.tier()
         if self.level > JAILED and not trust:
-            raise Refusal(sandbox.ADVICE[sandbox.NONE])
+            raise Refusal(tiers.ADVICE[tiers.NONE])
         self.lock, self.numbers, self.ready, self.limits = threading.Lock(), itertools.count(), False, Limits()
         self.learned: set[str] = set()
         self.pinned: dict[int, int] = {}
@@ -39,18 +39,18 @@ class Pool:
         os.chmod(self.run, 0o711)
         program = [sys.executable, "-P", "-m", "autograde.grading.inside.zygote"]
         if self.level == NAMESPACED:
-            program = [*sandbox.bubblewrap(["inside", "student", "judge"]), "--", *program]
+            program = [*tiers.bubblewrap(["inside", "student", "judge"]), "--", *program]
         self.line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            program, stdin=theirs, stdout=self.errors, stderr=self.errors, env=sandbox.environment(), cwd="/"
+            program, stdin=theirs, stdout=self.errors, stderr=self.errors, env=tiers.environment(), cwd="/"
         )
         theirs.close()
 
     def configure(self, modules: list[str], withheld: list[str], limits: Limits) -> Pool:
         """What the chapter imports, and which of the library's answers students must not reach."""
         self.limits = limits
-        about = {"modules": modules, "withheld": withheld, "libraries": list(map(str, sandbox.libraries()))}
+        about = {"modules": modules, "withheld": withheld, "libraries": list(map(str, tiers.libraries()))}
         try:
             self.line.send(json.dumps(about).encode())
         except OSError:  # it has ended already; `wait` says why
@@ -99,7 +99,7 @@ class Pool:
             with self.lock:
                 self.pinned[cpu] -= 1
 
-    def fork(self, role: str, peer: socket.socket, cpu: int | None = None) -> Body:
+    def fork(self, role: str, peer: socket.socket, cpu: int | None = None) -> Process:
         """A new body; ``peer`` is its end of the line between judge and student."""
         self.wait()
         control, theirs = socket.socketpair()
@@ -122,18 +122,18 @@ class Pool:
         theirs.close()
         its.close()
         os.close(raw_in)
-        return Body(control, raw, keeper, scratch if self.level != NAMESPACED else None)
+        return Process(control, raw, keeper, scratch if self.level != NAMESPACED else None)
 
     def _request(self, scratch: str, uid: int | None) -> dict:
         private = self.level == NAMESPACED
         limits = self.limits
-        read, listed = sandbox.readable(self.level)
+        read, listed = tiers.readable(self.level)
         rules = {
             "read": read,
             "list_only": listed,
-            "write": [scratch, *sandbox.DEVICES, *(["/dev/shm"] if private else [])],
+            "write": [scratch, *tiers.DEVICES, *(["/dev/shm"] if private else [])],
             "uid": uid,
-            "see_through": uid is not None and not private and sandbox.closed_to_others(),
+            "see_through": uid is not None and not private and tiers.closed_to_others(),
             "memory": limits.memory,
             "seconds": int(limits.total) + 60,
             "processes": limits.processes,
@@ -150,7 +150,7 @@ class Pool:
             "rules": rules,
         }
 
-    def pair(self, cpu: int | None = None) -> tuple[Body, Body]:
+    def pair(self, cpu: int | None = None) -> tuple[Process, Process]:
         """A student and a judge, joined by a line of their own, both on this processor."""
         ours, theirs = socket.socketpair()
         try:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from autograde.grading.instructor import outputs as out
-from autograde.grading.instructor.body import SandboxFailed
-from autograde.grading.instructor.graft import Graft, Grafted
-from autograde.grading.instructor.plan import LAB, SETUP, TEST, TEXT, Plan, Step
-from autograde.grading.instructor.pool import Pool
-from autograde.grading.instructor.reasons import TOLD_MAX
-from autograde.grading.instructor.result import (
+from autograde.grading.intake.graft import Graft, Grafted
+from autograde.grading.intake.plan import LAB, SETUP, TEST, TEXT, Plan, Step
+from autograde.grading.record.result import (
     FAILED,
     NOT_RUN,
     PASSED,
+    TOLD_MAX,
     CellResult,
     Result,
     TestResult,
@@ -22,8 +19,11 @@ from autograde.grading.instructor.result import (
     partial,
     say,
 )
-from autograde.grading.instructor.rounds import TICK, JudgeFailed, Rounds
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.sandbox import outputs as out
+from autograde.grading.sandbox.pair import TICK, JudgeFailed, Pair
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.process import SandboxFailed
+from autograde.grading.sandbox.tiers import Limits
 
 TOO_MUCH = "the cells before this one printed so much that its output is not kept"
 
@@ -34,7 +34,7 @@ class Run:
     def __init__(self, plan: Plan, graft: Graft, pool: Pool, student: str, files: dict[str, bytes], limits: Limits):
         self.plan, self.graft, self.files, self.limits = plan, graft, files, limits
         self.result = Result(student, notes=list(graft.notes))
-        self.pair, self.lost = Rounds(pool, limits), ""
+        self.pair, self.lost = Pair(pool, limits), ""
         self.done: list[tuple[Grafted, str]] = []
         self.restored: list[str] = []
         self.banned = dict(plan.library)  # by exercises that are still to be graded

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from autograde.grading.instructor.cache import Cache
-from autograde.grading.instructor.classrun import read_one
-from autograde.grading.instructor.notebook import NotGradable
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.result import Result
+from autograde.grading.intake.folders import read_one
+from autograde.grading.intake.notebook import NotGradable
+from autograde.grading.intake.plan import Plan
+from autograde.grading.record.cache import Cache
+from autograde.grading.record.result import Result
 
 GRADED, UNGRADED, CHANGED, NOT_GRADABLE = "graded", "not graded", "changed since it was graded", "not gradable"
 
 
 @dataclass(frozen=True)
-class Standing:
+class Provenance:
     """One student's state in one chapter; ``result`` is the last one that was recorded."""
 
     state: str
@@ -31,7 +31,7 @@ class Standing:
         return f"this score belongs to an earlier submission; what lies in submitted/ now {now}"
 
 
-def standing(root: Path, plan: Plan, student: str) -> Standing:
+def provenance(root: Path, plan: Plan, student: str) -> Provenance:
     """Read what lies in ``submitted/`` now, and compare it with what was graded."""
     cache = Cache(root, plan.chapter)
     result = cache.of_student(student)
@@ -42,7 +42,7 @@ def standing(root: Path, plan: Plan, student: str) -> Standing:
     else:
         same = result is not None and cache.recorded(student)["submission"] == submission.key
         state, problem = GRADED if same else CHANGED if result is not None else UNGRADED, ""
-    found = Standing(state, result, problem)
+    found = Provenance(state, result, problem)
     if result is not None:
         result.about = found.about
     return found

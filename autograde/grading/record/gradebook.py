@@ -27,11 +27,11 @@ from sqlalchemy.exc import OperationalError, SAWarning
 from traitlets.config import Config, PyFileConfigLoader
 
 from autograde.errors import Refusal
-from autograde.grading.instructor.body import remove
-from autograde.grading.instructor.cache import write_atomically
-from autograde.grading.instructor.intake import Submission
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.result import NO_GRADE, Result
+from autograde.grading.intake.plan import Plan
+from autograde.grading.intake.submission import Submission
+from autograde.grading.record.cache import write_atomically
+from autograde.grading.record.result import NO_GRADE, Result
+from autograde.grading.sandbox.process import remove
 
 BUSY_SECONDS = 120
 logging.getLogger("traitlets").setLevel(logging.ERROR)

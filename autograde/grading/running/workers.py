@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from autograde.errors import Refusal
-from autograde.grading.instructor.body import SandboxFailed
-from autograde.grading.instructor.engine import grade
-from autograde.grading.instructor.graft import graft
-from autograde.grading.instructor.intake import Submission
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import Pool
-from autograde.grading.instructor.result import Result
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.intake.graft import graft
+from autograde.grading.intake.plan import Plan
+from autograde.grading.intake.submission import Submission
+from autograde.grading.record.result import Result
+from autograde.grading.running.engine import grade
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.process import SandboxFailed
+from autograde.grading.sandbox.tiers import Limits
 
 CONNECT_SECONDS = 30
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from autograde.authoring import regions
 from autograde.errors import Refusal
-from autograde.grading.instructor.intake import Known
+from autograde.grading.intake.submission import Known
 
 SETUP, ANSWER, TEST, MANUAL, LAB, TEXT = "setup", "answer", "test", "manual", "lab", "text"
 ORACLE = "_oracle"

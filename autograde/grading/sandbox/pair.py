@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from autograde.grading.instructor import outputs as out
-from autograde.grading.instructor.body import Body, ready
-from autograde.grading.instructor.pool import Pool
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.sandbox import outputs as out
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.process import Process, ready
+from autograde.grading.sandbox.tiers import Limits
 
 TICK = 0.05
 IN_JSON = 8  # so many bytes of a message may stand for one of output: escapes, and what no page shows
@@ -19,13 +19,13 @@ class JudgeFailed(RuntimeError):
     """The judge itself ended or hung without the student's doing: no grade, and a person must look."""
 
 
-class Rounds:
+class Pair:
     """Cells sent to the pair, one at a time, and what came back."""
 
     def __init__(self, pool: Pool, limits: Limits):
         self.pool, self.limits = pool, limits
-        self.student: Body | None = None
-        self.judge: Body | None = None
+        self.student: Process | None = None
+        self.judge: Process | None = None
         self.report: dict | None = None
         self.cpu: int | None = None
         self.count, self.started = 0, time.monotonic()
@@ -73,11 +73,11 @@ class Rounds:
         """For the outputs of one cell."""
         return out.Collector(self.limits.output, self.limits.flood)
 
-    def _flooded(self, body: Body, before: int, into: out.Collector | None) -> bool:
+    def _flooded(self, body: Process, before: int, into: out.Collector | None) -> bool:
         """Far too much came from this body: shown, or not even shown."""
         return (into is not None and into.flooded) or body.inbox.received - before > IN_JSON * self.limits.flood
 
-    def wait(self, body: Body, cell: int, seconds: float, into: out.Collector | None) -> str:
+    def wait(self, body: Process, cell: int, seconds: float, into: out.Collector | None) -> str:
         """Until the body reports the end of ``cell``. Interrupts what runs too long, then kills it."""
         status, asked = "", 0.0
         over, before = self.clock(seconds), body.inbox.received

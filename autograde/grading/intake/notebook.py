@@ -90,7 +90,7 @@ def _parse_carefully(data: bytes) -> list[Cell]:
     code = (
         "import sys, json, resource; resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30));"
         "resource.setrlimit(resource.RLIMIT_CPU, (20, 20));"
-        "from autograde.grading.instructor.notebook import cells_of, NotGradable\n"
+        "from autograde.grading.intake.notebook import cells_of, NotGradable\n"
         "try: out = [[c.kind, c.source, c.grade_id, c.cell_id] for c in cells_of(json.load(sys.stdin.buffer))]\n"
         "except NotGradable as e: out = str(e)\n"
         "except json.JSONDecodeError as e: out = f'not a notebook (line {e.lineno}: {e.msg})'\n"

@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from autograde.grading.inside import keeper, namespaces, usage
-from autograde.grading.inside.keeper import TICK, begin, ended, tell
+from autograde.grading.inside import namespaces, supervisor, usage
+from autograde.grading.inside.supervisor import TICK, begin, ended, tell
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Ward:
     why: str | None = None
 
 
-class Warden:
+class NamespaceSupervisor:
     """All bodies of one warm parent. ``requests`` is the parent's own line, which ``wait`` watches too."""
 
     def __init__(self, requests: socket.socket):
@@ -64,7 +64,7 @@ class Warden:
         self.poll.register(owner, select.POLLIN)
 
     def keep(self, owner: socket.socket, config: dict, body: Callable[[int], None]) -> None:
-        """Where there are no namespaces: a keeper, and the body as its child."""
+        """Where there are no namespaces: a supervisor, and the body as its child."""
         try:
             pid = os.fork()
         except OSError as error:
@@ -74,7 +74,7 @@ class Warden:
             self._forget()
             os.dup2(os.open(os.devnull, os.O_RDWR), 0)
             self.requests.close()
-            keeper.keep(owner, config, body)
+            supervisor.keep(owner, config, body)
         owner.close()
 
     @staticmethod

@@ -120,14 +120,6 @@ def runtime() -> list[str]:
     return kept
 
 
-def self_attack() -> list[str]:
-    """What got through when a few of our own hostile submissions tried this very sandbox; empty where nothing did."""
-    from autograde.grading.instructor.attack import attack
-
-    outcomes, damage = attack(["read-the-course", "write-the-course", "kill-the-grader", "send-away", "leave-behind"])
-    return [f"{o.attack.name}: {what}" for o in outcomes for what in o.damage] + damage
-
-
 def refuse_to_expose(paths: list[str], secrets: list[Path]) -> None:
     """Stop where a readable folder contains what students must not read."""
     for path in paths:

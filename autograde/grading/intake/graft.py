@@ -10,8 +10,8 @@ import ast
 from dataclasses import dataclass, field
 
 from autograde.authoring import regions
-from autograde.grading.instructor.intake import Cell, Submission, defined
-from autograde.grading.instructor.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, plain, used
+from autograde.grading.intake.plan import ANSWER, LAB, MANUAL, SETUP, TEST, TEXT, Plan, Step, parse, plain, used
+from autograde.grading.intake.submission import Cell, Submission, defined
 
 DOORS = {"getattr", "vars", "importlib", "sys"}  # ways to a module that no import in sight opens
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import time
-import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autograde.errors import Refusal
-from autograde.grading.instructor import cache as caching
-from autograde.grading.instructor.intake import Cell, NotGradable, Submission, read, visible
-from autograde.grading.instructor.plan import Plan
-from autograde.grading.instructor.pool import Pool
-from autograde.grading.instructor.result import PASSED, Result
-from autograde.grading.instructor.sandbox import Limits
-from autograde.grading.instructor.workers import REFERENCE_KEY, Cluster, Local, Workers
+from autograde.grading.intake.folders import read_one
+from autograde.grading.intake.plan import Plan
+from autograde.grading.intake.submission import Cell, NotGradable, Submission
+from autograde.grading.record import cache as caching
+from autograde.grading.record.result import PASSED, Result
+from autograde.grading.running.workers import REFERENCE_KEY, Cluster, Local, Workers
+from autograde.grading.sandbox.pool import Pool
+from autograde.grading.sandbox.tiers import Limits
 
 REFERENCE = "(the reference solution)"
 # What is the machine's trouble and not one submission's: a full disk, a quota, a broken or read-only file system.
@@ -59,15 +58,6 @@ class Report:
         ]
 
 
-def students_of(root: Path, chapter: str) -> list[str]:
-    """Who handed something in, by folder name."""
-    folder = root / "submitted"
-    if not folder.is_dir():
-        raise Refusal(f"there is no {folder}: put submissions into submitted/STUDENT/{chapter}/")
-    names = [p.name for p in folder.iterdir() if visible(p.name) and not p.name.startswith(".")]
-    return sorted(name for name in names if (p := folder / name / chapter).is_dir() or p.is_symlink())
-
-
 def spare_the_class(error: Exception) -> None:
     """Raise again what must stop a run; anything else is one submission's trouble, and the others go on."""
     if isinstance(error, Refusal) or (isinstance(error, OSError) and error.errno in FATAL):
@@ -79,24 +69,6 @@ def why_not(error: Exception, student: str) -> str:
     if isinstance(error, NotGradable):
         return str(error)
     return f"the grader could not finish ({type(error).__name__}: {error}); run again with --student {student}"
-
-
-def read_one(plan: Plan, root: Path, student: str) -> Submission:
-    """One student's submission of this chapter."""
-    folder = folder_of(root, student)
-    if folder.is_symlink():
-        raise NotGradable("the student's folder is a link, and links are not followed")
-    return read(student, folder / plan.chapter, plan.known)
-
-
-def folder_of(root: Path, student: str) -> Path:
-    """The student's folder, whichever way its accents are written; raises NotGradable where there are two of them."""
-    submitted = root / "submitted"
-    forms = {unicodedata.normalize(form, student) for form in ("NFC", "NFD")} | {student}
-    found = [submitted / name for name in sorted(forms) if os.path.lexists(submitted / name)]
-    if len(found) > 1 and not all(found[0].samefile(other) for other in found[1:]):
-        raise NotGradable("two folders have this name, written with composed and with separate accents: merge them")
-    return found[0] if found else submitted / student
 
 
 def reference(plan: Plan) -> Submission:
@@ -140,7 +112,7 @@ class ClassRun:
 
     def run(self, students: list[str], started: Callable[[int], None], tick: Callable[[Graded], None]) -> Report:
         """Grade and record; ``started`` hears how many there are, ``tick`` of each."""
-        from autograde.grading.instructor.gradebook import Writer
+        from autograde.grading.record.gradebook import Writer
 
         start = time.monotonic()
         ready = [(submission.student, self.key(submission)) for submission in self.submissions(students)]

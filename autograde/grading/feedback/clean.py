@@ -9,7 +9,7 @@ import re
 
 import bleach
 
-from autograde.grading.instructor.reasons import TOLD_MAX
+from autograde.grading.record.result import TOLD_MAX
 
 TAGS = frozenset(
     "a abbr b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i kbd li ol p pre s samp span strong sub sup "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from autograde.grading.instructor import console
-from autograde.grading.instructor.result import NO_GRADE, PASSED, Result, TestResult
+from autograde.grading import console
+from autograde.grading.record.result import NO_GRADE, PASSED, TOLD_MAX, Result, TestResult
 
 OURS = {
     "CellTimeout",
@@ -17,7 +17,6 @@ OURS = {
     "LibraryAnswer",
 }
 MISTAKE = "Likely mistake: "
-TOLD_MAX = 200  # characters of an exception: enough to understand it, too few to carry a hidden test's numbers away
 
 
 @dataclass(frozen=True)

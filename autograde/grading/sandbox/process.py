@@ -86,7 +86,7 @@ class Inbox:
         return True
 
 
-class Body:
+class Process:
     """One forked process of a submission, seen from outside."""
 
     def __init__(self, control: socket.socket, raw: int, keeper: socket.socket, scratch: str | None):
@@ -184,7 +184,7 @@ class Body:
         return self.report
 
 
-def ready(bodies: list[Body], timeout: float) -> None:
+def ready(bodies: list[Process], timeout: float) -> None:
     """Wait until one of them has something to say."""
     poll = select.poll()
     for body in bodies:

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from autograde.grading.instructor import sandbox
-from autograde.grading.instructor.result import Result
-from autograde.grading.instructor.sandbox import Limits
+from autograde.grading.record.result import Result
+from autograde.grading.sandbox import tiers
+from autograde.grading.sandbox.tiers import Limits
 
 PACKAGES = ("torch", "numpy", "ipython", "scipy", "matplotlib")
 
@@ -32,7 +32,7 @@ def versions() -> str:
             digest.update(f"{name} {version(name)}\n".encode())
         except PackageNotFoundError:
             continue
-    for folder in (Path(__file__).resolve().parent.parent, *sandbox.libraries()):
+    for folder in (Path(__file__).resolve().parent.parent, *tiers.libraries()):
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.relative_to(folder)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()

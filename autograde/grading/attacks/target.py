@@ -82,7 +82,7 @@ def released() -> dict:
     """What a student gets, as plain JSON."""
     import re
 
-    from autograde.grading.instructor.plan import cleared
+    from autograde.grading.intake.plan import cleared
 
     source = notebook()
     stubs = cleared(source)

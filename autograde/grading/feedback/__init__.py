@@ -1,0 +1,1 @@
+"""What a student reads afterwards: reasons, cleaned and coloured, on one page."""
