@@ -135,8 +135,8 @@ def ladder(
             label = None if kind in seen else kind
             seen.add(kind)
             ax.errorbar(value, k, xerr=error or None, ls="", ms=7, capsize=2, label=label, **looks[kind])
-            text = f"{value:.4g}"
-            ax.annotate(text, (value, k), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
+            text = f"{value:.4g}" + (f" ± {error:.1g}" if error else "")
+            ax.annotate(text, (value + error, k), xytext=(9, 0), textcoords="offset points", va="center", fontsize=9)
         ax.set_yticks(range(len(rows)), [r[0] for r in rows])
         for tick, row in zip(ax.get_yticklabels(), rows, strict=True):
             tick.set_fontweight("bold" if row[3] == "ours" else "normal")
