@@ -142,6 +142,8 @@ def ladder(
             tick.set_fontweight("bold" if row[3] == "ours" else "normal")
         ax.set(xlabel=f"{xlabel} (smaller is better)", ylim=(-0.7, len(rows) - 0.3))
         ax.margins(x=0.12)
+        low, high = ax.get_xlim()
+        ax.set_xlim(low, high + 0.1 * (high - low))  # room for the last number
         ax.grid(True, axis="y", color=FAINT)
         ax.tick_params(axis="y", length=0)
         ax.legend(loc="upper right")
