@@ -64,7 +64,7 @@ def index(every: list[Chapter]) -> str:
         "# The course",
         "",
         "Open a chapter, run its cells from the top, write the answers where it says so, and run the check below each.",
-        "Made from `solutions/` by `autograde build`; edits here are overwritten.",
+        "Your notebooks are yours: nothing in this folder is overwritten once it holds an answer.",
         "",
         "| chapter | exercises | minutes of work | points | to run | you need |",
         "|---|--:|--:|--:|---|---|",
