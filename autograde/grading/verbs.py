@@ -123,15 +123,26 @@ def feedback(
 @_verb("Example: autograde export grades.csv")
 def export(
     file: Annotated[Path, typer.Argument(help="The CSV file to write; - for standard output.")],
+    into: Annotated[
+        Path | None, typer.Option("--into", help="The gradebook that Canvas or Moodle exported: fill in its people.")
+    ] = None,
     root: Root = None,
     db: Db = None,
 ) -> None:
-    """One row a student and chapter: score, maximum, late penalty, for the registrar."""
+    """One row a student and chapter: score, maximum, late penalty, for the registrar; or a file that an LMS imports."""
     from autograde.grading.instructor import reports
 
-    count = reports.export(_course(root), db, file)
+    if into is None:
+        count = reports.export(_course(root), db, file)
+        if str(file) != "-":
+            console.say(f"{count} rows written to {file}")
+        return
+    filled = reports.export_for_lms(_course(root), db, into, file)
     if str(file) != "-":
-        console.say(f"{count} rows written to {file}")
+        console.say(f"{file}: scores of {filled.matched} people, to import into {filled.lms}")
+    if filled.missing:
+        told = f"no line of {into} names {', '.join(filled.missing)} as their folders do: not in {file}"
+        typer.echo(console.line(told, 1000), err=True)
 
 
 @_verb("Example: autograde analyse 01")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from autograde.errors import Refusal
 from autograde.grading import console
 from autograde.grading.feedback.reasons import mistakes
+from autograde.grading.instructor import lms
 from autograde.grading.intake import plan as planning
 from autograde.grading.intake.plan import Plan
 from autograde.grading.record.result import NO_GRADE, Result
@@ -55,15 +59,41 @@ def export(root: Path, db: str | None, file: Path) -> int:
                     + [submission.max_score, penalty, submission.needs_manual_grade]
                     + [_standing(root, plan, submission.student.id)]
                 )
-    stream = sys.stdout if str(file) == "-" else open(file, "w", newline="", encoding="utf-8")
-    try:
+    with _writing(file) as stream:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         writer.writerows([safe(value) for value in row] for row in sorted(rows, key=lambda r: (r[1], r[0])))
-    finally:
-        if stream is not sys.stdout:
-            stream.close()
     return len(rows)
+
+
+def export_for_lms(root: Path, db: str | None, listed: Path, file: Path) -> lms.Filled:
+    """Write the exported list of an LMS with a column for each graded chapter; late penalties are taken off."""
+    from autograde.grading.record.gradebook import session
+    from autograde.grading.running.settings import gradebook_url
+
+    scores: dict[str, dict[str, float]] = {}
+    maximum: dict[str, float] = {}
+    with session(gradebook_url(root, db)) as book:
+        for assignment in book.assignments:
+            for submission in book.assignment_submissions(assignment.name):
+                penalty = submission.late_submission_penalty or 0
+                scores.setdefault(submission.student.id, {})[assignment.name] = submission.score - penalty
+                maximum[assignment.name] = submission.max_score
+    filled = lms.fill(listed, scores, maximum)
+    with _writing(file) as stream:
+        writer = csv.writer(stream)
+        writer.writerows([filled.header, *([safe(value) for value in row] for row in filled.rows)])
+    return filled
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[TextIO]:
+    """The file, or standard output for ``-``."""
+    if str(file) == "-":
+        yield sys.stdout
+        return
+    with open(file, "w", newline="", encoding="utf-8") as stream:
+        yield stream
 
 
 def _plan(chapter: str, root: Path) -> Plan | None:
