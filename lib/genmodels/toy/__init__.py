@@ -1,7 +1,7 @@
 """Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
 
 from .language import MarkovText, TinyLanguage, all_sequences
-from .mixture import EmpiricalDenoiser, GaussianMixture
+from .mixture import EmpiricalDenoiser, GaussianMixture, face
 from .shapes import (
     SHAPES,
     Blobs,
@@ -32,6 +32,7 @@ __all__ = [
     "all_sequences",
     "checkerboard",
     "eight_gaussians",
+    "face",
     "gaussian_grid",
     "grid",
     "pinwheel",
