@@ -305,8 +305,9 @@ plot.show(figures.continuity(x, densities, rate, inflow))
 
 # %% [markdown]
 # **Why the average direction is enough.** Now the promised answer, in two lines. For *one* pair the crowd is a
-# single traveller, and (3) holds for his density $q_t(\cdot\mid x_0,\varepsilon)$ and his velocity $u$. Average (3)
-# over all pairs; it is linear:
+# single traveller, and (3) holds for his density $q_t(\cdot\mid x_0,\varepsilon)$ and his velocity $u$. (That density is a
+# spike. For it (3) is read under an integral, against any smooth function $f$: $\frac{d}{dt}f(x_t)=\nabla f(x_t)\cdot u$, the
+# chain rule.) Average (3) over all pairs; it is linear:
 #
 # $$\frac{\partial}{\partial t}\,\underbrace{\mathbb E[q_t(x\mid x_0,\varepsilon)]}_{p_t(x)}
 # =-\nabla\!\cdot\,\mathbb E\bigl[q_t(x\mid x_0,\varepsilon)\,u\bigr]
@@ -314,7 +315,7 @@ plot.show(figures.continuity(x, densities, rate, inflow))
 #
 # (The last step is Bayes: weighting $u$ by how likely its line passes through $x$, and dividing by the total
 # $p_t(x)$, is the conditional expectation.) So $v$ of (2) carries *exactly* the densities $p_t$ of the lines.
-# Nothing was assumed about how $x_0$ and $\varepsilon$ are paired: keep that in mind for section 6.
+# Nothing was assumed about how $x_0$ and $\varepsilon$ are paired: keep that in mind for sections 5 and 7.
 #
 # Let us compute one such average by hand. If the data are exactly $n$ points $x^{(1)},\dots,x^{(n)}$, all equally
 # likely, then every point has one line through $x$: the one with noise $\varepsilon^{(i)}=(x-(1-t)x^{(i)})/t$. Its
@@ -775,8 +776,8 @@ plot.show(figures.one_step(ones, face_points))
 
 
 # %% [markdown]
-# One evaluation draws the face! Look closely, though: threads from eye to eye, and a haze where there should be nothing. A single smooth map cannot tear
-# one cloud into three pieces without threads; the walk can, for it bends a little at each step. The sliced distance hardly sees so thin a haze. Look at your samples.
+# One evaluation draws the face! Look closely, though: threads from eye to eye, and a haze where there should be nothing. No smooth map
+# tears one cloud into three pieces: threads remain. A walk of many steps is a smooth map too, but it can draw them out far thinner. The sliced distance hardly sees so thin a haze. Look at your samples.
 #
 # The loss, printed below the table, tells the same story. For the first flow it could not fall below 3.5. The new lines hardly cross, so hardly anything is left to
 # disagree about, and the loss of the reflowed field is near 0: equation (9) once more.
@@ -1261,10 +1262,9 @@ plot.show(figures.portraits({key: painted[key] for key in shown if key in painte
 # portrait, and what it should subtract of the noise it does not hit exactly. *Reflowed* or *distilled*: the same people as after twenty steps (compare the columns), softer, with pale
 # spots around them and now and then a smeared hat or mouth. Nobody would take them for the real ones in the last row.
 #
-# The distances say the same. On the machine that wrote these lines, with all the training and 300 portraits, one distilled step scored 582 and one reflowed step 747, where the first flow needs eight steps for 586 and one of its
-# own gives 2,085; twenty give 482, and the floor is 264. So the honest sum: *one evaluation instead of eight*, paid with a minute of walking and training, and not the quality of twenty. With
-# training so short the plain distillation beats the reflow, which must learn all times and never sees more than 2,000 walks; from eight steps on the first flow, which was
-# trained on data and not on its own walks, is better again.
+# The distances in the table say the same. Look along the row of the first flow for the number that one distilled step has: it stands several steps to the right. So the honest sum: *one
+# evaluation instead of several*, paid with a minute of walking and training, and not the quality of twenty. If you trained, compare the two students as well: in so short a training the
+# distilled one needs to learn a single time, the reflowed one all of them, from no more than 2,000 walks.
 #
 # ### Live: portraits
 
@@ -1367,7 +1367,7 @@ for bug in broken:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# The loss is no witness. Reversed: the *same* loss as without a bug, and the crowd flies apart. Looking at $x_0$: a *better* loss, and no face at all. The clock: not even the training knows, and a face
+# The loss is no witness. Reversed: the *same* loss as without a bug, and no face: some points gather in a heap, others are flung outwards. Looking at $x_0$: a *better* loss, and no face at all. The clock: not even the training knows, and a face
 # comes out, only too small.
 # Shuffled: everything looks right except that nothing has become straighter, for these are random pairs again.
 #
