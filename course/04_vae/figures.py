@@ -229,7 +229,7 @@ def one_symbol(rows: dict[str, Tensor]) -> plot.Picture:
     return digits(
         rows,
         "One symbol runs through its values, the others stay",
-        "The test digit in blue above; below, rows of decoded pictures: one symbol of the code takes each of its values and the digit changes its stroke, shape or class.",
+        "The test digit in blue above; below, rows of decoded pictures: one symbol of the code takes each of its values, and the digit changes with it, a little or much.",
     )
 
 

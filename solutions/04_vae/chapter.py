@@ -641,7 +641,7 @@ plot.show(figures.reconstructions(shown))
 #
 # ### The map
 #
-# Two latents can be shown whole. Send all test digits through the encoder: on the left, the mean of each. The model never saw a label, yet the
+# Two latents can be shown whole. Send all test digits through the encoder: on the left, the mean of each. The model never saw a label, yet most
 # classes settle in countries of their own. On the right, go through the square, evenly in *probability*, and decode.
 
 # %% tags=["lab"]
@@ -871,7 +871,7 @@ near = {"your VAE, K = 1": ours["vae"], f"your VAE, K = {GUESSES}": honest["vae"
 plot.show(plot.ladder(near, {name: v for name, (v, _) in PUBLISHED.items()}, "nats a digit"))
 
 # %% [markdown]
-# Read it with care. Published numbers are quoted as approximate; they are for another draw of the same coins, and come from trainings hundreds of times longer. And they are
+# Read it with care. Published numbers are quoted as approximate; they are for another draw of the same coins, and come from far longer trainings. And they are
 # *bounds* too: a VAE's line in the table says how good the model **and** its guesses are. Of two bounds measured with different $K$, the smaller need not
 # belong to the better model. Only exact likelihoods, such as MADE's, need no such footnote.
 
@@ -879,7 +879,7 @@ plot.show(plot.ladder(near, {name: v for name, (v, _) in PUBLISHED.items()}, "na
 # ## 7 · beta, and a latent that nobody uses
 #
 # In equation (10) stands a $\beta$. With $\beta<1$ the code may be longer, with $\beta>1$ it must be shorter: the same trade as in a music file, rate against
-# quality. Only $\beta=1$ is a bound on $\log p(x)$, so judge every model *at* $\beta=1$. We sweep it on small binary digits.
+# quality. With $\beta>1$ (10) is still a bound on $\log p(x)$, but a looser one; with $\beta<1$ it is none. So judge every model *at* $\beta=1$. We sweep it on small binary digits.
 
 # %% tags=["lab"]
 small = {split: (data.digits(split).x.flatten(1) > 0.5).float() for split in ("train", "test")}
@@ -950,7 +950,7 @@ plot.show(plot.table(rows, **how))
 plot.show(figures.rate_against_quality(swept))
 
 # %% [markdown]
-# At $\beta=10$ nearly all latents have gone silent: rate zero, $q(z_j\mid x)=p(z_j)$ whatever $x$. That is **posterior collapse**. Is it a failure of the optimiser? Ask the
+# At $\beta=10$ the latents have gone silent: rate next to zero, $q(z_j\mid x)=p(z_j)$ whatever $x$. That is **posterior collapse**. Is it a failure of the optimiser? Ask the
 # linear world, where we know the optimum.
 #
 # *With a pencil:* for fixed noise $s$, the best $W$ gives latent $j$ a column of squared length $\lambda_j-s^2$, where $\lambda_j$ is the $j$-th eigenvalue of the data's
@@ -968,7 +968,7 @@ for s in (0.4, 0.55, 0.9):
     print(f"s = {s:4.2f}: rates learned {next(said)}   theory {next(said)}")
 
 # %% [markdown]
-# To the second digit. But there is a second kind of collapse, which nobody wants: **a decoder so strong that it needs no code.** Give the decoder the pixels it has already drawn,
+# Learned and predicted rates agree to about a hundredth of a nat. But there is a second kind of collapse, which nobody wants: **a decoder so strong that it needs no code.** Give the decoder the pixels it has already drawn,
 # as the MADE of chapter 01 had, and it can do everything by itself. At the start of the training the latents are still noise, so the quickest way to a better bound is to shut
 # them up; and once silent they get no gradient.
 #
@@ -1202,13 +1202,12 @@ note = f"± {one_hot[1]:.2f} on {len(test_digits)} digits, {trained} steps"
 report.metric("categorical VAE test -ELBO", one_hot[0], "nats", note=note)
 
 # %% [markdown]
-# Symbols learn slowly. The published numbers come from far longer trainings; the 2,200 steps of the laptop profile end about ten nats short of the best
-# of them. Four changes brought it there, and each is worth trying to undo: without them (the last bias at zero, two hidden layers a
-# side, half the learning rate, a last temperature of 0.4) 1,500 steps ended at 140 nats instead of 119. Compare the two lines printed above: the blended value is the lower, and it
-# is no bound. Stop the temperature at 0.4, and the gap is twice as wide.
+# Symbols learn slowly, and the published numbers come from far longer trainings, and from another kind of code: Bernoulli latents. Four choices help here, and each is worth
+# trying to undo: the last bias (zero instead), one hidden layer a side (two), the learning rate (half of it), the last temperature (0.4). Compare the two values printed above: the blended one is
+# the lower, and it is no bound.
 #
 # What do the symbols mean? Take the code of a test digit and change *one* symbol, the same one in each row, through all its values. No value has to mean anything to us;
-# yet some symbols turn out to say something that can be seen.
+# look for the rows in which something changes that can be seen.
 
 # %% tags=["lab"]
 code = F.one_hot(wordy.posterior(test_digits[[1]]).argmax(-1), VALUES).float()
@@ -1295,14 +1294,14 @@ for bug in BUGS:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# Every one of them *reports* a better number than the honest model, and every one of them is worse. A wrong sampler is seen at once, a wrong bound flatters. So how do you catch a bound that lies, without
+# Every one of them *reports* a better number than the honest model, and every one of them is worse. And look at number 3: its samples hardly differ from those without a bug. So how do you catch a bound that lies, without
 # knowing the truth?
 #
 # By the one thing that everybody knows: **probabilities sum to 1.** If $B(x)\le\log p(x)$ for every $x$, then
 #
 # $$\sum_x e^{B(x)}\;\le\;\sum_x p(x)\;=\;1 \tag{18}$$
 #
-# On a world small enough to enumerate, a sum above 1 is proof of a lie, whatever the code looks like. Now write it down as a test.
+# On a world small enough to enumerate, a sum above 1 is proof of a lie, whatever the code looks like. A sum below 1 proves nothing: a loose bound has one too, and so may a wrong one. Now write it down as a test.
 
 # %% [markdown] exercise={"id": "is_honest", "difficulty": 4, "importance": 5, "minutes": 15}
 # ### Exercise · The lie detector
