@@ -879,10 +879,9 @@ errors = {name: [error_in_x0(net, name, k) for k in ks] for name, net in three.i
 plot.show(figures.three_targets([k / T for k in ks], errors))
 
 # %% [markdown]
-# As (12) said. The $\varepsilon$-network is excellent at the clean end and useless at the noisy one, the $x_0$-network the reverse, and $v$ is good at both. DDPM gets
-# away with $\varepsilon$ by clipping $\hat x_0$ to the range of the data, and by long training. In a minute of training it shows: a first version of this course's
-# ready weights predicted $\varepsilon$, and its portraits came out too dark, at a distance of 755 to real ones (section 9 explains the number; about 260 is perfect). Asked for $v$ instead, the same
-# network reached 535, and 440 after some tuning. **So we predict $v$.**
+# As (12) said. The $\varepsilon$-network is excellent at the clean end and useless at the noisy one, the $x_0$-network is good
+# at the noisy one and keeps its error where $x_k$ is nearly clean, and $v$ is good at both. DDPM gets away with $\varepsilon$ by clipping $\hat x_0$ to the range of the data, and by long training. A training of
+# minutes cannot count on that. **So we predict $v$.**
 #
 # ## 8 · Ancestral sampling: the way back
 #
@@ -1384,7 +1383,7 @@ for bug in BUGS:
     plot.show(symptom(bug))
 
 # %% [markdown]
-# Number 3 is the treacherous one: its portraits look *cleaner* than the right ones. But count: fewer of them wear glasses, and there are fewer kinds of hair. Too little noise, and the samples gather
+# Number 3 is the treacherous one: its portraits look *cleaner* than the right ones. But compare the hair and the hats: there are fewer kinds. Too little noise, and the samples gather
 # where the data is most ordinary. Nice pictures prove nothing about a sampler.
 #
 # The right-hand charts show a test that needs no network and no eyes. Take data that is **one single point** $c$. Its perfect denoiser always says $c$, and for it the posterior (6) is not an

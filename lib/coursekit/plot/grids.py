@@ -87,7 +87,7 @@ def rows(
             x = torch.nn.functional.pad(x, (1, 1, 1, 1), value=1.0)
             ax.imshow(x.permute(2, 0, 3, 1).flatten(1, 2).numpy())
             ax.set(xticks=[], yticks=[])
-            ax.set_ylabel(name, rotation=0, ha="right", va="center")
+            ax.text(-0.012, 0.5, name, ha="right", va="center", transform=ax.transAxes)
             ax.spines[:].set_visible(False)
     many = "; ".join(f"{len(x)} pictures ({name})" for name, x in groups.items())
     fig.alt = alt or f"{title + ': ' if title else ''}rows of {many}."
