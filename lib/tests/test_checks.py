@@ -200,6 +200,22 @@ def test_fallback(capsys):
     assert "TypeError" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("mine", "good"),
+    [
+        (lambda x: (x, 2 * x), True),
+        (lambda x: (x, 2 * x + 1e-7), True),
+        (lambda x: (x, 2 * x + 1e-3), False),
+        (lambda x: (x,), False),
+        (lambda x: (x, 2 * x[:, None]), False),
+        (lambda x: (x, x * math.nan), False),
+    ],
+)
+def test_a_fallback_compares_two_functions_at_given_arguments(mine, good):
+    theirs = lambda x: (x, x + x)
+    assert (checks.fallback(mine, theirs, at=(torch.arange(3.0),)) is mine) == good
+
+
 def test_a_notebook_shows_the_explanation_alone(capsys):
     from IPython.core.interactiveshell import InteractiveShell
 

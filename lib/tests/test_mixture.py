@@ -7,7 +7,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from coursekit import checks
 from genmodels.core import generator
 from genmodels.schedule import cosine, edm, linear_vp, rectified
-from genmodels.toy import EmpiricalDenoiser, GaussianMixture
+from genmodels.toy import EmpiricalDenoiser, GaussianMixture, face, grid
 
 PATHS = (rectified, cosine, linear_vp, edm)
 
@@ -244,3 +244,13 @@ def test_bad_input_is_named():
         e.denoise(torch.zeros(4, 2), 1.0, 0.5)
     with pytest.raises(ValueError, match="at least one point"):
         EmpiricalDenoiser(torch.zeros(0, 2))
+
+
+def test_the_face_is_symmetric_and_lies_in_the_frame():
+    f, mirror = face(), torch.tensor([-1.0, 1.0], dtype=torch.float64)
+    x = points(50, 2)
+    assert torch.allclose(f.log_prob(x), f.log_prob(x * mirror), rtol=0, atol=1e-9)
+    cells, area = grid(3.0, 300)
+    assert abs(float(f.log_prob(cells).exp().sum() * area) - 1) < 1e-3
+    eye, nose = torch.tensor([[1.15, 1.3], [0.0, 0.0]], dtype=torch.float64)
+    assert f.log_prob(eye[None]) > f.log_prob(nose[None]) + 5

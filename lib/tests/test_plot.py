@@ -22,6 +22,7 @@ PLANE = torch.randn(50, 2, generator=G)
 
 FIGURES = {
     "images": lambda: plot.images({"data": PICTURES, "model": PICTURES[:3]}, title="Digits"),
+    "rows": lambda: plot.rows({"data": PICTURES, "after 3 steps, no label": PICTURES}, title="Digits"),
     "heatmap": lambda: plot.heatmap({"got": MATRIX, "expected": MATRIX}, title="Jacobian"),
     "receptive_field": lambda: plot.receptive_field(torch.ones(5, 5).tril(-1), (3, 2)),
     "density": lambda: plot.density({"exact": toy.rings().log_prob}, samples=PLANE, n=40),
@@ -106,6 +107,17 @@ def test_images_are_where_they_should_be_and_ink_is_dark():
         plot.images(torch.ones(1, 2, 4, 4))
     with pytest.raises(ValueError, match="shape"):
         plot.images(torch.ones(4, 4))
+
+
+def test_rows_are_inked_in_the_colour_that_their_name_means():
+    fig = plot.rows({"data": torch.ones(2, 1, 3, 3), "other": torch.ones(1, 1, 3, 3), "sky": torch.zeros(1, 3, 2, 2)})
+    data, other, sky = (ax.images[0].get_array() for ax in fig.axes)
+    assert data.shape == (5, 10, 3) and (data[0] == 1).all() and (data[:, 4:6] == 1).all()
+    assert data[2, 2].tolist() == pytest.approx([0, 0x72 / 255, 0xB2 / 255])
+    assert other[2, 2].tolist() == pytest.approx([0x1B / 255] * 3)
+    assert sky[1, 1].tolist() == [0, 0, 0] and [ax.texts[0].get_text() for ax in fig.axes] == ["data", "other", "sky"]
+    with pytest.raises(ValueError, match="1 or 3"):
+        plot.rows({"x": torch.ones(1, 2, 4, 4)})
 
 
 def test_heatmap_writes_its_values_once_each_and_scales_signed_ones_about_zero():

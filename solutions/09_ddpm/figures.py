@@ -96,18 +96,68 @@ def one_step_back(s: float, axis: Tensor, exact: Tensor, bell: Tensor) -> plot.P
     return fig
 
 
-def gallery(rows: dict[str, Tensor], title: str, alt: str) -> plot.Picture:
-    """Labelled rows of portraits on [-1, 1]."""
-    with style():
-        fig = picture(8, 0.35 + 0.58 * len(rows), title)
-        for ax, (name, x) in zip(fig.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items()):
-            sheet = torch.nn.functional.pad(x / 2 + 0.5, (1, 1, 1, 1), value=1.0)
-            ax.imshow(sheet.permute(2, 0, 3, 1).flatten(1, 2).clamp(0, 1).numpy())
-            ax.set(xticks=[], yticks=[])
-            ax.set_ylabel(name, rotation=0, ha="right", va="center")
-            ax.spines[:].set_visible(False)
-    fig.alt = alt
-    return fig
+def three_targets(t: list[float], errors: dict[str, list[float]]) -> plot.Picture:
+    """Error of the guess at x_0 against time, for networks that were asked for different things."""
+    return plot.curves(
+        {f"predicts {target}": (t, error) for target, error in errors.items()},
+        "t = k / T",
+        "error of the guess at $x_0$",
+        title="The same network, asked for three different things",
+        log="y",
+        markers=True,
+        height=2.8,
+        alt="Error of the guess at x_0 on a log scale. The network that predicts eps is excellent near t = 0 and useless near "
+        "t = 1; the one that predicts x_0 has about the same error everywhere, also where x_k is nearly clean; v is good at both ends.",
+    )
+
+
+def growing(drawn: dict[str, Tensor]) -> plot.Picture:
+    """Rows of portraits on [-1, 1], one for each stage of the training."""
+    return plot.rows(
+        {name: x / 2 + 0.5 for name, x in drawn.items()},
+        "Portraits drawn while the network learns, the same noise in each column"
+        if len(drawn) > 1
+        else "Portraits",
+        alt=f"Rows of twelve portraits: {', '.join(drawn)}. With training, noise becomes faces, and faces people.",
+    )
+
+
+def real_drawn_guessed(real: Tensor, drawn: Tensor, guessed: Tensor) -> plot.Picture:
+    """Real portraits on [0, 1], drawn ones, and the network's first guesses, on [-1, 1]."""
+    return plot.images(
+        {
+            "data": real,
+            "model": drawn / 2 + 0.5,
+            "model: what it guesses at the start, k = T": guessed / 2 + 0.5,
+        },
+        columns=16,
+        alt="Sixteen real portraits; sixteen that your sampler drew; and the network's first "
+        "guess from pure noise, the average face each time.",
+    )
+
+
+def where_the_bits_are(t: list[float], paid: list[float]) -> plot.Picture:
+    """Bits paid from t = 1 down to each time."""
+    return plot.curves(
+        {"paid from t = 1 down to here": (t, paid)},
+        "t = k / T",
+        "bits a number",
+        title="Where the bits are",
+        markers=True,
+        height=2.4,
+        alt="The bits paid between time t and 1: almost nothing until t falls below 0.3, and then "
+        "steeply up. Nearly all of the bound is spent on the last, invisible noise.",
+    )
+
+
+def told(drawn: dict[str, Tensor]) -> plot.Picture:
+    """Rows of portraits on [-1, 1], by what the network was told and the scale of guidance."""
+    return plot.rows(
+        {name: x / 2 + 0.5 for name, x in drawn.items()},
+        "One network, told different things, the same noise in each column",
+        alt="Rows of twelve portraits: untold, told green hair, and told glasses, with scale 1 and 3. "
+        "With scale 3 nearly all have what was asked for.",
+    )
 
 
 def symptom(

@@ -6,7 +6,6 @@ python solutions/12_rectified_flow/picture.py solutions/assets/12_rectified_flow
 from __future__ import annotations
 
 import io
-import math
 import sys
 from pathlib import Path
 
@@ -22,21 +21,9 @@ ROADS = 170
 STEPS = 200
 
 
-def face() -> toy.GaussianMixture:
-    """The chapter's face: two round eyes and a mouth of five long Gaussians."""
-    means, covs = [(-1.15, 1.3), (1.15, 1.3)], [0.22**2 * torch.eye(2).double()] * 2
-    for degrees in (205, 237.5, 270, 302.5, 335):
-        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-        along, across = torch.tensor([[-s, c], [c, s]], dtype=torch.float64)
-        means.append((2.1 * c, 0.35 + 2.1 * s))
-        covs.append(0.36**2 * torch.outer(along, along) + 0.13**2 * torch.outer(across, across))
-    weights = torch.tensor([0.18] * 2 + [0.128] * 5, dtype=torch.float64)
-    return toy.GaussianMixture(weights, torch.tensor(means, dtype=torch.float64), torch.stack(covs))
-
-
 def roads() -> dict[str, Tensor]:
     """Walks (k, n, 2) from the same noises: to random partners, along the exact field, straight to its ends."""
-    data, path = face(), schedule.rectified()
+    data, path = toy.face(), schedule.rectified()
     eps = torch.randn(ROADS, 2, generator=core.generator(5), dtype=torch.float64)
     partners = data.sample(ROADS, generator=core.generator(6))[0]
     times = schedule.uniform_grid(path, STEPS, stop=0.002)

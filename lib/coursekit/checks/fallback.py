@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import torch
+
 __all__ = ["fallback"]
 
 T = TypeVar("T")
 
 
-def fallback(mine: T, theirs: T, works: Callable[[T], Any]) -> T:
+def fallback(mine: T, theirs: T, works: Callable[[T], Any] | None = None, at: tuple = ()) -> T:
     """``mine`` when ``works(mine)`` runs and is true; else one clear note and ``theirs``.
 
+    Without ``works`` the two must return the same shapes and numbers, up to 1e-5, for the arguments ``at``.
     So one missing answer never turns the rest of a chapter red. The score still counts only what the student wrote.
     """
     name = getattr(mine, "__name__", "this answer")
     try:
-        if works(mine):
+        if works(mine) if works else _alike(theirs(*at), mine(*at)):
             return mine
         reason, state = "its check fails", "right"
     except Exception as e:  # noqa: BLE001  an unfinished answer may raise anything; it must not stop the chapter
@@ -30,3 +33,9 @@ def fallback(mine: T, theirs: T, works: Callable[[T], Any]) -> T:
         "your score counts only what you wrote."
     )
     return theirs
+
+
+def _alike(wanted: Any, got: Any) -> bool:
+    pairs = zip(wanted, got, strict=True) if isinstance(wanted, tuple) else [(wanted, got)]
+    both = [(torch.as_tensor(a), torch.as_tensor(b)) for a, b in pairs]
+    return all(a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=0.0, atol=1e-5) for a, b in both)

@@ -7,7 +7,7 @@ mean the same in every chapter; they come from the colour-blind-safe palette of 
 
 from .animation import Animation, animate
 from .charts import bars, curves, ladder
-from .grids import heatmap, images, receptive_field
+from .grids import heatmap, images, receptive_field, rows
 from .plane import density, samples2d
 from .style import COLOURS, DATA, EXACT, GRADIENT, MODEL, NOISE, SERIES, Picture, colour, sequential, show
 from .table import Table, table
@@ -32,6 +32,7 @@ __all__ = [
     "images",
     "ladder",
     "receptive_field",
+    "rows",
     "samples2d",
     "sequential",
     "show",

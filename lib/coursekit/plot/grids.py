@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from genmodels.core import require
 
-from .style import DIVERGING, HEAT, INK, MODEL, NOISE, WIDTH, Picture, colour, picture, style
+from .style import DIVERGING, EXACT, HEAT, INK, MODEL, NOISE, WIDTH, Picture, colour, meaning, picture, style
 
-__all__ = ["heatmap", "images", "receptive_field"]
+__all__ = ["heatmap", "images", "receptive_field", "rows"]
 
 
 def _sheet(x: Tensor, columns: int, gap: int) -> np.ndarray:
@@ -63,6 +63,34 @@ def images(
     what = "; ".join(f"{len(g)} pictures{f' ({name})' if name else ''}" for name, g in groups.items())
     size = "x".join(map(str, next(iter(groups.values())).shape[-2:]))
     fig.alt = alt or f"{title + ': ' if title else ''}{what} of {size} pixels, {columns} in a row."
+    return fig
+
+
+def rows(
+    groups: Mapping[str, Float[Tensor, "n c h w"]],
+    title: str = "",
+    height: float = 0.62,
+    ink: str = EXACT,
+    alt: str = "",
+) -> Picture:
+    """Pictures with values in [0, 1], one row for each name, which stands at its left; ``height`` inches a row.
+
+    One channel is drawn as ink on paper, in the colour that the row's name means, else in ``ink``.
+    """
+    require(all(x.ndim == 4 and x.shape[1] in (1, 3) for x in groups.values()), "pictures must be (n, 1 or 3, h, w)")
+    with style():
+        fig = picture(WIDTH, 0.35 + height * len(groups), title)
+        for (name, x), ax in zip(groups.items(), fig.subplots(len(groups), 1, squeeze=False)[:, 0], strict=True):
+            x = x.detach().cpu().float().clamp(0, 1)
+            if x.shape[1] == 1:
+                x = 1 - x * (1 - torch.tensor(to_rgb(meaning(name) or ink)).reshape(3, 1, 1))
+            x = torch.nn.functional.pad(x, (1, 1, 1, 1), value=1.0)
+            ax.imshow(x.permute(2, 0, 3, 1).flatten(1, 2).numpy())
+            ax.set(xticks=[], yticks=[])
+            ax.text(-0.012, 0.5, name, ha="right", va="center", transform=ax.transAxes)
+            ax.spines[:].set_visible(False)
+    many = "; ".join(f"{len(x)} pictures ({name})" for name, x in groups.items())
+    fig.alt = alt or f"{title + ': ' if title else ''}rows of {many}."
     return fig
 
 

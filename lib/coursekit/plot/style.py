@@ -29,6 +29,7 @@ __all__ = [
     "colour",
     "colours",
     "image_bundle",
+    "meaning",
     "picture",
     "png",
     "sequential",
@@ -140,16 +141,17 @@ def picture(width: float = WIDTH, height: float = 3.0, title: str = "") -> Pictu
 def colour(name: str, k: int = 0) -> str:
     """The colour that a name means ("data", "model", "noise", "gradient", "exact", also inside a longer name), else
     the k-th colour of the series."""
-    return _meaning(name) or SERIES[k % len(SERIES)]
+    return meaning(name) or SERIES[k % len(SERIES)]
 
 
-def _meaning(name: str) -> str | None:
+def meaning(name: str) -> str | None:
+    """The colour that a word of the name means, or None."""
     return next((COLOURS[w] for w in re.findall(r"[a-z]+", name.lower()) if w in COLOURS), None)
 
 
 def colours(names: Iterable[str]) -> list[str]:
     """A colour for each name: its own if it has a meaning, else the next of the series that no other name has."""
-    own = [colour(n, -1) if _meaning(n) else None for n in names]
+    own = [colour(n, -1) if meaning(n) else None for n in names]
     free = [c for c in SERIES if c not in own] or list(SERIES)
     count = itertools.count()
     return [c or free[next(count) % len(free)] for c in own]

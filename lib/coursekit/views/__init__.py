@@ -1,1 +1,1 @@
-"""What the checks of several exercises look at in the same way."""
+"""What checks of several exercises look at in the same way, and what labs use until an answer is written."""

@@ -39,6 +39,7 @@ def variational_bound(
     times: Sequence[float],
     *,
     bin_width: float | None = None,
+    eps: Float[Tensor, "k+1 b *d"] | None = None,
     generator: torch.Generator | None = None,
 ) -> Bound:
     """The bound of the chain that samples on the grid ``times`` (down to 0) with eta = 1  [Ho et al. 2020, eq. 5].
@@ -48,13 +49,16 @@ def variational_bound(
     L_T  the KL of q(x_T | x_0) to N(0, prior_std^2)
     L_0  -log N(x_0; x_0 hat, (sigma / alpha)^2) at the last time before 0: a density; or with ``bin_width``, for data
          rounded to bins of that width on [-1, 1], the mass of x_0's bin (the outermost two reach to infinity)
+    eps  the noise at each time but the last, in place of the generator's
     """
     require(len(times) >= 2 and times[-1] == 0, f"the grid of a bound must end at 0; got {list(times)[-3:]}")
     require(all(s < t for t, s in pairwise(times)), "the grid of a bound must decrease")
     require(bin_width is None or bin_width > 0, f"bin_width must be positive, got {bin_width}")
 
+    given = {} if eps is None else dict(zip(times[:-1], eps, strict=True))
+
     def error(t: float) -> Tensor:
-        xt, _ = schedule.corrupt(x0, t, generator=generator)
+        xt, _ = schedule.corrupt(x0, t, eps=given.get(t), generator=generator)
         return x0 - denoise(xt, t)
 
     steps = [

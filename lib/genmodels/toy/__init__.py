@@ -2,7 +2,7 @@
 
 from .language import MarkovText, TinyLanguage, all_sequences
 from .latin import LatinSquares
-from .mixture import EmpiricalDenoiser, GaussianMixture
+from .mixture import EmpiricalDenoiser, GaussianMixture, face
 from .shapes import (
     SHAPES,
     Blobs,
@@ -34,6 +34,7 @@ __all__ = [
     "all_sequences",
     "checkerboard",
     "eight_gaussians",
+    "face",
     "gaussian_grid",
     "grid",
     "pinwheel",

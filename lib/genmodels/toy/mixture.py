@@ -12,7 +12,7 @@ from torch import Tensor
 
 from genmodels.core import expand, random, require, sample_categorical
 
-__all__ = ["EmpiricalDenoiser", "GaussianMixture"]
+__all__ = ["EmpiricalDenoiser", "GaussianMixture", "face"]
 
 Number = Float[Tensor, "b"] | Float[Tensor, ""] | float
 Field = Callable[[Tensor, Number], Tensor]
@@ -196,3 +196,15 @@ class EmpiricalDenoiser:
             return self.denoise(x, p.alpha, p.sigma)
 
         return denoise
+
+
+def face() -> GaussianMixture:
+    """A face on the plane: two round eyes, and a mouth of five long Gaussians along an arc, inside [-3, 3]^2."""
+    means, covs = [(-1.15, 1.3), (1.15, 1.3)], [0.22**2 * torch.eye(2, dtype=torch.float64)] * 2
+    for degrees in (205, 237.5, 270, 302.5, 335):
+        c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        along, across = torch.tensor([[-s, c], [c, s]], dtype=torch.float64)
+        means.append((2.1 * c, 0.35 + 2.1 * s))
+        covs.append(0.36**2 * torch.outer(along, along) + 0.13**2 * torch.outer(across, across))
+    weights = torch.tensor([0.18] * 2 + [0.128] * 5, dtype=torch.float64)
+    return GaussianMixture(weights, torch.tensor(means, dtype=torch.float64), torch.stack(covs))
