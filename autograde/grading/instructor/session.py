@@ -111,7 +111,8 @@ def first_reason(result: Result) -> str:
     for test in result.tests:
         told = reason(test)
         if told is not None:
-            return f"{test.exercise or test.grade_id}: {told.mistake or told.headline}".split("\n")[0]
+            name, text = test.exercise or test.grade_id, (told.mistake or told.headline).split("\n")[0]
+            return text if text.startswith(f"{name} ") else f"{name}: {text}"
     return ""
 
 
