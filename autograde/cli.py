@@ -33,6 +33,25 @@ def emit(document: Any) -> None:
     print(json.dumps(document, indent=1, ensure_ascii=False, default=str))
 
 
+@app.command(
+    epilog="Example: autograde new-course ~/spring --start 2027-04-23 --zone Europe/Berlin --roster people.csv"
+)
+def new_course(
+    folder: Annotated[Path, typer.Argument(help="A new folder, outside this repository.")],
+    start: Annotated[str | None, typer.Option("--start", help="The day the first chapter is due.")] = None,
+    days: Annotated[int, typer.Option("--every", help="Days from one chapter to the next.")] = 7,
+    zone: Annotated[str, typer.Option("--zone", help="Time zone of the due dates.")] = "UTC",
+    roster: Annotated[Path | None, typer.Option("--roster", help="CSV: id,first_name,last_name,email.")] = None,
+) -> None:
+    """Lay out a term: nbgrader's folders, gradebook, due dates, students."""
+    from autograde.authoring.chapters import root
+    from autograde.publishing.term import new_course as work
+
+    for chapter, due in work(root(), folder, start=start, days=days, zone=zone, roster=roster):
+        print(f"{chapter:<24} {f'due {due:%Y-%m-%d %H:%M} UTC' if due else ''}".rstrip())
+    print(f"{folder} is ready: what to do each week is in {folder / 'README.md'}")
+
+
 @app.command(epilog="Example: autograde build 01 --check")
 def build(
     chapter: Chapters = None,

@@ -157,4 +157,5 @@ def environment(project: dict) -> str:
         "# conda env create -f environment.yml && conda activate genmodels && jupyter lab course\n"
         f"name: {project['project']['name']}\nchannels: [conda-forge]\ndependencies:\n"
         f"  - python{python}\n  - pip>=24\n  - pip:\n      - --constraint requirements.lock\n      - --editable .\n"
+        "variables:\n  OMP_WAIT_POLICY: PASSIVE\n"
     )
