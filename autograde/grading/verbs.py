@@ -38,8 +38,16 @@ def _verb(example: str) -> Callable:
 
 
 def _course(root: Path | None) -> Path:
+    """The folder given; else the nearest upwards that is a term's (``autograde new-course``) or the repository."""
     from autograde.authoring.chapters import root as find
 
+    if root is None and "AUTOGRADE_ROOT" not in os.environ:
+        here = Path.cwd()
+        for folder in (here, *here.parents):
+            if (folder / "solutions").is_dir():
+                break
+            if (folder / "source").is_dir() and (folder / "nbgrader_config.py").exists():
+                return folder
     return (root or find()).resolve()
 
 

@@ -18,6 +18,10 @@ c = get_config()
 configure(c)
 c.CourseDirectory.course_id = {name!r}
 # c.Exchange.root = "/srv/nbgrader/exchange"  # where JupyterHub's users meet
+# How Canvas names the files of a download (login_LATE_4711_90001_foundations-1.ipynb), for `nbgrader zip_collect`:
+c.FileNameCollectorPlugin.named_regexp = (
+    r".*/(?P<student_id>[^/_]+)(_LATE)?_\\d+_\\d+_(?P<file_id>[a-z_]+?)(-\\d+)?\\.ipynb"
+)
 """
 README = """# {name}
 

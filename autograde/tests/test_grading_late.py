@@ -37,3 +37,9 @@ def test_a_late_submission_gets_the_penalty_of_the_courses_plugin(tmp_path):
     rows = {line.split(",")[0]: line.split(",") for line in (tmp_path / "grades.csv").read_text().splitlines()[1:]}
     assert (float(rows["late"][3]), float(rows["late"][5])) == (8.0, 2.0)
     assert (float(rows["early"][3]), float(rows["early"][5])) == (10.0, 0.0)
+    with gradebook.session(f"sqlite:///{tmp_path / 'gradebook.db'}") as book:
+        book.grant_extension(target.CHAPTER, "late", hours=3)
+    session.run(tmp_path, "07", session.Options(students=["late"], force=True), quiet=True)
+    reports.export(tmp_path, None, tmp_path / "grades.csv")
+    rows = {line.split(",")[0]: line.split(",") for line in (tmp_path / "grades.csv").read_text().splitlines()[1:]}
+    assert (float(rows["late"][3]), float(rows["late"][5])) == (10.0, 0.0), "an extension takes the penalty back"

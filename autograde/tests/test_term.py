@@ -87,3 +87,18 @@ def test_a_folder_with_something_in_it_is_left_alone(course, tmp_path):
     with pytest.raises(Refusal, match="not an empty folder"):
         new_course(course, tmp_path / "spring")
     assert (tmp_path / "spring" / "grades.txt").read_text() == "mine"
+
+
+def test_within_the_folder_every_grading_verb_means_it(course, tmp_path, monkeypatch):
+    from autograde.grading.verbs import _course
+
+    term = tmp_path / "spring"
+    new_course(course, term)
+    for inside in (term, term / "submitted"):
+        monkeypatch.chdir(inside)
+        assert _course(None) == term
+    monkeypatch.chdir(course)
+    assert _course(None) == course and _course(term) == term
+    monkeypatch.setenv("AUTOGRADE_ROOT", str(course))
+    monkeypatch.chdir(term)
+    assert _course(None) == course
