@@ -525,7 +525,7 @@ def places_from_one(x, past, w_qkv, w_out, heads, turn):
 
 @wrong(
     "decode_step",
-    "every token was put at place 0; the new one stands at t, the number of tokens remembered",
+    "q and k were not turned, or all turned as at place 0; the new token stands at t, the number of tokens remembered",
 )
 def never_advances(x, past, w_qkv, w_out, heads, turn):
     b, d = x.shape
@@ -900,7 +900,7 @@ def one_threshold_for_all(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-@wrong("next_probs", "top_p was taken before top_k; it is taken of what top_k has left")
+@wrong("next_probs", "top_p was taken of all symbols; it is taken of what top_k has left, divided by its sum")
 def nucleus_first(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_p is not None:
@@ -971,7 +971,7 @@ def large_ones_only(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@wrong("next_probs", "the temperature is not used")
+@wrong("next_probs", "the temperature has no effect: it divides the logits, for what divides probabilities cancels")
 def no_temperature(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = sorted_knobs(logits, 1.0, top_k, top_p)
     return torch.zeros_like(p).scatter(-1, order, p)

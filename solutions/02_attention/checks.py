@@ -66,7 +66,7 @@ attending(
     1,
     3,
     size=25.0,
-    fact="the exponential of 1,000 is infinite; a softmax subtracts the largest score first",
+    fact="here scores reach 2,000: exponentials are infinite unless the largest score is subtracted, and only minus infinity hides a score",
 )
 attending("1 text, 2 heads, 6 positions, scores up to 2,000", 1, 2, 6, 3, 2, 4, 25.0, hidden=True)
 attending("a text of 1 position", 2, 2, 1, 3, 4, 5, hidden=True)
@@ -141,7 +141,15 @@ def turned_pairs(answer, x, positions, base):
     if neighbours:
         order = torch.cat([torch.arange(0, e, 2), torch.arange(1, e, 2)])
     back = order.argsort()
-    at = lambda x, m: answer(x[..., back], m, base)[..., order]
+
+    def at(x, m):
+        given = x[..., back]
+        before = given.detach().clone()
+        came = answer(given, m, base)[..., order]
+        if not torch.equal(given, before):
+            raise Wrong("it changes its arguments, which the caller still needs: work on a copy")
+        return came
+
     turned = expect(at(x, positions), x.shape)
     far = at(x, positions + 17).detach()
     product = lambda z: z @ z.mT
@@ -198,8 +206,11 @@ def token_by_token(answer, x, w_qkv, w_out, heads):
     """One token after the other; then the last once more from the memory of those before it."""
     b, l, d = x.shape
     found, past, kept = {}, None, []
+    another, of_another = x.flip(1), None  # a second text, whose turns come in between
     for i in range(l):
         kept.append(past)
+        came = answer(another[:, i], of_another, w_qkv, w_out, heads, nets.rope)
+        of_another = came[1] if isinstance(came, (tuple, list)) and len(came) == 2 else None
         copies = None if past is None else [t.clone() for t in past]
         came = answer(x[:, i], past, w_qkv, w_out, heads, nets.rope)
         if not isinstance(came, (tuple, list)) or len(came) != 2:
@@ -207,7 +218,7 @@ def token_by_token(answer, x, w_qkv, w_out, heads):
         y, memory = came
         found[f"output at token {i}"] = expect(y, (b, d))
         if not isinstance(memory, (tuple, list)) or len(memory) != 2:
-            raise Wrong("the memory is a pair, (keys, values)")
+            raise Wrong("what came back as memory is no pair (keys, values)")
         for word, part in zip(("keys", "values"), memory):
             expect(
                 part, (b, heads, i + 1, d // heads), f"the remembered {word} after {i + 1} tokens"

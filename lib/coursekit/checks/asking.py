@@ -17,6 +17,8 @@ __all__ = ["Z", "Seen", "ask", "compare", "value_and_room"]
 
 Z = 5.5  # standard errors: a check compares hundreds of means, and at 4.5 one right answer in 200 would be refused
 SLOPE = "gradient in "  # how the names of derivatives begin
+CHANGED = "it changes its arguments, which the caller still needs: work on a copy"
+IN_PLACE = "leaf Variable that requires grad is being used in an in-place operation"  # what torch says of it
 CELLS = ("ipykernel", "<ipython-input", "<answer ")  # files in which a student's lines stand
 
 
@@ -55,6 +57,8 @@ def ask(answer: Callable, case: Case, view: Callable | None, rules: Rules) -> Se
     except Wrong as e:
         return Seen("property", error=str(e))
     except Exception as e:  # noqa: BLE001  whatever a student's code raises is an outcome
+        if IN_PLACE in str(e):
+            return Seen("changed", error=CHANGED)
         kind = getattr(e, "remote_type", type(e).__name__)
         lines = str(e).strip().splitlines()
         return Seen("error", error=f"{kind}: {lines[0] if lines else ''}"[:300], where=_line(e))

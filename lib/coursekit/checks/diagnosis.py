@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .asking import Seen, Z, short, value_and_room
+from .asking import CHANGED, SLOPE, Seen, Z, short, value_and_room
 from .cases import Case, Rules, Sampled
 from .relations import relations
 from .report import fail, number, show
@@ -16,7 +16,9 @@ __all__ = ["contrast", "message"]
 
 FULL = 40  # numbers that are printed; of more than that, the first wrong one
 LISTED = 3  # cases that are named one by one
+CUT = "autograd sees no way from the result back to"
 ROWS = {"error": "raised", "property": "found", "changed": "found"}
+NONE = {True: "accepts none of the right ones", False: "rejects none of the broken ones"}
 KINDS = {
     "value": "wrong values", "gradient": "a wrong gradient", "shape": "a wrong shape", "dtype": "another dtype",
     "missing": "a part missing", "not finite": "NaN or infinity", "changed": "changed arguments", "error": "an error",
@@ -97,7 +99,7 @@ def _what(seen: Seen, case: Case, rules: Rules) -> list[tuple[str, str]]:
         ]
         return rows + ([("at", seen.where)] if seen.where else [])
     if not seen.bad:
-        return [("found", "it changes its arguments, which the caller still needs: work on a copy")]
+        return [("found", CHANGED)]
     part, kind = next(iter(seen.bad.items()))
     want, rows = torch.as_tensor(case.want[part]), []
     if kind == "missing":
@@ -128,6 +130,10 @@ def _numbers(part: str, kind: str, seen: Seen, case: Case, rules: Rules) -> list
     if case.hidden:
         return rows
     rows += [("got", _entries(value, off)), ("expected", _entries(want, off))]
+    if rows[-1][1] == rows[-2][1]:
+        rows.append(("off by", f"{number((value - want).abs()[off].max(), 2)} at most"))
+    if part.startswith(SLOPE) and not value.any():
+        rows.append(("found", f"{CUT} {part.removeprefix(SLOPE)}; numpy, detach, no_grad and new tensors cut it off"))
     if isinstance(got, Sampled):
         error = got.error[off]
         if bool((error <= 1e-12 * got.mean.abs()[off]).all()):
@@ -200,6 +206,8 @@ def separators(right: list[Case], wrong: list[Case]) -> list[str]:
         lone = " (one case)" if len(wrong) == 1 else ""
         said = lambda values: ", ".join(map(_facet, sorted(values, key=str)))
         if any(isinstance(v, (str, bool)) for v in r | w):
+            if len(w) > 1:
+                continue  # several words against several others separate nothing that one could name
             found.append(f"{key} (wrong: {said(w)}; right: {said(r)}){lone}")
         elif max(r) < min(w):
             found.append(f"{key} (wrong from {number(min(w), 4)}, right up to {number(max(r), 4)}){lone}")
@@ -237,10 +245,10 @@ def _verdicts(cases: list[Case], seen: list[Seen], wrong: list[int], rules: Rule
         if w:
             rows.append(("it", f"{verb}: {_list(w)}"))
             told = next((c for c in w if c.fact and not c.hidden), None)
-            rows += [("because", told.fact)] if told else []
+            rows += [("because", told.fact if len(w) == 1 else f"of {told.text!r}: {told.fact}")] if told else []
             found = separators(r, w) if r else []
             if found:
                 rows.append(("difference", f"from those it judges rightly: {'; or '.join(found[:2])}"))
             else:
-                rows.append(("but", f"judges rightly: {_list(r)}" if r else f"says {not value} to all of these"))
+                rows.append(("but", f"judges rightly: {_list(r)}" if r else NONE[value]))
     return rows

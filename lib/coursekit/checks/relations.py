@@ -71,7 +71,9 @@ def _values(pairs: list[Pair], rules: Rules) -> str:
         return ""
     gap, size = (g - w).abs(), w.abs().max()
     if bool((gap <= 2e-5 * size).all()):
-        return f"right up to {number(gap.max() / size, 1)} of the largest number: was something computed in float32?"
+        single = bool((g.float().double() == g).all())
+        why = "these are numbers of float32" if single else "float32 somewhere, or an approximation?"
+        return f"right up to {number(gap.max() / size, 1)} of the largest number: {why}"
     if every(lambda w, _: -w):
         return "the right numbers with the opposite sign"
     factors = [_factor(a, b, rules) for a, b, _ in pairs]
