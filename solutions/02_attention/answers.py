@@ -900,7 +900,10 @@ def one_threshold_for_all(logits, temperature=1.0, top_k=None, top_p=None):
     return p
 
 
-@wrong("next_probs", "top_p was taken of all symbols; it is taken of what top_k has left, divided by its sum")
+@wrong(
+    "next_probs",
+    "top_p was taken of all symbols; it is taken of what top_k has left, divided by its sum",
+)
 def nucleus_first(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
     if top_p is not None:
@@ -971,7 +974,10 @@ def large_ones_only(logits, temperature=1.0, top_k=None, top_p=None):
     return torch.zeros_like(p).scatter(-1, order, p)
 
 
-@wrong("next_probs", "the temperature has no effect: it divides the logits, for what divides probabilities cancels")
+@wrong(
+    "next_probs",
+    "the temperature has no effect: it divides the logits, for what divides probabilities cancels",
+)
 def no_temperature(logits, temperature=1.0, top_k=None, top_p=None):
     p, order = sorted_knobs(logits, 1.0, top_k, top_p)
     return torch.zeros_like(p).scatter(-1, order, p)
