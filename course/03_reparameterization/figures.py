@@ -124,7 +124,7 @@ def against_frequency(omegas, measured, path, score):
         ax.legend(loc="upper left")
         ax.grid(True)
     told = "; ".join(f"{name} {v[0]:.3f} to {v[-1]:.2f}" for name, v in measured.items())
-    fig.alt = f"Variance against ω from {omegas[0]} to {omegas[-1]}: {told}. The lines cross near ω = 1.2."
+    fig.alt = f"Variance against ω from {omegas[0]} to {omegas[-1]}: {told}. The lines cross near ω = 1.1."
     return fig
 
 
