@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 
 from autograde.authoring import right, wrong
-from genmodels import metrics
 
 # ---------------------------------------------------------------- fit_gaussian
 
@@ -426,118 +425,6 @@ def weights_detached(log_p, log_q):
     return torch.where(log_p > -math.inf, p * (log_p - log_q), 0.0).sum(-1)
 
 
-# ---------------------------------------------------------------- jensen_shannon
-
-
-@right("jensen_shannon")
-def through_probabilities(log_p, log_q):
-    log_m = ((log_p.exp() + log_q.exp()) / 2).log()
-    return 0.5 * metrics.kl(log_p, log_m) + 0.5 * metrics.kl(log_q, log_m)
-
-
-@right("jensen_shannon")
-def by_entropies(log_p, log_q):
-    p, q = log_p.exp(), log_q.exp()
-    entropy = lambda r: torch.special.entr(r).sum(-1)
-    return entropy((p + q) / 2) - (entropy(p) + entropy(q)) / 2
-
-
-@wrong("jensen_shannon", "the mixture is (p + q) / 2; without the half it sums to 2")
-def unnormalised_mixture(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q)
-    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2
-
-
-@wrong("jensen_shannon", "twice too large: JS is the *mean* of the two KLs, not their sum")
-def sum_of_both(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)
-
-
-@wrong("jensen_shannon", "KL to the mixture, from p and from q: KL(p || m), not KL(m || p)")
-def from_the_mixture(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (metrics.kl(log_m, log_p) + metrics.kl(log_m, log_q)) / 2
-
-
-@wrong(
-    "jensen_shannon", "this is the mean of KL(p || q) and KL(q || p); measure both to the mixture m"
-)
-def jeffreys(log_p, log_q):
-    return (metrics.kl(log_p, log_q) + metrics.kl(log_q, log_p)) / 2
-
-
-@wrong(
-    "jensen_shannon", "this averages the logs; the mixture averages the probabilities (logaddexp)"
-)
-def geometric_mean(log_p, log_q):
-    log_m = (log_p + log_q) / 2
-    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2
-
-
-@wrong("jensen_shannon", "only p is measured; half of the ruler is KL(q || m)")
-def one_side(log_p, log_q):
-    return metrics.kl(log_p, torch.logaddexp(log_p, log_q) - math.log(2))
-
-
-@wrong(
-    "jensen_shannon",
-    "half of p + q is log(p + q) - log 2 on the log scale; half of a log is a root",
-)
-def half_of_the_log(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) / 2
-    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2
-
-
-@wrong("jensen_shannon", "m is a probability here, and metrics.kl takes logs: log m")
-def mixture_without_its_log(log_p, log_q):
-    m = (log_p.exp() + log_q.exp()) / 2
-    return (metrics.kl(log_p, m) + metrics.kl(log_q, m)) / 2
-
-
-@wrong("jensen_shannon", "this is the root, a distance; the divergence itself is asked")
-def distance(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return ((metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2).sqrt()
-
-
-@wrong(
-    "jensen_shannon",
-    "0 log 0 became NaN: metrics.kl knows what to do with states of probability 0, so build on it",
-)
-def zero_states_forgotten(log_p, log_q):
-    p, q = log_p.exp(), log_q.exp()
-    log_m = ((p + q) / 2).log()
-    return (p * (log_p - log_m) + q * (log_q - log_m)).sum(-1) / 2
-
-
-@right("jensen_shannon")
-def by_hand(log_p, log_q):
-    log_m = torch.logsumexp(torch.stack([log_p, log_q]), 0) - math.log(2)
-    terms = 0.0
-    for log_r in (log_p, log_q):
-        terms = terms + torch.where(log_r > -math.inf, log_r.exp() * (log_r - log_m), 0.0).sum(-1)
-    return terms / 2
-
-
-@wrong("jensen_shannon", "these are bits (log2); nats are asked")
-def js_in_bits(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)) / 2 / math.log(2)
-
-
-@wrong("jensen_shannon", "one number for the whole batch; give one for each pair of tables")
-def js_whole_batch(log_p, log_q):
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (metrics.kl(log_p, log_m) + metrics.kl(log_q, log_m)).mean() / 2
-
-
-@wrong("jensen_shannon", "this is the entropy of m less that of p alone; take off the mean of both")
-def one_entropy(log_p, log_q):
-    p, q = log_p.exp(), log_q.exp()
-    return torch.special.entr((p + q) / 2).sum(-1) - torch.special.entr(p).sum(-1)
-
-
 # ---------------------------------------------------------------- bits_per_dim
 
 
@@ -861,6 +748,122 @@ def sorted_samples(u, edges, mass):
     F = torch.cat([torch.zeros(1, dtype=mass.dtype), mass.cumsum(0)])
     j = torch.searchsorted(F[1:].contiguous(), u, right=True).clamp(max=len(mass) - 1)
     return edges[j] + (u - F[j]) / mass[j] * (edges[j + 1] - edges[j])
+
+
+# ---------------------------------------------------------------- ring_log_prob
+
+
+def radius_of(x, stretch):
+    return torch.hypot(x[:, 0] / stretch, x[:, 1])
+
+
+def log_bell(z):
+    return -(z**2) / 2 - math.log(2 * math.pi) / 2
+
+
+@right("ring_log_prob")
+def three_factors(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    z = (r.log() - math.log(radius)) / width
+    return log_bell(z) - torch.log(width * r) - torch.log(2 * math.pi * r) - math.log(stretch)
+
+
+@right("ring_log_prob")
+def by_lognormal(x, radius, width, stretch):
+    r = (x / torch.tensor([stretch, 1.0], dtype=x.dtype)).norm(dim=1)
+    around = torch.distributions.LogNormal(math.log(radius), width, validate_args=False)
+    return around.log_prob(r) - (2 * math.pi * stretch * r).log()
+
+
+@right("ring_log_prob")
+def with_squares(x, radius, width, stretch):
+    square = x[:, 0] ** 2 / stretch**2 + x[:, 1] ** 2
+    z = (square.log() / 2 - math.log(radius)) / width
+    return -(z**2) / 2 - square.log() - 1.5 * math.log(2 * math.pi) - math.log(width * stretch)
+
+
+@wrong(
+    "ring_log_prob", "the density of r over 2 pi is the naive one: a patch of the ring grows with r"
+)
+def naive_ring(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - (2 * math.pi * stretch * width * r).log()
+
+
+@wrong("ring_log_prob", "the step from z to r is missing: dr = s r dz")
+def without_the_radius(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - (2 * math.pi * stretch * r).log()
+
+
+@wrong("ring_log_prob", "no change of area at all: this is the density of the noise alone")
+def noise_alone(x, radius, width, stretch):
+    return log_bell((radius_of(x, stretch) / radius).log() / width)
+
+
+@wrong("ring_log_prob", "the stretch is undone in finding r, but it changes the area too")
+def stretch_without_area(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - (2 * math.pi * width * r**2).log()
+
+
+@wrong("ring_log_prob", "r is measured in the stretched plane: undo the stretch first")
+def radius_of_the_ellipse(x, radius, width, stretch):
+    r = radius_of(x, 1.0)
+    return log_bell((r / radius).log() / width) - (2 * math.pi * stretch * width * r**2).log()
+
+
+@wrong(
+    "ring_log_prob", "the log of the area is added; where the map stretches, the density is thinner"
+)
+def area_added(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) + (2 * math.pi * stretch * width * r**2).log()
+
+
+@wrong("ring_log_prob", "the angle has 2 pi in it: a full turn du = 1 is 2 pi r long")
+def without_two_pi(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - (stretch * width * r**2).log()
+
+
+@wrong("ring_log_prob", "the width s is missing in the area: dr = s r dz")
+def without_the_width(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - (2 * math.pi * stretch * r**2).log()
+
+
+@wrong("ring_log_prob", "z is (r - R) / s here; the map is r = R exp(s z), so take the log")
+def without_a_log(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r - radius) / width) - (2 * math.pi * stretch * width * r**2).log()
+
+
+@wrong("ring_log_prob", "the noise's own constant, log(2 pi) / 2, is missing")
+def without_the_constant(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return -(((r / radius).log() / width) ** 2) / 2 - (2 * math.pi * stretch * width * r**2).log()
+
+
+@wrong("ring_log_prob", "these are densities; their log is asked")
+def ring_density(x, radius, width, stretch):
+    return three_factors(x, radius, width, stretch).exp()
+
+
+@wrong(
+    "ring_log_prob",
+    "the area is taken at the radius R for all points; it is that at each point's own r",
+)
+def area_of_the_middle(x, radius, width, stretch):
+    r = radius_of(x, stretch)
+    return log_bell((r / radius).log() / width) - math.log(
+        2 * math.pi * stretch * width * radius**2
+    )
+
+
+@wrong("ring_log_prob", "the stretch is undone in the second coordinate; it was made in the first")
+def other_coordinate(x, radius, width, stretch):
+    return three_factors(x.flip(1), radius, width, stretch)
 
 
 # ---------------------------------------------------------------- is_consistent

@@ -173,40 +173,6 @@ tables(
 kl.again(batch)
 
 
-# ---------------------------------------------------------------- jensen_shannon
-
-
-def by_three_entropies(log_p, log_q):
-    p, q = log_p.exp(), log_q.exp()
-    h = lambda r: torch.special.entr(r).sum(-1)
-    return h((p + q) / 2) - h(p) / 2 - h(q) / 2
-
-
-jensen_shannon = Exercise(
-    truth=by_three_entropies, view=of_tables, gradient=("log_p", "log_q"), **EXACT
-)
-js_batch = tables(jensen_shannon, "4 pairs of tables with 3 states", logs(4, 3), logs(4, 3))
-tables(jensen_shannon, "a fair coin and a bent one", FAIR, BENT)
-NOTHING, SOME = (
-    "tables that share no state: JS is log 2",
-    "a state with p = 0 adds nothing to KL(p || m)",
-)
-zeros(
-    jensen_shannon, "tables that share no state", [0.3, 0.7, 0.0, 0.0], [0.0, 0.0, 0.9, 0.1], fact=NOTHING
-)  # fmt: skip
-zeros(jensen_shannon, "tables that share one state", [[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]],
-      [[0.0, 0.3, 0.7], [0.0, 0.8, 0.2]], hidden=True, fact=SOME)  # fmt: skip
-tables(
-    jensen_shannon, "probabilities of exp(-900) and exp(-800)", double([[-1e-13, -900.0]]),
-    double([[-800.0, -1e-13]]), double([math.log(2)]), hidden=True,
-)  # fmt: skip
-tables(jensen_shannon, "a batch of 2 x 3 pairs", logs(2, 3, 5), logs(2, 3, 5), hidden=True)
-tables(jensen_shannon, "as many tables as states", logs(4, 4), logs(4, 4), hidden=True)
-same = logs(2, 3)
-tables(jensen_shannon, "p equals q", same, same.clone(), hidden=True)
-jensen_shannon.again(js_batch)
-
-
 # ---------------------------------------------------------------- bits_per_dim
 
 
@@ -300,6 +266,48 @@ cells(
     "a wide range", [-1e4, -3.0, 2e3, 5e5], [0.7, 0.2, 0.1], [0.69, 0.71, 0.89, 0.91, 0.001, 0.999], hidden=True
 )  # fmt: skip
 inverse_cdf.again(uneven)
+
+
+# ---------------------------------------------------------------- ring_log_prob
+
+
+def by_jacobian(x, radius, width, stretch):
+    """The map itself, noise to ring, and the determinant of its Jacobian by autograd; the noise by solving back."""
+
+    def ring(noise):
+        turn, z = noise[0], noise[1]
+        r = radius * torch.exp(width * z)
+        angle = 2 * math.pi * turn
+        return torch.stack([stretch * r * torch.cos(angle), r * torch.sin(angle)])
+
+    flat = torch.stack([x[:, 0] / stretch, x[:, 1]], 1).to(torch.float64)
+    z = (torch.complex(flat[:, 0], flat[:, 1]).abs() / radius).log() / width
+    turn = torch.atan2(flat[:, 1], flat[:, 0]) / (2 * math.pi)
+    jacobian = torch.func.vmap(torch.func.jacrev(ring))(torch.stack([turn, z], 1))
+    noise = td.Normal(torch.zeros((), dtype=torch.float64), 1.0).log_prob(z)
+    return (noise - torch.linalg.slogdet(jacobian).logabsdet).to(x.dtype)
+
+
+# wide enough for torch.distributions, whose parameters are float32 when they come from Python numbers
+ring_log_prob = Exercise(truth=by_jacobian, gradient=("x",), atol=1e-5, rtol=1e-5)
+
+
+def on_the_ring(text, n, radius, width, stretch, hidden=False, fact="", away=1.0):
+    turn = torch.rand(n, generator=g, dtype=torch.float64)
+    r = radius * torch.exp(away * width * normal(n))
+    x = torch.stack([stretch * r * (6.2 * turn).cos(), r * (6.2 * turn).sin()], 1)
+    facets = {"stretch": stretch, "width": width, "radius": radius}
+    return ring_log_prob.case(text, (x, radius, width, stretch), hidden=hidden, fact=fact, **facets)
+
+
+on_the_ring("5 points of a round ring, radius 1, width 1", 5, 1.0, 1.0, 1.0)
+on_the_ring("4 points of a round ring, radius 2, width 0.4", 4, 2.0, 0.4, 1.0)
+on_the_ring("6 points of a stretched ring, radius 1, width 1", 6, 1.0, 1.0, 3.0)
+ring_case = on_the_ring("3 points, radius 1.5, width 0.3, stretch 0.6", 3, 1.5, 0.3, 0.6)
+on_the_ring("7 points, radius 0.2, width 0.7, stretch 2.5", 7, 0.2, 0.7, 2.5, hidden=True)
+on_the_ring("2 points far off the ring", 2, 1.2, 0.2, 1.7, hidden=True, away=12.0)
+on_the_ring("a single point", 1, 3.0, 0.5, 0.4, hidden=True)
+ring_log_prob.again(ring_case)
 
 
 # ---------------------------------------------------------------- is_consistent

@@ -142,9 +142,10 @@ def curse(dimensions, loss_kde, loss_gaussian, theory):
     )
 
 
-def digits(drawn, bits):
-    """Sixteen digits a row; bits: {model: (bits/dim, error)}."""
-    label = lambda name: name if name == "data" else f"model: {name}, {bits[name][0]:.2f} bits/dim"
+def digits(drawn, bits, bounds=()):
+    """Sixteen digits a row; bits: {model: (bits/dim, error)}, of which some are only bounds."""
+    number = lambda name: ("≤ " if name in bounds else "") + f"{bits[name][0]:.2f} bits/dim"
+    label = lambda name: name if name == "data" else f"model: {name}, {number(name)}"
     rows = {label(k): v.reshape(-1, 1, 8, 8).clamp(0, 1).float() for k, v in drawn.items()}
     return plot.images(rows, "Which one would you choose?", columns=16)
 
@@ -161,4 +162,19 @@ def claim_and_samples(bug, line, claim, samples):
         ax.set(yticks=[], xlim=(-5, 5), ylim=(0, 0.9))
         ax.legend(loc="upper left")
     fig.alt = f"{bug}: the histogram of the samples against the claimed density, whose integral is {total:.3f}."
+    return fig
+
+
+def bent_plane(samples, log_p, half):
+    """Samples of the stretched ring, and its density on a grid."""
+    with style():
+        fig = picture(8, 2.9)
+        left, right = fig.subplots(1, 2)
+        left.scatter(*samples.T, s=4, color=plot.MODEL)
+        left.set(title="2,000 samples")
+        right.imshow(log_p.exp(), origin="lower", extent=(-half, half, -half, half), cmap=HEAT)
+        right.set(title="the density of the same map")
+        for ax in (left, right):
+            ax.set(xlim=(-3.2, 3.2), ylim=(-2.1, 2.1), aspect="equal", xticks=[], yticks=[])
+    fig.alt = "Left, samples in an elliptic ring. Right, the density of the map that made them: the same ring, highest towards its inner edge."
     return fig

@@ -119,6 +119,118 @@ def rand_for_randn(mean, log_var, generator=None):
     return mean + (log_var / 2).exp() * eps
 
 
+# ---------------------------------------------------------------- gaussian_scores
+
+
+@right("gaussian_scores")
+def by_the_noise(z, mean, log_var):
+    std = (log_var / 2).exp()
+    eps = (z - mean) / std
+    return eps / std, (eps**2 - 1) / 2
+
+
+@right("gaussian_scores")
+def asked_of_autograd(z, mean, log_var):
+    a, b = (v.detach().clone().requires_grad_() for v in (mean, log_var))
+    log_p = -((z - a) ** 2) / (2 * b.exp()) - b / 2
+    return torch.autograd.grad(log_p.sum(), (a, b))
+
+
+@right("gaussian_scores")
+def the_scale_from_the_mean(z, mean, log_var):
+    first = (z - mean) / log_var.exp()
+    return first, 0.5 * (first * (z - mean) - 1)
+
+
+@wrong(
+    "gaussian_scores", "the second is the derivative in log sigma; half of it is that in log_var"
+)
+def in_log_sigma(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, away**2 / var - 1
+
+
+@wrong("gaussian_scores", "the second is the derivative in sigma; log_var is asked")
+def in_sigma(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, (away**2 / var - 1) / var.sqrt()
+
+
+@wrong(
+    "gaussian_scores",
+    "the second is the derivative in the variance; times the variance it is that in log_var",
+)
+def in_the_variance(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, (away**2 / var - 1) / (2 * var)
+
+
+@wrong(
+    "gaussian_scores",
+    "the -1/2 is missing in the second: the normalising term -log_var / 2 has a slope too",
+)
+def without_the_constant(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, away**2 / var / 2
+
+
+@wrong("gaussian_scores", "both signs are reversed: z - mean, and far out the scale should grow")
+def both_signs(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return -away / var, (1 - away**2 / var) / 2
+
+
+@wrong(
+    "gaussian_scores",
+    "the sign of the first is reversed: a larger mean makes a z above it likelier",
+)
+def sign_of_the_mean(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return -away / var, (away**2 / var - 1) / 2
+
+
+@wrong("gaussian_scores", "the sign of the second is reversed: far out the scale should grow")
+def sign_of_the_scale(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, (1 - away**2 / var) / 2
+
+
+@wrong("gaussian_scores", "the first is divided by sigma, not by its square")
+def std_for_variance(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var.sqrt(), (away**2 / var - 1) / 2
+
+
+@wrong("gaussian_scores", "the first is not divided by the variance")
+def mean_not_scaled(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away, (away**2 / var - 1) / 2
+
+
+@wrong("gaussian_scores", "the two are exchanged: the mean comes first")
+def exchanged_scores(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return (away**2 / var - 1) / 2, away / var
+
+
+@wrong("gaussian_scores", "the distance is not squared in the second")
+def not_squared(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return away / var, (away.abs() / var - 1) / 2
+
+
+@wrong("gaussian_scores", "log_var is taken for the variance")
+def log_var_for_variance(z, mean, log_var):
+    away = z - mean
+    return away / log_var, (away**2 / log_var - 1) / 2
+
+
+@wrong("gaussian_scores", "sums came back; give one number for each entry")
+def summed_scores(z, mean, log_var):
+    var, away = log_var.exp(), z - mean
+    return (away / var).sum(), ((away**2 / var - 1) / 2).sum()
+
+
 # ---------------------------------------------------------------- reinforce
 
 
@@ -589,105 +701,6 @@ def not_clamped(logits, tau, u, hard=False):
 def clamped_too_far(logits, tau, u, hard=False):
     g = -torch.log(-torch.log(u.clamp(1e-3, 1 - 1e-3)))
     return through(((logits + g) / tau).softmax(-1), hard)
-
-
-# ---------------------------------------------------------------- soft_f1
-
-
-@right("soft_f1")
-def short_form(probs, labels):
-    return 2 * torch.dot(probs, labels) / (probs.sum() + labels.sum())
-
-
-@right("soft_f1")
-def harmonic_mean(probs, labels):
-    hit = (probs * labels).sum()
-    miss = ((1 - probs) * labels).sum()
-    false = (probs * (1 - labels)).sum()
-    return hit / (hit + 0.5 * (miss + false))
-
-
-@right("soft_f1")
-def example_by_example(probs, labels):
-    above, below = probs.new_zeros(()), probs.new_zeros(())
-    for p, y in zip(probs, labels):
-        above = above + 2 * p * y
-        below = below + p + y
-    return above / below
-
-
-@wrong("soft_f1", "the decisions are rounded to 0 and 1: keep the probabilities")
-def rounded(probs, labels):
-    hard = (probs > 0.5).to(probs.dtype)
-    return 2 * (hard * labels).sum() / (hard.sum() + labels.sum())
-
-
-@wrong("soft_f1", "this is the precision, TP / (TP + FP)")
-def precision(probs, labels):
-    return (probs * labels).sum() / probs.sum()
-
-
-@wrong("soft_f1", "these are true negatives; FN counts the labels of 1: (1 - p) y")
-def true_negatives_for_false(probs, labels):
-    tp, fp = (probs * labels).sum(), (probs * (1 - labels)).sum()
-    return 2 * tp / (2 * tp + fp + ((1 - probs) * (1 - labels)).sum())
-
-
-@wrong("soft_f1", "this is the recall, TP / (TP + FN)")
-def recall(probs, labels):
-    return (probs * labels).sum() / labels.sum()
-
-
-@wrong("soft_f1", "this is the smooth accuracy: true negatives do not count in F1")
-def accuracy(probs, labels):
-    return (probs * labels + (1 - probs) * (1 - labels)).mean()
-
-
-@wrong("soft_f1", "TP counts twice, above and below: 2 TP / (2 TP + FP + FN)")
-def jaccard(probs, labels):
-    hit = (probs * labels).sum()
-    return hit / (probs.sum() + labels.sum() - hit)
-
-
-@wrong("soft_f1", "the factor 2 is missing above: 2 TP / (2 TP + FP + FN)")
-def factor_missing(probs, labels):
-    return (probs * labels).sum() / (probs.sum() + labels.sum())
-
-
-@wrong("soft_f1", "the factor 2 is missing below: 2 TP / (2 TP + FP + FN)")
-def factor_missing_below(probs, labels):
-    return 2 * (probs * labels).sum() / (probs + labels - probs * labels).sum()
-
-
-@wrong("soft_f1", "this is 1 - F1, a loss; return F1 itself")
-def as_a_loss(probs, labels):
-    return 1 - 2 * (probs * labels).sum() / (probs.sum() + labels.sum())
-
-
-@wrong("soft_f1", "the ratio is taken for each example; sum the counts over the batch first")
-def mean_of_ratios(probs, labels):
-    return (2 * probs * labels / (probs + labels)).mean()
-
-
-@wrong("soft_f1", "this is the Dice loss with squares below; (15) sums p and y themselves")
-def squares_below(probs, labels):
-    return 2 * (probs * labels).sum() / ((probs**2).sum() + (labels**2).sum())
-
-
-@wrong("soft_f1", "the gradient is zero: rounding or a detach has no slope")
-def slope_lost(probs, labels):
-    probs = probs.detach()
-    return 2 * (probs * labels).sum() / (probs.sum() + labels.sum())
-
-
-@wrong(
-    "soft_f1",
-    "0 / 0 where precision or recall has nothing to divide by: form 2 TP / (2 TP + FP + FN) directly",
-)
-def from_precision_and_recall(probs, labels):
-    hit = (probs * labels).sum()
-    p, r = hit / probs.sum(), hit / labels.sum()
-    return 2 * p * r / (p + r)
 
 
 # ---------------------------------------------------------------- is_unbiased

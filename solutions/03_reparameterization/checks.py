@@ -5,7 +5,7 @@ import math
 import torch
 
 from autograde.authoring import Exercise, recipe
-from coursekit.checks import Sampled
+from coursekit.checks import Sampled, Wrong
 from coursekit.checks.asking import gradient
 from coursekit.views.slopes import expect, leaf, slopes
 
@@ -91,6 +91,55 @@ gaussian(
 )
 gaussian("very narrow and very wide", [0.0, 0.0, -0.01], [-14.0, 9.0, -9.0], hidden=True)
 draw_normal.again(pair)
+
+# ---------------------------------------------------------------- gaussian_scores
+
+
+def two_scores(answer, z, mean, log_var):
+    got = answer(z, mean, log_var)
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        raise Wrong("two tensors must come back: (d log p / d mean, d log p / d log_var)")
+    return {"d log p / d mean": got[0], "d log p / d log_var": got[1]}
+
+
+def by_autograd(z, mean, log_var):
+    """Autograd of torch's own Gaussian."""
+    a, b = leaf(mean), leaf(log_var)
+    log_p = torch.distributions.Normal(a, (b / 2).exp()).log_prob(z)
+    return torch.autograd.grad(log_p.sum(), (a, b))
+
+
+# a score is a weight: nobody differentiates it here
+gaussian_scores = Exercise(
+    truth=by_autograd, view=two_scores, equivalent=["the gradient is cut"], atol=1e-9, rtol=1e-8
+)
+
+
+def at(text, z, mean, log_var, hidden=False, fact=""):
+    z, mean, log_var = (torch.tensor(v, dtype=torch.float64) for v in (z, mean, log_var))
+    facets = {"shape": str(tuple(z.shape)), "log_var is 0": bool((log_var == 0).all())}
+    return gaussian_scores.case(text, (z, mean, log_var), hidden=hidden, fact=fact, **facets)
+
+
+at("4 entries, log_var = 0", [2.5, -1.0, 0.4, 3.0], [1.0, 0.5, -0.3, 3.5], [0.0, 0.0, 0.0, 0.0])
+scored = at(
+    "5 entries",
+    [0.3, -2.0, 1.7, 4.0, -0.6],
+    [1.0, -0.5, 0.2, 2.5, -3.0],
+    [0.7, -1.2, 1.9, 0.4, 2.2],
+)
+at("2 x 3 entries", [[1.0, 0.2, -3.0], [5.0, 2.2, 0.1]], [[0.5, 0.0, 1.0], [4.0, 3.0, -0.7]],
+   [[-0.5, 1.0, 2.0], [0.3, -1.1, 1.4]])  # fmt: skip
+at(
+    "very narrow and very wide",
+    [0.01, 30.0, -0.02],
+    [0.0, -10.0, 0.03],
+    [-9.0, 8.0, -7.5],
+    hidden=True,
+)
+at("z at its mean", [1.5, -2.0], [1.5, -2.0], [0.8, -1.3], hidden=True)
+at("a single number", 0.4, -1.1, 0.9, hidden=True)
+gaussian_scores.again(scored)
 
 # ---------------------------------------------------------------- reinforce
 
@@ -374,66 +423,6 @@ relaxed(
     hidden=True,
     dtype=torch.float32,
 )
-
-# ---------------------------------------------------------------- soft_f1
-
-
-def by_all_decisions(probs, labels):
-    """Expected counts over all 2^n decisions, drawn as independent coins; then the ratio."""
-    n = len(probs)
-    decisions = torch.tensor([[i >> j & 1 for j in range(n)] for i in range(2**n)])
-    chance = torch.where(decisions == 1, probs, 1 - probs).prod(1)
-    count = lambda d, y: chance @ ((decisions == d) & (labels == y)).sum(1).to(probs.dtype)
-    tp, fp, fn = count(1, 1), count(1, 0), count(0, 1)
-    return 2 * tp / (2 * tp + fp + fn)
-
-
-def one_score(answer, probs, labels):
-    got = answer(probs, labels)
-    return {"F1": got, "dimensions of what came back": torch.as_tensor(got).ndim}
-
-
-soft_f1 = Exercise(
-    truth=by_all_decisions,
-    view=one_score,
-    gradient=("probs",),
-    about="expected counts over the whole batch, (15); then one ratio, 2 TP / (2 TP + FP + FN)",
-)
-
-
-def batch(text, probs, labels, hidden=False, fact=""):
-    probs, labels = (torch.tensor(v, dtype=torch.float64) for v in (probs, labels))
-    hard = bool(((probs == 0) | (probs == 1)).all())
-    return soft_f1.case(
-        text,
-        (probs, labels),
-        hidden=hidden,
-        fact=fact,
-        positives=int(labels.sum()),
-        only_0_and_1=hard,
-    )
-
-
-usual = batch("5 examples, 2 of them positive", [0.9, 0.2, 0.35, 0.7, 0.1], [1, 0, 1, 0, 0])
-batch("6 examples, 3 of them positive", [0.6, 0.3, 0.8, 0.45, 0.2, 0.15], [1, 0, 0, 1, 0, 1])
-batch("hard decisions", [1, 1, 0, 0, 1, 1, 0], [1, 0, 1, 0, 0, 1, 0])
-batch(
-    "no example is positive",
-    [0.2, 0.6, 0.1],
-    [0, 0, 0],
-    fact="TP = FN = 0, and FP = 0.9: F1 is 0 / 0.9",
-)
-batch("every probability is 0", [0, 0, 0, 0], [1, 0, 1, 1])
-batch("none of two positive", [0.25, 0.5], [0, 0], hidden=True)
-batch(
-    "one positive in 9",
-    [0.1, 0.3, 0.05, 0.8, 0.6, 0.2, 0.1, 0.4, 0.25],
-    [0, 0, 0, 1, 0, 0, 0, 0, 0],
-    hidden=True,
-)
-batch("positives only", [0.7, 0.2, 0.95], [1, 1, 1], hidden=True)
-batch("one example", [0.3], [1], hidden=True)
-soft_f1.again(usual)
 
 # ---------------------------------------------------------------- is_unbiased
 

@@ -105,6 +105,29 @@ def against_dimension(sizes, measured, formula):
     return fig
 
 
+def against_frequency(omegas, measured, path, score):
+    """Variance for the cost sin(omega z): measured dots on exact lines; path, score: the exact variances."""
+    line = torch.linspace(math.log(0.5), math.log(10), 80).exp().tolist()
+    with style():
+        fig = picture(8, 2.6)
+        ax = fig.subplots()
+        for name, c, exact in (
+            ("score function", plot.MODEL, score),
+            ("pathwise", plot.GRADIENT, path),
+        ):
+            ax.plot(line, [exact(w) for w in line], color=c, label=f"{name}, exact")
+            ax.scatter(omegas, measured[name], color=c, zorder=3)
+        ax.set(xscale="log", yscale="log", xlabel="ω", ylabel="variance of one sample")
+        ax.set_title("the cost sin ωz")
+        ax.set_xticks(omegas, map(str, omegas))
+        ax.minorticks_off()
+        ax.legend(loc="upper left")
+        ax.grid(True)
+    told = "; ".join(f"{name} {v[0]:.3f} to {v[-1]:.2f}" for name, v in measured.items())
+    fig.alt = f"Variance against ω from {omegas[0]} to {omegas[-1]}: {told}. The lines cross near ω = 1.1."
+    return fig
+
+
 def bias_and_noise(names, bias, error, noise, length):
     """Bars of bias and standard deviation, one pair for each estimator."""
     with style():
