@@ -27,7 +27,7 @@
 #
 # | | |
 # |---|---|
-# | **You will build** | a converter between all diffusion and flow models; the preconditioned network and loss of EDM; its grid of noise levels; a second-order sampler; a test that tells it from a first-order one |
+# | **You will build** | a converter between all diffusion and flow models; the preconditioned network and loss of EDM; a view of what each loss trains where; a second-order sampler; a test that tells it from a first-order one |
 # | **Time** | about 2 hours: 45 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
 # | **You need** | chapter 09 (noising, the denoiser, the score) and chapter 10 (the DDIM step) |
 # | **Computing** | {{budget}} |
@@ -1404,7 +1404,7 @@ def portraits(
     seed: int = SEED,
     levels: Tensor | None = None,
 ) -> Tensor:
-    """Portraits on [0, 1], (count, 3, 16, 16): your network, your grid, your step, on any path."""
+    """Portraits on [0, 1], (count, 3, 16, 16): your network, the grid (11), your step, on any path."""
     levels = levels_of(steps, 0.002, 80.0, 7.0) if levels is None else levels
     z = torch.randn(count, 3, 16, 16, generator=core.generator(seed))
     guess = on_path(PATHS[path], model)
