@@ -227,7 +227,7 @@ def bends(tracks: dict[str, Tensor], found: list[dict]) -> plot.Picture:
             ax.scatter(*x[0, :24:2].T, s=14, color=plot.NOISE, zorder=3)
             ax.scatter(*x[-1, :24:2].T, s=14, color=plot.DATA, zorder=3)
             ax.set_title(f"{name}: turns by {row['turns by, degrees']:.0f}°", fontsize=10)
-            ax.set(xlabel="$x_1$", aspect="equal")
+            ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
     told = "; ".join(f"{row['path']}: {row['turns by, degrees']:.0f} degrees" for row in found)
     fig.alt = f"Three panels of exact trajectories from the same noise (grey) to data (blue). On VE they run nearly straight, on VP and on the straight path they turn. Median turn: {told}."
     return fig
