@@ -243,7 +243,7 @@ def symptom(title: str, points: Tensor, x: Tensor, distance: float, faces: Tenso
         fig = picture(8, 2.3, title)
         left, right = fig.subplots(1, 2, width_ratios=[1, 1.75])
         left.scatter(points[:, 0], points[:, 1], s=2, color=plot.DATA, alpha=0.35, lw=0)
-        left.scatter(x[:, 0], x[:, 1], s=2, color=plot.MODEL, alpha=0.6, lw=0)
+        left.scatter(*x[:1500].T, s=2, color=plot.MODEL, alpha=0.6, lw=0)
         left.set(xlim=(-3.2, 3.2), ylim=(-2.6, 2.6), xticks=[], yticks=[])
         left.set_title(f"data blue, samples vermilion; sliced W2 {distance:.2f}", fontsize=9)
         right.imshow(

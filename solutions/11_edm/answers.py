@@ -638,109 +638,98 @@ def without_a_gradient(denoise, x0, level, eps, data_std):
     return loss(lambda x, u: denoise(x, u).detach(), x0, level, eps, data_std)
 
 
-# ---------------------------------------------------------------- karras_levels
+# ---------------------------------------------------------------- trained_where
 
 
-@right("karras_levels")
-def level_by_level(steps, low, high, rho):
-    a, b = high ** (1 / rho), low ** (1 / rho)
-    levels = [(a + i / (steps - 1) * (b - a)) ** rho for i in range(steps)]
-    return torch.tensor([*levels, 0.0], dtype=torch.float64)
+@right("trained_where")
+def through_the_level(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    level = sigma / alpha
+    rate = (sigma_slope * alpha - sigma * alpha_slope) / alpha**2
+    return weight * density * level / rate
 
 
-@right("karras_levels")
-def linspace_of_roots(steps, low, high, rho):
-    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), steps, dtype=torch.float64)
-    return torch.nn.functional.pad(roots.pow(rho), (0, 1))
+@right("trained_where")
+def by_the_determinant(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density * (alpha * sigma) / (alpha * sigma_slope - sigma * alpha_slope)
 
 
-@right("karras_levels")
-def with_numpy(steps, low, high, rho):
-    roots = np.linspace(low ** (1 / rho), high ** (1 / rho), steps)[::-1]
-    return torch.from_numpy(np.append(roots**rho, 0.0))
-
-
-def grid(n, low, high, rho, zero=True):
-    roots = torch.linspace(high ** (1 / rho), low ** (1 / rho), n, dtype=torch.float64)
-    return torch.cat([roots**rho, torch.zeros(int(zero), dtype=torch.float64)])
-
-
-def ended(levels):
-    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
-
-
-@wrong("karras_levels", "the exponents are exchanged: first the root 1 / rho, then the power rho")
-def exponents_exchanged(steps, low, high, rho):
-    return grid(steps, low, high, 1 / rho)
-
-
-@wrong("karras_levels", "the levels ascend; sampling starts with the noise")
-def ascending(steps, low, high, rho):
-    return grid(steps, low, high, rho).flip(0)
-
-
-@wrong("karras_levels", "the levels ascend up to the noise, with the 0 at the end")
-def ascending_then_zero(steps, low, high, rho):
-    return grid(steps, high, low, rho)
-
-
-@wrong("karras_levels", "the last 0 is missing: some noise would be left")
-def no_last_zero(steps, low, high, rho):
-    return grid(steps, low, high, rho, zero=False)
-
-
-@wrong("karras_levels", "the last 0 took the place of a level: steps + 1 numbers are asked")
-def zero_within(steps, low, high, rho):
-    return grid(steps - 1, low, high, rho)
-
-
-@wrong("karras_levels", "one level too many: steps levels, then 0")
-def one_too_many(steps, low, high, rho):
-    return grid(steps + 1, low, high, rho)
+@right("trained_where")
+def by_the_tangent_of_the_logs(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    log_u = lambda h: (sigma + h * sigma_slope).log() - (alpha + h * alpha_slope).log()
+    rate = torch.func.jvp(log_u, (torch.zeros_like(alpha),), (torch.ones_like(alpha),))[1]
+    return weight * density / rate
 
 
 @wrong(
-    "karras_levels",
-    "the fractions are i / steps; they are i / (steps - 1), so that low is reached",
+    "trained_where",
+    "the density is still one of t: it must be divided by the derivative of ln u by t",
 )
-def fractions_too_small(steps, low, high, rho):
-    return ended(grid(steps + 1, low, high, rho, zero=False)[:-1])
+def no_change_of_variables(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density
 
 
-@wrong("karras_levels", "the roots are not raised to the power rho again")
-def roots_only(steps, low, high, rho):
-    return grid(steps, low, high, rho) ** (1 / rho)
+@wrong("trained_where", "the density is multiplied by the derivative of ln u; it must be divided")
+def times_the_slope(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density * (sigma_slope / sigma - alpha_slope / alpha)
 
 
-@wrong("karras_levels", "this is uniform in the level (rho = 1); rho is not used")
-def uniform(steps, low, high, rho):
-    return grid(steps, low, high, 1.0)
+@wrong("trained_where", "this is the weight per unit of u, not of ln u")
+def per_unit_of_u(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density * alpha**2 / (sigma_slope * alpha - sigma * alpha_slope)
 
 
-@wrong("karras_levels", "rho is fixed at 7; use the argument")
-def rho_fixed_at_seven(steps, low, high, rho):
-    return grid(steps, low, high, 7.0)
+@wrong("trained_where", "the slope of alpha is missing: u is sigma / alpha")
+def sigma_only(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density * sigma / sigma_slope
 
 
-@wrong("karras_levels", "the levels are raised to the power rho, but no root was taken before")
-def power_without_root(steps, low, high, rho):
-    return grid(steps, low, high, 1.0) ** rho
+@wrong("trained_where", "the slopes of the logarithms are added: ln u is a difference")
+def slopes_added(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density / (sigma_slope / sigma + alpha_slope / alpha)
 
 
-@wrong("karras_levels", "the grid runs down to 0 in equal roots; it runs to low, and 0 follows")
-def down_to_zero(steps, low, high, rho):
-    return grid(steps + 1, 0.0, high, rho, zero=False)
+@wrong("trained_where", "the sign is wrong: u grows with t, so that a density stays positive")
+def wrong_sign(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density / (alpha_slope / alpha - sigma_slope / sigma)
 
 
-@wrong("karras_levels", "this is uniform in the logarithm of the level; a root is asked")
-def uniform_in_the_log(steps, low, high, rho):
-    ends = math.log10(high), math.log10(low)
-    return ended(torch.logspace(*ends, steps, dtype=torch.float64))
+@wrong("trained_where", "the weight is missing: this is the density of ln u alone")
+def weight_forgotten(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return density / (sigma_slope / sigma - alpha_slope / alpha)
 
 
-@wrong("karras_levels", "float64 is asked: torch computes in float32 unless it is told")
-def in_float32(steps, low, high, rho):
-    return grid(steps, low, high, rho).float()
+@wrong(
+    "trained_where", "the density of the times is missing: how often a level is drawn counts too"
+)
+def density_forgotten(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight / (sigma_slope / sigma - alpha_slope / alpha)
+
+
+@wrong(
+    "trained_where",
+    "the slopes of sigma and alpha are subtracted; those of their logarithms are needed",
+)
+def slopes_without_logarithms(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density / (sigma_slope - alpha_slope)
+
+
+@wrong("trained_where", "ln u itself stands where its derivative belongs")
+def the_log_level_itself(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density / (sigma / alpha).log()
+
+
+@wrong(
+    "trained_where",
+    "the derivative of sigma / alpha is taken term by term: use the quotient rule, or logarithms",
+)
+def divided_by_the_level(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    return weight * density * (sigma / alpha) / (sigma_slope / alpha_slope)
+
+
+@wrong("trained_where", "the weights are divided by their sum; omega is asked as it is")
+def normalised(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    omega = weight * density / (sigma_slope / sigma - alpha_slope / alpha)
+    return omega / omega.sum()
 
 
 # ---------------------------------------------------------------- heun_step

@@ -27,7 +27,7 @@
 #
 # | | |
 # |---|---|
-# | **You will build** | a converter between all diffusion and flow models; the preconditioned network and loss of EDM; its grid of noise levels; a second-order sampler; a test that tells it from a first-order one |
+# | **You will build** | a converter between all diffusion and flow models; the preconditioned network and loss of EDM; a view of what each loss trains where; a second-order sampler; a test that tells it from a first-order one |
 # | **Time** | about 2 hours: 45 minutes of reading and {{minutes}} of exercises ({{exercises}} exercises, {{points}} points) |
 # | **You need** | chapter 09 (noising, the denoiser, the score) and chapter 10 (the DDIM step) |
 # | **Computing** | {{budget}} |
@@ -128,7 +128,12 @@ from genmodels import data, metrics, nets, train
 # | $F$ | what the network itself puts out | `network(x, c_noise)` | $F_\theta$ |
 # | $a,\ b$ | what it is asked for: $a\,x_0+b\,\varepsilon$ | `a`, `b` | |
 # | $c_{\mathrm{skip}},c_{\mathrm{out}},c_{\mathrm{in}},c_{\mathrm{noise}}$ | the preconditioning | `c_skip`, ... | the same |
+# | $\sigma_{\mathrm d}$ | standard deviation of the data | `data_std` | $\sigma_{\mathrm{data}}$ |
 # | $\lambda$ | the weight of the loss | `weight` | $\lambda(\sigma)$ |
+# | $p(t)$ | density of the times at which a network is trained | `density` | $p_{\mathrm{train}}(\sigma)$ |
+# | $\omega$ | weight of $\lvert D-x_0\rvert^2$ per unit of $\ln u$ | `trained_where` | |
+# | $\beta$ | how much fresh noise a reverse step adds | `beta` | $\beta(t)\,\sigma$ |
+# | $\rho,\ \gamma$ | bend of the grid; churn | `rho`, `gamma` | the same |
 # | $s<t$ | the next, less noisy time | `s` | $t_{i+1}<t_i$ |
 #
 # ## 2 · One plane
@@ -358,43 +363,43 @@ for home in ("VP", "straight"):
 #
 # $$D(x;u)=c_{\mathrm{skip}}\,x+c_{\mathrm{out}}\,F\bigl(c_{\mathrm{in}}\,x,\;c_{\mathrm{noise}}\bigr) \tag{5}$$
 #
-# and asks for three things. Write $s$ for the standard deviation of the data (`data_std`), and remember
-# that data and noise are independent, so that variances add.
+# and asks for three things. Write $\sigma_{\mathrm d}$ for the standard deviation of the data (`data_std`), and
+# remember that data and noise are independent, so that variances add.
 #
-# 1. **The input has unit variance:** $c_{\mathrm{in}}^2\,(s^2+u^2)=1$.
+# 1. **The input has unit variance:** $c_{\mathrm{in}}^2\,(\sigma_{\mathrm d}^2+u^2)=1$.
 # 2. **The target has unit variance.** The target of $F$ is $(x_0-c_{\mathrm{skip}}\,x)/c_{\mathrm{out}}$,
 #    and $x=x_0+u\varepsilon$, so
 #
-#    $$c_{\mathrm{out}}^2=(1-c_{\mathrm{skip}})^2\,s^2+c_{\mathrm{skip}}^2\,u^2 \tag{6}$$
+#    $$c_{\mathrm{out}}^2=(1-c_{\mathrm{skip}})^2\,\sigma_{\mathrm d}^2+c_{\mathrm{skip}}^2\,u^2 \tag{6}$$
 #
 # 3. **Errors are magnified as little as possible:** $c_{\mathrm{skip}}$ is what makes (6) smallest.
 #
-# *With a pencil:* the derivative of (6) vanishes where $(1-c_{\mathrm{skip}})\,s^2=c_{\mathrm{skip}}\,u^2$. Hence
+# The level itself goes to the network as a number of order 1:
 #
-# $$c_{\mathrm{skip}}=\frac{s^2}{u^2+s^2},\qquad c_{\mathrm{out}}=\frac{u\,s}{\sqrt{u^2+s^2}},\qquad
-# c_{\mathrm{in}}=\frac1{\sqrt{u^2+s^2}},\qquad c_{\mathrm{noise}}=\tfrac14\ln u \tag{7}$$
+# $$c_{\mathrm{noise}}=\tfrac14\ln u \tag{7}$$
 #
-# The last is only a way to hand the level to the network as a number of order 1. (Solve for
-# $c_{\mathrm{out}}$ yourself, from (6) with your $c_{\mathrm{skip}}$.)
+# The other three follow from the three demands. *With a pencil*, before you code: for which $c_{\mathrm{skip}}$ is
+# the right side of (6) smallest, and what is it then?
 
 # %% [markdown] exercise={"id": "preconditioning", "difficulty": 2, "importance": 5, "minutes": 10}
 # ### Exercise · Four coefficients
 #
-# Equation (7), for a batch of levels. They are the difference between a network that learns in a minute and
-# one that does not.
+# The coefficients that the three demands leave no choice about, and (7), for a batch of levels. The lab below shows
+# what they are worth to a small network.
 #
 # <details><summary>Hint: I do not know how to begin</summary>
 #
-# What have three of the four denominators in common? Compute that first.
+# Demand 1 gives $c_{\mathrm{in}}$. For $c_{\mathrm{skip}}$ set the derivative of (6) to zero; it is a parabola. Then
+# put it into (6) and take the root.
 # </details>
 # <details><summary>Hint: c_skip is wrong</summary>
 #
-# Variances, not standard deviations, are weighed against each other: $s^2$ and $u^2$.
+# Variances, not standard deviations, are weighed against each other: $\sigma_{\mathrm d}^2$ and $u^2$.
 # </details>
 # <details><summary>Hint: in which limits can I test it?</summary>
 #
 # $u\to0$: the picture is there already, $c_{\mathrm{skip}}\to1$ and $c_{\mathrm{out}}\to u$.
-# $u\to\infty$: the picture tells nothing, $c_{\mathrm{skip}}\to0$ and $c_{\mathrm{out}}\to s$.
+# $u\to\infty$: the picture tells nothing, $c_{\mathrm{skip}}\to0$ and $c_{\mathrm{out}}\to\sigma_{\mathrm d}$.
 # </details>
 
 
@@ -402,7 +407,7 @@ for home in ("VP", "straight"):
 def preconditioning(
     level: Float[Tensor, "b"], data_std: float
 ) -> tuple[Float[Tensor, "b"], Float[Tensor, "b"], Float[Tensor, "b"], Float[Tensor, "b"]]:
-    """(c_skip, c_out, c_in, c_noise) at the noise levels u  [Karras et al. 2022, table 1; (7) here]."""
+    """(c_skip, c_out, c_in, c_noise) at the noise levels u  [Karras et al. 2022, table 1; (6) and (7) here]."""
     # TODO      the four coefficients
     ### BEGIN SOLUTION
     variance = level**2 + data_std**2
@@ -414,7 +419,7 @@ def preconditioning(
 
 
 # %% nbgrader={"grade_id": "preconditioning_check", "grade": true, "points": 4}
-# Data are +-s and the noise is +-u, each with probability one half, so every mean is over
+# Data are +-data_std and the noise is +-u, each with probability one half, so every mean is over
 # four cases and exact. c_skip must be the regression of x_0 on x, c_out what is left of it.
 # You should see: 3 cases right.
 checks.run("preconditioning", preconditioning)
@@ -461,10 +466,11 @@ plot.show(figures.magnified(levels, coefficients(levels, 0.5)[:3], magnified))
 
 # %% [markdown]
 # $F$ follows the better of the two naive questions at either end, and beats both in between. (At large $u$ it lies at
-# $s=0.5$, not at 1, because it is asked for numbers of size 1 and $x_0$ for numbers of size $s$.) The velocity
+# $\sigma_{\mathrm d}=0.5$, not at 1, because it is asked for numbers of size 1 and $x_0$ for numbers of size
+# $\sigma_{\mathrm d}$.) The velocity
 # of flow matching has the same shape: with another derivation it arrived at nearly the same question. Is
-# $F$ something new? *With a pencil*, put (7) into (5) and solve for $F$:
-# $F=\bigl(\tfrac us\,x_0-s\,\varepsilon\bigr)/\sqrt{u^2+s^2}$. For $s=1$ on the circle that is
+# $F$ something new? *With a pencil*, put your coefficients into (5) and solve for $F$:
+# $F=\bigl(\tfrac u{\sigma_{\mathrm d}}\,x_0-\sigma_{\mathrm d}\,\varepsilon\bigr)/\sqrt{u^2+\sigma_{\mathrm d}^2}$. For $\sigma_{\mathrm d}=1$ on the circle that is
 # $\sigma x_0-\alpha\varepsilon=-v$. EDM's network is a v-network, made ready for data of any size.
 #
 # ## 4 · Which levels count
@@ -472,13 +478,13 @@ plot.show(figures.magnified(levels, coefficients(levels, 0.5)[:3], magnified))
 # The loss is a weighted squared error of the denoiser, with $x=x_0+u\,\varepsilon$:
 #
 # $$\ell=\lambda(u)\;\bigl|D(x;u)-x_0\bigr|^2,\qquad
-# \lambda(u)=\frac1{c_{\mathrm{out}}^2}=\frac{u^2+s^2}{(u\,s)^2} \tag{8}$$
+# \lambda(u)=\frac1{c_{\mathrm{out}}^2}=\frac{u^2+\sigma_{\mathrm d}^2}{(u\,\sigma_{\mathrm d})^2} \tag{8}$$
 #
 # Why this weight? By (5), $|D-x_0|^2=c_{\mathrm{out}}^2\,|F-F_{\text{target}}|^2$, so $\lambda c_{\mathrm{out}}^2=1$
 # makes the loss of $F$ **the same at every level**: it is 1 for a fresh network that puts out 0, at each
-# level, for the target has unit variance. No level can shout down the others. Every published loss is (8)
-# with another $\lambda$: DDPM's $L_{\text{simple}}$ has $\lambda=1/u^2$, flow matching $(1+u)^2/u^2$, and you can read off which
-# levels each one cares about.
+# level, for the target has unit variance. Published losses are (8) with another $\lambda$: DDPM's
+# $L_{\text{simple}}$ has $\lambda=1/u^2$, flow matching $(1+u)^2/u^2$. Does $\lambda$ say which levels a method cares about? Not
+# alone, as we shall see after the exercise.
 
 # %% [markdown] exercise={"id": "edm_loss", "difficulty": 3, "importance": 5, "minutes": 10}
 # ### Exercise · The loss
@@ -546,7 +552,7 @@ loss_of = checks.fallback(
 
 # %% [markdown]
 # The weights that were quoted, and the claim that $F$ is $-v$ on the circle, as numbers from the library's
-# own definitions:
+# own definitions. (`s` is $\sigma_{\mathrm d}$.)
 
 # %% tags=["lab"]
 u = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
@@ -565,6 +571,108 @@ a, b = diffusion.edm_target(1.0)(circle)
 print(
     f"F on the circle, for s = 1: off from -v by {max((a - circle.sigma).abs().max(), (b + circle.alpha).abs().max()):.0e}"
 )
+
+
+# %% [markdown]
+# ### The weight and the draw belong together
+#
+# A level that is drawn twice as often counts as much as one that is weighed twice. Let $p(t)$ be the density of the
+# training times. The mean loss is
+#
+# $$\int \lambda(u(t))\;\mathbb E\,|D-x_0|^2\;p(t)\,\mathrm dt=\int \omega(\ln u)\;\mathbb E\,|D-x_0|^2\;\mathrm d\ln u \tag{8'}$$
+#
+# and only $\omega$ can be compared between methods, for $t$ means another level on each path.
+
+# %% [markdown] exercise={"id": "trained_where", "difficulty": 3, "importance": 4, "minutes": 12}
+# ### Exercise · What is trained where
+#
+# Find $\omega$ from (8'), at some times of a path. You get, each of shape `(b,)`: `weight` $=\lambda$ and
+# `density` $=p(t)$ at these times, $\alpha$ and $\sigma$ there, and their slopes $\alpha'(t)$, $\sigma'(t)$. Mind that the
+# noise level *grows* with $t$ on each path of this course.
+#
+# <details><summary>Hint: I do not know how to begin</summary>
+#
+# Compare the two integrands: $\omega\,\mathrm d\ln u=\lambda\,p\,\mathrm dt$. Which derivative do you need?
+# </details>
+# <details><summary>Hint: what is the derivative of ln u?</summary>
+#
+# $\ln u=\ln\sigma-\ln\alpha$. Each logarithm has a simple derivative by $t$.
+# </details>
+# <details><summary>Hint: in which case do I know the answer?</summary>
+#
+# On VE, $t$ is the level: a density of $1/t$ is uniform in $\ln u$, and with $\lambda=1$ the answer is 1 at each level.
+# </details>
+
+
+# %% nbgrader={"grade_id": "trained_where", "solution": true}
+def trained_where(
+    weight: Float[Tensor, "b"],
+    density: Float[Tensor, "b"],
+    alpha: Float[Tensor, "b"],
+    sigma: Float[Tensor, "b"],
+    alpha_slope: Float[Tensor, "b"],
+    sigma_slope: Float[Tensor, "b"],
+) -> Float[Tensor, "b"]:
+    """omega: the weight of |D - x_0|^2 per unit of ln u  [equation 8'; the idea: Kingma and Gao 2023]."""
+    # TODO      from a density of times to a density of log levels
+    ### BEGIN SOLUTION
+    return weight * density / (sigma_slope / sigma - alpha_slope / alpha)
+    ### END SOLUTION
+
+
+# %% nbgrader={"grade_id": "trained_where_check", "grade": true, "points": 2}
+# Times on four paths. The truth asks how far ln u moves by two nearby levels, and needs
+# no formula for its derivative. You should see: 4 cases right.
+checks.run("trained_where", trained_where)
+
+
+# %%
+where = checks.fallback(
+    trained_where,
+    lambda w, p, a, b, da, db: w * p * a * b / (db * a - b * da),
+    works=lambda f: f(*torch.tensor([[6.0], [2], [1], [3], [0], [1]])).item() == 36,
+)
+
+# %% [markdown]
+# What each method trains, then. A fresh network with $D=c_{\mathrm{skip}}\,x$ has $\mathbb E\,|D-x_0|^2=c_{\mathrm{out}}^2$
+# for each number, so $\omega\,c_{\mathrm{out}}^2$ is **its loss, spread over the levels**: what the first gradient steps see.
+# Dashed: $\lambda\,c_{\mathrm{out}}^2$ alone, which would be the answer if the draw did not matter.
+
+# %% tags=["lab"]
+spread_out, u = {}, torch.logspace(-3, 2, 200, dtype=torch.float64)
+bell = lambda x, mean, std: (
+    torch.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
+)
+RECIPES = {  # the path's time at a level, lambda, and the density of the training times
+    "cosine path, eps, t uniform": (vp, 2 / math.pi * u.atan(), 1 / u**2, 0 * u + 1),
+    "flow matching, t uniform": (straight, u / (1 + u), (1 + u) ** 2 / u**2, 0 * u + 1),
+    "the same, logit-normal t": (
+        straight,
+        u / (1 + u),
+        (1 + u) ** 2 / u**2,
+        bell(u.log(), 0.0, 1.0) * (1 + u) ** 2 / u,
+    ),
+    "EDM, ln u normal": (ve, u, 1 / coefficients(u, 0.5)[1] ** 2, bell(u.log(), -1.2, 1.2) / u),
+}
+for name, (path, times, weight, density) in RECIPES.items():
+    place = torch.tensor([path(t) for t in times.tolist()]).double().T
+    up, down = (
+        torch.tensor([path(t) for t in (times * (1 + h)).tolist()]).double().T
+        for h in (1e-5, -1e-5)
+    )
+    omega = where(weight, density, *place, *(up - down) / (2e-5 * times))
+    of_fresh = coefficients(u, 0.5)[1] ** 2
+    spread_out[name] = omega * of_fresh, weight * of_fresh
+    share = torch.trapezoid(omega * of_fresh * ((u > 0.1) & (u < 2)), u.log())
+    total = torch.trapezoid(omega * of_fresh, u.log())
+    print(f"{name:28s} {share / total:4.0%} of a fresh network's loss lies between u = 0.1 and 2")
+
+# %% tags=["lab"]
+plot.show(figures.trained_where(u, spread_out))
+
+# %% [markdown]
+# The dashed line of EDM is flat: $\lambda$ alone treats all levels alike. The solid one is a bell: **it is the draw of
+# $\ln u$ that decides**, and section 9 draws it. Two flow-matching recipes have the same $\lambda$ and train different levels.
 
 
 # %% tags=["lab"]
@@ -684,7 +792,7 @@ plot.show(figures.naive_questions(levels, rivals))
 #
 # $$\mathrm dx=\hat x_0\,\mathrm d\alpha+\hat\varepsilon\,\mathrm d\sigma \tag{10}$$
 #
-# So DDIM *is* Euler's method for (10), and we can ask what everybody asks of Euler's method: how small must
+# So DDIM is Euler's method for (10), with the increments of $\alpha$ and $\sigma$ as its steps, and we can ask what everybody asks of Euler's method: how small must
 # the steps be, where should they lie, and is there a better rule?
 
 
@@ -707,13 +815,14 @@ for name, path in PATHS.items():
     print(f"{name:9s} {[f'{v:.15f}' for v in x[0].tolist()]}")
 
 # %% [markdown]
-# **The surprise of this chapter.** Three paths, five crude steps, and the results agree to the last digits,
+# **The surprise of this chapter.** Three paths, five crude steps, and the results agree to many digits,
 # although five steps are far from exact. *With a pencil:* divide the DDIM step by $\alpha_s$. Then
-# $x_s/\alpha_s=\hat x_0+u_s\,\hat\varepsilon$, and the path is gone: only the noise levels are left. What one
-# method has and the other lacks is never the path. It is **the grid**, the noise levels at which it stops.
+# $x_s/\alpha_s=\hat x_0+u_s\,\hat\varepsilon$, and the path is gone: only the noise levels are left. For the rule (9)
+# the path does not matter. What matters is **the grid**, the noise levels at which it stops. (For other rules it
+# does; that comes below.)
 #
 # A uniform grid in the time of VP, a uniform grid on the straight path and a uniform grid in EDM's time are
-# three *different* grids, and that is all that differed. EDM puts the levels at
+# three *different* grids. EDM puts the levels at
 #
 # $$u_i=\Bigl(u_{\max}^{1/\rho}+\tfrac{i}{n-1}\bigl(u_{\min}^{1/\rho}-u_{\max}^{1/\rho}\bigr)\Bigr)^{\rho},
 # \quad i=0,\dots,n-1,\qquad u_n=0, \tag{11}$$
@@ -721,45 +830,12 @@ for name, path in PATHS.items():
 # equally spaced after a $\rho$-th root. $\rho=1$ is uniform in the level; large $\rho$ moves the steps to the
 # small levels, where the details are decided. The paper uses $\rho=7$ from 80 down to 0.002.
 
-# %% [markdown] exercise={"id": "karras_levels", "difficulty": 1, "importance": 4, "minutes": 6}
-# ### Exercise · The grid
-#
-# Equation (11): `steps` levels from `high` down to `low`, and then 0. The grid makes `steps` steps, so it
-# has `steps + 1` numbers.
-#
-# <details><summary>Hint: the last level before 0 is not <code>low</code></summary>
-#
-# The fractions $i/(n-1)$ run from 0 to 1 over `steps` numbers, both ends included, as `torch.linspace` makes them.
-# </details>
-# <details><summary>Hint: nearly all steps are at the noisy end</summary>
-#
-# First the root, then the power: `high ** (1 / rho)` inside, `** rho` outside.
-# </details>
-
-
-# %% nbgrader={"grade_id": "karras_levels", "solution": true} autograde={"library": ["genmodels.schedule.karras_grid", "genmodels.schedule.times.karras_grid"]}
-def karras_levels(steps: int, low: float, high: float, rho: float) -> Float[Tensor, "steps+1"]:
-    """Noise levels from ``high`` to ``low``, then 0, in float64  [Karras et al. 2022, eq. 5; (11) here]."""
-    # TODO      the levels of equation (11), the final 0 included
-    ### BEGIN SOLUTION
-    fraction = torch.linspace(0, 1, steps, dtype=torch.float64)
-    root = high ** (1 / rho) + fraction * (low ** (1 / rho) - high ** (1 / rho))
-    return torch.cat([root**rho, torch.zeros(1, dtype=torch.float64)])
-    ### END SOLUTION
-
-
-# %% nbgrader={"grade_id": "karras_levels_check", "grade": true, "points": 2}
-# Three grids against levels that are computed one by one. You should see: 3 cases right.
-checks.run("karras_levels", karras_levels)
 
 # %%
-levels_of = checks.fallback(
-    karras_levels,
-    lambda steps, low, high, rho: torch.tensor(
-        schedule.karras_grid(schedule.edm(high), steps, sigma_min=low, sigma_max=high, rho=rho)
-    ).double(),
-    works=lambda f: (f(3, 1.0, 9.0, 2.0) - torch.tensor([9.0, 4.0, 1.0, 0.0])).abs().max() < 1e-6,
-)
+def levels_of(steps: int, low: float, high: float, rho: float) -> Float[Tensor, "steps+1"]:
+    """Noise levels from ``high`` to ``low``, then 0, in float64  [Karras et al. 2022, eq. 5; (11) here]."""
+    grid = schedule.karras_grid(schedule.edm(high), steps, sigma_min=low, sigma_max=high, rho=rho)
+    return torch.tensor(grid, dtype=torch.float64)
 
 
 def times_on(path: str, levels: Float[Tensor, "n"]) -> list[float]:
@@ -906,10 +982,76 @@ for (solver, path), order in orders.items():
 plot.show(figures.orders(measured, orders))
 
 # %% [markdown]
-# Order 1 and order 2, as promised. With 48 evaluations Heun is four to nine times more exact, and every
-# doubling doubles the gap. With 12 on VE it even loses: a second look costs as much as a second step. Euler's
-# line stands for three paths at once, digit for digit; Heun's three differ a little, because it averages in
-# the coordinates of its path.
+# Order 1 and order 2, as promised. Where the lines cross, a second look costs more than it brings: it costs as much
+# as a second step. Beyond, each doubling widens Heun's lead. Euler's line stands for three paths at once; Heun's
+# three differ a little, because it averages in the coordinates of its path.
+#
+# ### What a path's clock does to Euler
+#
+# Textbooks' Euler moves by the *clock*: $x+(s-t)\,\mathrm dx/\mathrm dt$. On VE and on the straight path $\alpha$ and
+# $\sigma$ are linear in $t$, so that this is (9). On VP it is not. And why should $t$ be the clock at all? Take $\ln u$: on
+# VE, $\mathrm dx/\mathrm d\ln u=x-D$. The same levels, four clocks. **Predict** first: does the path matter now?
+
+
+# %% tags=["lab"]
+def clock_step(denoise: Denoise, path: Path, x: Tensor, t: float, s: float) -> Tensor:
+    """Euler's step by the path's own clock: the slope of x in t, and nothing else, for all of the step."""
+    (alpha, sigma), h = path(t), 1e-6
+    alpha_slope, sigma_slope = ((b - a) / (2 * h) for a, b in zip(path(t - h), path(t + h)))
+    x0 = denoise(x, t)
+    return x + (s - t) * (alpha_slope * x0 + sigma_slope * (x - alpha * x0) / sigma)
+
+
+def log_step(denoise: Denoise, path: Path, x: Tensor, t: float, s: float) -> Tensor:
+    """The same with ln u as the clock, on VE."""
+    return x + math.log(s / t) * (x - denoise(x, t))
+
+
+clocks = {"(9), each path": (euler_step, "VP"), "clock ln u": (log_step, "VE")}
+clocks |= {f"clock of {path}": (clock_step, path) for path in PATHS}
+rows = []
+for n in (6, 12, 24, 48):
+    grid, row = levels_of(n + 1, LOW, HIGH, 7.0)[:-1], {"steps": n}
+    for name, (step, path) in clocks.items():
+        end = walk(step, path, grid, noise)[-1] / PATHS[path](TIME_AT[path](LOW))[0]
+        row[name] = f"{(end - truth).norm(dim=1).median():.4f}"
+    rows.append(row)
+plot.show(plot.table(rows, title="Median error of Euler's method at the same noise levels"))
+
+# %% [markdown]
+# Same levels, same denoiser, and other errors: **the clock matters as soon as the rule uses it.** Here VP's clock
+# does better than (9) and $\ln u$ much worse.
+#
+# EDM chose $\sigma(t)=t$ with another argument: its trajectories bend least. Let us draw them, each path's exact flow
+# from the same noise, and measure the bend: the angle by which the direction turns on the way, and the length of the
+# way compared with the straight line between its ends.
+
+# %% tags=["lab"]
+fine, bends, tracks = levels_of(161, LOW, HIGH, 7.0)[:-1], [], {}
+states = [HIGH * noise]
+for u, v in zip(fine.tolist(), fine.tolist()[1:]):
+    states.append(ode_truth(states[-1], u, v, 2))
+for name, path in PATHS.items():
+    scale = torch.tensor([path(t)[0] for t in times_on(name, fine)]).double()[:, None, None]
+    tracks[name] = scale * torch.stack(states)
+    move = tracks[name].diff(dim=0)
+    ahead = move / move.norm(dim=2, keepdim=True)
+    turned = torch.acos((ahead[1:] * ahead[:-1]).sum(2).clamp(-1, 1)).sum(0).rad2deg()
+    direct = (tracks[name][-1] - tracks[name][0]).norm(dim=1)
+    length = move.norm(dim=2).sum(0) / direct
+    bends.append(
+        {"path": name, "turns by, degrees": turned.median(), "length / direct way": length.median()}
+    )
+    bends[-1] |= {key: round(float(v), 2) for key, v in bends[-1].items() if key != "path"}
+plot.show(plot.table(bends, title="The bend of the exact trajectories, medians over 64 points"))
+plot.show(figures.bends(tracks, bends))
+
+# %% [markdown]
+# **EDM is right: on VE the trajectories bend least.** The straight path's are not straight at all, only its
+# interpolation between *one* picture and *one* noise is; chapter 12 is about that. But compare with the table above. By its
+# own clock Euler has the same error on VE and on the straight path, although one bends far more, and a smaller one on VP.
+# A bend that comes from rescaling costs (9) nothing; what counts is how much the slope *by the clock in use*
+# changes within a step. Bend is a good reason to look. The error must be measured.
 #
 # Now the grid: your Heun steps from $u=80$ to 0, on the mixture, by $\rho$; and, dotted, 16 steps that are
 # uniform on another path's clock.
@@ -949,7 +1091,7 @@ plot.show(
 )
 
 # %% [markdown]
-# A bad grid costs more than a bad rule. Uniform in the level ($\rho=1$, VE's clock), nearly all steps are
+# A bad grid can cost more than a bad rule. Uniform in the level ($\rho=1$, VE's clock), nearly all steps are
 # spent where nothing is decided. From $\rho=4$ on the choice hardly matters. And look at the dotted lines: on
 # this mixture the clock of the straight path, with nothing to tune, is better still. A path *does* matter, as
 # a proposal of where to stop; chapter 12 will make much of this one.
@@ -967,12 +1109,12 @@ plot.show(
 # *is* heat. Now add noise of strength $g$ to the points: it spreads the density by $\tfrac{g^2}2\,\partial^2p=\partial\bigl(\tfrac{g^2}2\,p\,\partial\log p\bigr)$,
 # which is exactly what a velocity $-\tfrac{g^2}2\,\nabla\log p$ would do. So pay the noise back with the
 # opposite velocity, and **nothing happens to the density**. There is a whole family with the same marginals,
-# one for each $g$. With $g^2=2\lambda u$, for a step of $h=u-u'$:
+# one for each $g$. With $g^2=2\beta u$, for a step of $h=u-u'$:
 #
-# $$x\;\leftarrow\;x-(1+\lambda)\,h\,\hat\varepsilon+\sqrt{2\lambda u h}\;z
-# \qquad\text{in code}\quad \texttt{x - (1 + lam) * h * eps + (2 * lam * u * h) ** 0.5 * z} \tag{14}$$
+# $$x\;\leftarrow\;x-(1+\beta)\,h\,\hat\varepsilon+\sqrt{2\beta u h}\;z
+# \qquad\text{in code}\quad \texttt{x - (1 + beta) * h * eps + (2 * beta * u * h) ** 0.5 * z} \tag{14}$$
 #
-# $\lambda=0$ is the probability-flow ODE, $\lambda=1$ the reverse SDE of score matching.
+# $\beta=0$ is the probability-flow ODE, $\beta=1$ the reverse SDE of score matching.
 
 # %% tags=["lab"]
 LINE = toy.GaussianMixture(  # a mixture on the line, so that time can have the other axis
@@ -992,13 +1134,13 @@ print(
 )
 
 
-def noisy_walk(lam: float, levels: Tensor, x: Tensor, seed: int) -> list[Tensor]:
+def noisy_walk(beta: float, levels: Tensor, x: Tensor, seed: int) -> list[Tensor]:
     """Equation (14) down the levels."""
     draw, states = core.generator(seed), [x]
     for u, below in zip(levels.tolist(), levels.tolist()[1:]):
         h, eps = u - below, (x - LINE.denoise(x, 1.0, u)) / u
         z = torch.randn(x.shape, generator=draw, dtype=x.dtype)
-        x = x - (1 + lam) * h * eps + (2 * lam * u * h) ** 0.5 * z
+        x = x - (1 + beta) * h * eps + (2 * beta * u * h) ** 0.5 * z
         states.append(x)
     return states
 
@@ -1007,7 +1149,7 @@ count, steps = 4000, 60 if PROFILE == "smoke" else 500
 fine = torch.logspace(math.log10(30), math.log10(0.02), steps + 1, dtype=torch.float64)
 begin = LINE.sample(count, generator=core.generator(1))[0]
 begin = begin + 30 * torch.randn(begin.shape, generator=core.generator(2), dtype=begin.dtype)
-walks = {lam: noisy_walk(lam, fine, begin, SEED) for lam in (0.0, 1.0, 4.0)}
+walks = {beta: noisy_walk(beta, fine, begin, SEED) for beta in (0.0, 1.0, 4.0)}
 rows = []
 for u in (2.0, 0.5, 0.1, 0.02):
     k = int((fine - u).abs().argmin())
@@ -1017,8 +1159,8 @@ for u in (2.0, 0.5, 0.1, 0.02):
     )
     exact_set = fresh(10)
     row = {"level": f"{fine[k]:.2g}"}
-    for lam, states in walks.items():
-        row[f"λ = {lam:g}"] = float(metrics.sliced_w2(states[k], exact_set, projections=1))
+    for beta, states in walks.items():
+        row[f"β = {beta:g}"] = float(metrics.sliced_w2(states[k], exact_set, projections=1))
     pairs = [metrics.sliced_w2(fresh(20 + k), fresh(30 + k), projections=1) for k in range(0, 8, 2)]
     row["floor: exact against exact"] = str(metrics.mean_and_error(torch.stack(pairs)))
     rows.append(row)
@@ -1151,7 +1293,7 @@ lab.play(
 # (chapter 08), and has an exact density. Along a trajectory the log-density changes by minus the divergence
 # of the velocity. From data, up to a level where the density is known to be Gaussian:
 #
-# $$\log p(x)=\log\mathcal N\bigl(x_{T};\,0,\,u_{\max}^2+s^2\bigr)+\int \operatorname{div} v\;\mathrm du,
+# $$\log p(x)=\log\mathcal N\bigl(x_{T};\,0,\,u_{\max}^2+\sigma_{\mathrm d}^2\bigr)+\int \operatorname{div} v\;\mathrm du,
 # \qquad \operatorname{div}v=\frac{d-\operatorname{tr}\,\partial D/\partial x}{u} \tag{16}$$
 #
 # In the variable $\ln u$ the division disappears: $\mathrm dx/\mathrm d\ln u=x-D$, with divergence
@@ -1262,7 +1404,7 @@ def portraits(
     seed: int = SEED,
     levels: Tensor | None = None,
 ) -> Tensor:
-    """Portraits on [0, 1], (count, 3, 16, 16): your network, your grid, your step, on any path."""
+    """Portraits on [0, 1], (count, 3, 16, 16): your network, the grid (11), your step, on any path."""
     levels = levels_of(steps, 0.002, 80.0, 7.0) if levels is None else levels
     z = torch.randn(count, 3, 16, 16, generator=core.generator(seed))
     guess = on_path(PATHS[path], model)
@@ -1535,13 +1677,13 @@ for bug in BUGS:
 #
 # `solve(x, levels)` is a sampler in EDM's coordinates: it carries the points `x` from the level `levels[0]`
 # down a list of levels to the last one, and returns where they end. It was given the **exact** denoiser of
-# data that are $\mathcal N(0,s^2)$ in each coordinate, $s$ = `data_std`. Return `True` exactly if the sampler is
+# data that are $\mathcal N(0,\sigma_{\mathrm d}^2)$ in each coordinate, $\sigma_{\mathrm d}$ = `data_std`. Return `True` exactly if the sampler is
 # right and of order 2 *or better*, and if it also survives a grid that ends at 0.
 #
 # For such data the flow is known. *With a pencil:* along the ODE a Gaussian only changes its width, so a
 # point keeps its place in units of it,
 #
-# $$x_{\text{end}}=x_{\text{start}}\;\sqrt{\frac{s^2+u_{\text{end}}^2}{s^2+u_{\text{start}}^2}} \tag{18}$$
+# $$x_{\text{end}}=x_{\text{start}}\;\sqrt{\frac{\sigma_{\mathrm d}^2+u_{\text{end}}^2}{\sigma_{\mathrm d}^2+u_{\text{start}}^2}} \tag{18}$$
 #
 # <details><summary>Hint: I do not know how to begin</summary>
 #

@@ -264,33 +264,50 @@ fresh([1.7], 5, data_std=0.21, hidden=True)
 fresh([0.3, 0.8], 3, 4, 4, data_std=1, hidden=True)
 fresh([0.3, 0.8, 0.1], 4, data_std=0.5, hidden=True, dtype=torch.float32)
 
-# ---------------------------------------------------------------- karras_levels
+# ---------------------------------------------------------------- trained_where
 
 
-def one_by_one(steps, low, high, rho):
-    """Each level from its two neighbours at the ends, through logarithms."""
-    first, last = math.exp(math.log(high) / rho), math.exp(math.log(low) / rho)
-    roots = [((steps - 1 - i) * first + i * last) / (steps - 1) for i in range(steps)]
-    return torch.tensor([math.exp(rho * math.log(r)) for r in roots] + [0.0], dtype=F64)
+def by_two_levels(weight, density, alpha, sigma, alpha_slope, sigma_slope):
+    """How far ln u moves when the point moves a little along the tangent, by arctanh: ln(u2/u1) = 2 arctanh(d/(u1+u2))."""
+    h = 1e-5 / (alpha_slope.abs() / alpha + sigma_slope.abs() / sigma)
+    before = (sigma - h * sigma_slope) / (alpha - h * alpha_slope)
+    after = (sigma + h * sigma_slope) / (alpha + h * alpha_slope)
+    moved = 2 * torch.atanh((after - before) / (after + before))
+    return weight * density * 2 * h / moved
 
 
-karras_levels = Exercise(truth=one_by_one, atol=1e-12, rtol=1e-9)
-for steps, low, high, rho in [
-    (6, 0.002, 80.0, 7.0),
-    (5, 0.05, 3.0, 2.5),
-    (4, 0.1, 1.3, 1.0),
-    (9, 0.01, 20.0, 5.0),
-    (2, 0.3, 2.0, 3.0),
-    (12, 0.002, 80.0, 12.0),
-    (3, 1, 9, 2),
-]:
-    karras_levels.case(
-        f"{steps} levels from {high:g} to {low:g}, rho = {rho:g}",
-        (steps, low, high, rho),
-        hidden=steps not in (4, 5, 6),
-        rho=float(rho),
-        steps=steps,
+trained_where = Exercise(truth=by_two_levels, gradient=["weight", "density"], atol=1e-10, rtol=1e-8)
+
+
+def other(t):
+    """A path with another scale and another clock, on which alpha grows."""
+    return 1 + 0.5 * t * t, 0.3 * t + t**3
+
+
+def drawn(name, path, times, seed, hidden=False):
+    t = torch.tensor(times, dtype=F64)
+    h = 1e-5
+    values = [torch.tensor([path(v + d) for v in times], dtype=F64).T for d in (-h, 0.0, h)]
+    slopes = (values[2] - values[0]) / (2 * h)
+    weight, density = gauss(len(t), seed=seed).abs() + 0.2, gauss(len(t), seed=seed + 1).abs() + 0.1
+    return trained_where.case(
+        f"the {name} path at t = {', '.join(f'{v:g}' for v in times)}",
+        (weight, density, *values[1], *slopes),
+        hidden=hidden,
+        path=name,
+        alpha_changes=name != "VE",
+        sigma_changes_at_rate_one=name in ("VE", "straight"),
     )
+
+
+drawn("VE", ve, [0.3, 2.0, 11.0], 410)
+AT_STRAIGHT = drawn("straight", straight, [0.1, 0.35, 0.8], 420)
+drawn("VP", vp, [0.15, 0.4, 0.7, 0.9], 430)
+drawn("growing", other, [0.4, 0.7, 1.3], 440)
+drawn("VP", vp, [0.05, 0.55], 450, hidden=True)
+drawn("straight", straight, [0.02, 0.5, 0.9, 0.97], 460, hidden=True)
+drawn("VE", ve, [0.002, 80.0], 470, hidden=True)
+drawn("growing", other, [0.2, 0.9, 1.6, 0.05], 480, hidden=True)
 
 # ---------------------------------------------------------------- heun_step
 

@@ -126,9 +126,9 @@ def crowds(log_prob, vp, vp_time, levels: Tensor, walks: dict[float, list[Tensor
         field = field / field.amax(0)  # each moment on its own scale
         along = torch.tensor([vp_time(u) for u in levels.tolist()]).double()
         scale = torch.tensor([vp(t)[0] for t in along.tolist()])[:, None]
-        names = {0.0: "the ODE, λ = 0", 1.0: "the SDE, λ = 1", 4.0: "more noise, λ = 4"}
+        names = {0.0: "the ODE, β = 0", 1.0: "the SDE, β = 1", 4.0: "more noise, β = 4"}
         shown = along < 0.9
-        for ax, (lam, states) in zip(axes, walks.items()):
+        for ax, (beta, states) in zip(axes, walks.items()):
             ax.imshow(
                 field,
                 origin="lower",
@@ -147,7 +147,10 @@ def crowds(log_prob, vp, vp_time, levels: Tensor, walks: dict[float, list[Tensor
                     alpha=0.55 + 0.45 * (k % 2),
                 )
             ax.set(
-                xlim=(0.9, 0), ylim=(-2.6, 2.6), xlabel="VP's time (noise → data)", title=names[lam]
+                xlim=(0.9, 0),
+                ylim=(-2.6, 2.6),
+                xlabel="VP's time (noise → data)",
+                title=names[beta],
             )
         axes[0].set_ylabel("x")
     fig.alt = "Three panels over the same shaded density, which splits from one broad hill at time 1 into two narrow ridges at time 0. The trajectories of the ODE are smooth and never cross; those of the SDE wander and cross; with more noise they jitter. All fill the same two ridges."
@@ -190,6 +193,43 @@ def loss_by_level(levels: Tensor, losses: list[float]) -> plot.Picture:
         ax.set(xscale="log", ylim=(0, 1.75), xlabel="noise level u", ylabel="loss (8) per number")
         ax.legend(loc="upper center", ncols=3)
     fig.alt = f"The loss per number against the noise level: {losses[0]:.2f} at 0.005, smallest {min(losses):.2f} in the middle, {losses[-1]:.2f} at 40. The training levels lie as a bell where it can be lowered."
+    return fig
+
+
+def trained_where(levels: Tensor, spread: dict[str, tuple[Tensor, Tensor]]) -> plot.Picture:
+    """A fresh network's loss over the log levels: with the draw (solid) and by the weight alone (dashed)."""
+    with style():
+        fig = picture(8, 3.7, "Where a fresh network's loss lies")
+        axes = fig.subplots(2, 2, sharex=True).flat
+        for ax, (name, (whole, alone)) in zip(axes, spread.items()):
+            ax.fill_between(levels, whole / whole.max(), color=plot.MODEL, alpha=0.15, lw=0)
+            ax.plot(levels, whole / whole.max(), color=plot.MODEL, label="weight and draw")
+            ax.plot(
+                levels, alone / alone.max(), color=plot.EXACT, ls="--", lw=1.3, label="weight alone"
+            )
+            ax.set(xscale="log", yticks=[], ylim=(0, 1.12))
+            ax.set_title(name, fontsize=9.5)
+        for ax in axes[2:]:
+            ax.set_xlabel("noise level u")
+        axes[3].legend(loc="center right", fontsize=8)
+    peaks = "; ".join(f"{n}: {levels[w.argmax()]:.2g}" for n, (w, _) in spread.items())
+    fig.alt = f"Four panels, one a training recipe: a fresh network's loss per unit of ln u, scaled to its largest value. With weight and draw it peaks at u = {peaks}. By the weight alone EDM's is flat."
+    return fig
+
+
+def bends(tracks: dict[str, Tensor], found: list[dict]) -> plot.Picture:
+    """Exact trajectories of a few points in the plane, one panel a path, each on its own scale."""
+    with style():
+        fig = picture(8, 3.1, "The same flow on three paths")
+        for ax, (name, x), row in zip(fig.subplots(1, 3), tracks.items(), found):
+            for k in range(0, 24, 2):
+                ax.plot(*x[:, k].T, color=PALETTE[name], lw=1.1)
+            ax.scatter(*x[0, :24:2].T, s=14, color=plot.NOISE, zorder=3)
+            ax.scatter(*x[-1, :24:2].T, s=14, color=plot.DATA, zorder=3)
+            ax.set_title(f"{name}: turns by {row['turns by, degrees']:.0f}°", fontsize=10)
+            ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    told = "; ".join(f"{row['path']}: {row['turns by, degrees']:.0f} degrees" for row in found)
+    fig.alt = f"Three panels of exact trajectories from the same noise (grey) to data (blue). On VE they run nearly straight, on VP and on the straight path they turn. Median turn: {told}."
     return fig
 
 
