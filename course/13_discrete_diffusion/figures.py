@@ -5,7 +5,7 @@ from torch import Tensor
 from coursekit import plot
 from coursekit.plot.style import picture, sequential, style
 
-SYMBOLS = ["A", "B", "C", "D", "mask"]
+SYMBOLS = ["A", "B", "C", "D", "□"]  # the last is the mask
 
 
 def table(ax, law: Tensor, top: float, title: str = "", names: bool = True) -> None:
@@ -17,15 +17,15 @@ def table(ax, law: Tensor, top: float, title: str = "", names: bool = True) -> N
     for side in ax.spines.values():
         side.set(visible=True, color="#BBBBBB")
     for k in range(len(law) - 1):
-        ax.axhline(k + 0.5, color="white", lw=1)
-        ax.axvline(k + 0.5, color="white", lw=1)
+        ax.axhline(k + 0.5, color="#E4E4E4", lw=0.8)
+        ax.axvline(k + 0.5, color="#E4E4E4", lw=0.8)
     ax.set_title(title, fontsize=9)
 
 
 def flow(rows: dict[str, list[tuple[str, Tensor]]], title: str = "") -> plot.Picture:
     """A row of tables for each noise; shades are scaled in each table by its own likeliest text."""
     with style():
-        fig = picture(8, 1.95 * len(rows) + 0.3 * bool(title), title)
+        fig = picture(8, 1.72 * len(rows) + 0.3 * bool(title), title)
         axes = fig.subplots(len(rows), len(next(iter(rows.values()))), squeeze=False)
         for line, (name, laws) in zip(axes, rows.items()):
             for ax, (text, law) in zip(line, laws):

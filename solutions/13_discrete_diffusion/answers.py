@@ -751,7 +751,7 @@ def miss(kernel, p, steps):
 
 @right("halves_its_error")
 def by_hand(kernel, p):
-    found = [miss(kernel, p, steps) for steps in (20, 40, 80)]
+    found = [miss(kernel, p, steps) for steps in (16, 32, 64)]
     if max(w for _, w in found) > 1e-8:
         return False
     return all(b < 1e-9 or b < a / 1.75 for (a, _), (b, _) in zip(found, found[1:]))
@@ -759,7 +759,7 @@ def by_hand(kernel, p):
 
 @right("halves_its_error")
 def by_a_slope(kernel, p):
-    steps = [16, 24, 32, 48, 64, 96]
+    steps = [8, 16, 32, 64]
     found = [miss(kernel, p, n) for n in steps]
     if any(w > 1e-7 for _, w in found):
         return False
@@ -773,7 +773,7 @@ def by_a_slope(kernel, p):
 @right("halves_its_error")
 def by_steps_times_error(kernel, p):
     scaled = []
-    for steps in (24, 48, 96):
+    for steps in (16, 32, 64):
         error, worst = miss(kernel, p, steps)
         if worst > 1e-8:
             return False
@@ -865,7 +865,9 @@ def probabilities_only(kernel, p):
 )
 def exactly_half(kernel, p):
     found = [miss(kernel, p, n) for n in (16, 32)]
-    return max(w for _, w in found) < 1e-8 and abs(found[0][0] / max(found[1][0], 1e-30) - 2) < 0.02
+    return (
+        max(w for _, w in found) < 1e-8 and abs(found[0][0] / max(found[1][0], 1e-30) - 2) < 0.035
+    )
 
 
 @wrong("halves_its_error", "the verdicts are exchanged")
