@@ -1294,7 +1294,7 @@ def halves_its_error(
 
 # %% nbgrader={"grade_id": "halves_its_error_check", "grade": true, "points": 4}
 # Your test meets right samplers, which it must accept, and broken ones, which it must not.
-# You should see: 18 cases right.
+# You should see: 19 cases right.
 checks.run("halves_its_error", halves_its_error)
 
 # %% [markdown]

@@ -568,6 +568,7 @@ judged("probabilities flattened by the power 0.97", False, "sharpened", 0.97, v=
 judged(
     "some probabilities are below 0, in longer texts", False, "below zero", 4.0, v=2, l=3, seed=1
 )
+judged("right until the last step", False, "negative at the end", 0.03, l=1, seed=2)
 for v, l, seed in [(3, 2, 7), (2, 3, 1)]:
     for text, want, kind, amount in [
         ("right", True, "right", 0.0),
