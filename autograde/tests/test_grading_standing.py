@@ -16,6 +16,7 @@ from autograde.grading.intake import plan, submission
 from autograde.grading.intake.folders import read_one, students_of
 from autograde.grading.record import cache
 from autograde.grading.running.settings import gradebook_url
+from autograde.grading.sandbox import tiers
 
 pytestmark = [pytest.mark.sandbox, pytest.mark.slow]
 RIGHT = target.right()
@@ -64,7 +65,7 @@ def test_the_key_is_of_all_that_was_handed_in_with_boundaries(course):
         change()
         seen.add(key(course, "a"))
         assert len(seen) == number, number
-    assert cache.key("ab", "c", session.Limits()) != cache.key("a", "bc", session.Limits())
+    assert cache.key("ab", "c", tiers.Limits()) != cache.key("a", "bc", tiers.Limits())
 
 
 def test_notes_are_a_submissions_own(course):
