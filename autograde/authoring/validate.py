@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from autograde.authoring import regions
@@ -18,6 +19,8 @@ TAGS = {
 NBGRADER = {"grade", "grade_id", "locked", "points", "schema_version", "solution", "task"}
 METADATA = {"nbgrader", "tags", "exercise", "autograde", "lines_to_next_cell"}
 SCALES = {"difficulty": range(1, 6), "importance": range(1, 6), "minutes": range(1, 241)}
+
+ASKS = re.compile(r"""checks\.run\(\s*["'](\w+)["'],\s*(\w+)\s*\)""")  # what a check cell asks, and of which answer
 
 
 def validate(chapter: Chapter) -> Chapter:
@@ -55,6 +58,11 @@ def _cell(cell: Cell) -> Iterator[tuple[int, str]]:
         yield head, f"{cell.grade_id}: a graded cell cannot be a lab cell (grading skips those)"
     if cell.kind == "markdown" and (cell.is_answer or cell.is_check):
         yield head, f"{cell.grade_id}: a markdown cell can only be graded by a person (grade and solution both true)"
+    for asked in ASKS.finditer(cell.source) if cell.is_check else ():
+        if asked.group(1) != asked.group(2) or cell.grade_id != f"{asked.group(1)}_check":
+            line = cell.source.count("\n", 0, asked.start())
+            call = f'checks.run("{asked.group(1)}", {asked.group(2)})'
+            yield line, f"{cell.grade_id}: {call} must name one exercise, that of its id"
     found, wrong = regions.find(cell.source)
     yield from wrong
     allowed = {

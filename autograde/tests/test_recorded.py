@@ -307,3 +307,13 @@ def test_records_are_kept_and_made_again_after_a_change(recorded):
     assert records.records(select(recorded)[0]) != first
     assert len(list((recorded / "out" / "records").iterdir())) == 1
     assert os.path.basename(kept[0]) not in os.listdir(recorded / "out" / "records")
+
+
+@pytest.mark.parametrize("call", ['checks.run("softened", solved)', 'checks.run("noisy", softened)'])
+def test_a_check_that_names_two_exercises_is_refused(recorded, call):
+    path = recorded / "solutions" / "01_small" / "chapter.py"
+    text = path.read_text()
+    assert 'checks.run("softened", softened)' in text
+    path.write_text(text.replace('checks.run("softened", softened)', call))
+    with pytest.raises(AuthoringError, match=r"chapter\.py:\d+: softened_check: checks\.run.* must name one exercise"):
+        build.chapters(recorded)

@@ -9,11 +9,7 @@ from coursekit import plot
 from coursekit.plot.style import SHADE, picture, style
 from genmodels import core, schedule
 
-PALETTE = {
-    "VP": plot.SERIES[3],
-    "straight": plot.SERIES[4],
-    "VE": plot.SERIES[5],
-}  # a colour a path
+PALETTE = dict(zip(("VP", "straight", "VE"), plot.SERIES[3:6]))  # a colour a path
 RAYS = (0.15, 0.4, 0.8, 1.4, 3.5)
 
 
@@ -129,29 +125,14 @@ def crowds(log_prob, vp, vp_time, levels: Tensor, walks: dict[float, list[Tensor
         names = {0.0: "the ODE, β = 0", 1.0: "the SDE, β = 1", 4.0: "more noise, β = 4"}
         shown = along < 0.9
         for ax, (beta, states) in zip(axes, walks.items()):
-            ax.imshow(
-                field,
-                origin="lower",
-                extent=(0, 0.9, -2.6, 2.6),
-                aspect="auto",
-                cmap=SHADE,
-                vmax=1.6,
-            )
+            at = dict(origin="lower", extent=(0, 0.9, -2.6, 2.6), aspect="auto")
+            ax.imshow(field, cmap=SHADE, vmax=1.6, **at)
             paths = (torch.stack([s[:, 0] for s in states]) * scale)[shown]
             for k, one in enumerate(paths[0, :400].argsort()[15::46]):
-                ax.plot(
-                    along[shown],
-                    paths[:, one],
-                    color=plot.MODEL,
-                    lw=1.0,
-                    alpha=0.55 + 0.45 * (k % 2),
-                )
-            ax.set(
-                xlim=(0.9, 0),
-                ylim=(-2.6, 2.6),
-                xlabel="VP's time (noise → data)",
-                title=names[beta],
-            )
+                look = dict(color=plot.MODEL, lw=1.0, alpha=0.55 + 0.45 * (k % 2))
+                ax.plot(along[shown], paths[:, one], **look)
+            ax.set(xlim=(0.9, 0), ylim=(-2.6, 2.6), title=names[beta])
+            ax.set_xlabel("VP's time (noise → data)")
         axes[0].set_ylabel("x")
     fig.alt = "Three panels over the same shaded density, which splits from one broad hill at time 1 into two narrow ridges at time 0. The trajectories of the ODE are smooth and never cross; those of the SDE wander and cross; with more noise they jitter. All fill the same two ridges."
     return fig
