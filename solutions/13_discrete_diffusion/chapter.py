@@ -271,8 +271,8 @@ moves = checks.fallback(
 #
 # Off the diagonal, $Q$ holds the rates of the jumps; each row sums to 0, since nothing gets lost. A matrix exponential
 # is expensive, and D3PM works with many kinds of $Q$ and stores its matrices. Ours is a special $Q$, for
-# $Q^2=-Q$ (*with a pencil*: $\pi^{\mathsf T}\mathbf 1=1$), so the whole series collapses into your two terms. That is
-# why everybody uses these two noises: **nothing of the size $v\times v$ is ever needed.**
+# $Q^2=-Q$ (*with a pencil*: $\pi^{\mathsf T}\mathbf 1=1$), so the whole series collapses into your two terms.
+# **Nothing of the size $v\times v$ is needed.**
 
 # %% tags=["lab"]
 for name, pi in NOISES.items():
@@ -957,8 +957,8 @@ lab.play(
 # %% [markdown]
 # ## 7 · Uniform noise comes back
 #
-# For some years masks looked like the winner: their networks reach better bounds on text. Then uniform noise came
-# back, with Duo (2025), for what masks cannot do: **a letter that is written can be changed again**. Under masks a
+# Networks for masks reach the better bound on text (section 8 measures it). Uniform noise came back with Duo (2025)
+# all the same, for what plain masks do not allow: **a letter that is written can be changed again**. Under masks a
 # visible letter stays for good, with its mistake. The Psi-samplers (2026) put the mending into each step:
 #
 # $$p(x_s\mid x_t)=\kappa\,\underbrace{\sum_k p_0(k)\,q(x_s\mid x_t,k)}_{\text{your step back}}
@@ -1120,10 +1120,10 @@ for name, e in found.items():
     )
 
 # %% [markdown]
-# A short training gets little further than the letters' frequencies; the ready networks, of the same size, had
-# thousands of steps. They too stand behind chapter 02's network, which writes from left to right
-# and pays no factorisation error. By section 5 the noises would cost the same with perfect networks. That uniform
-# noise costs more here is the network's doing: it must find out *which* letters are wrong, as well as what they were.
+# A short training gets little further than the letters' frequencies; the ready networks, of the same size, had 2,500
+# steps. They too are behind chapter 02's network, which writes from left to right and pays no factorisation error. By
+# section 5 the noises would cost the same with perfect networks, so that uniform noise costs more here is the
+# network's doing. One thing is harder for it: to find out *which* letters are wrong, as well as what they were.
 #
 # **A reader asks** (issue 15): *trained on OpenWebText and validated on WikiText-103, my perplexity is above 100, what
 # is wrong?* Perhaps nothing. A perplexity is the exponential of nats a token, on one set of texts, with one vocabulary:
