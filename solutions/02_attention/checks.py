@@ -413,10 +413,10 @@ reader("the past, in logits of the size of 0.001", True, size=1e-3, fact="change
 reader("each position sees the next symbol as well", False, rule=lambda i, j: j <= i + 1)
 reader("every position sees the whole text", False, rule=lambda i, j: True)
 reader(
-    "it divides by a mean over all positions",
+    "logits divided by a mean over all positions",
     False,
     late=True,
-    fact="the mean over all positions has seen the future",
+    fact="a mean over all positions depends on later ones",
 )
 reader("a weak leak, 0.001 of the symbol after next", False, leak=lambda i, j: 1e-3 * (j == i + 2))
 reader("a weak leak, 0.0001 of the next symbol", False, leak=lambda i, j: 1e-4 * (j == i + 1))

@@ -942,7 +942,7 @@ plot.show(
 # $$\hat x_0=\texttt{denoise}(x_s,s),\qquad\hat\varepsilon=\frac{x_s-\alpha_s\hat x_0}{\sigma_s},\qquad
 # x_t=\alpha_t\hat x_0+\sigma_t\hat\varepsilon\qquad (t>s) \tag{9}$$
 #
-# It starts at a small $s>0$: at 0 there is no noise to speak of, in every sense. And it is not *exactly* the
+# It starts at a small $s>0$: at $s=0$ the division by $\sigma_s=0$ has no meaning. And it is not *exactly* the
 # inverse, for on the way back the network is asked at $t$, here at $s$. So going there and back again
 # leaves an error, which must vanish as the steps get smaller.
 
@@ -1115,8 +1115,8 @@ plot.show(figures.rows_of(edited, "One code, other attributes"))
 
 # %% [markdown]
 # The same people! Face, skin and shirt stay. But hair turns reddish rather than red, and hats and glasses
-# come out as shadows, if at all; the recogniser finds few of them. The code insists on what it knows, and
-# one word in the network's ear is only a hint. We need a louder voice.
+# come out as shadows, if at all; the recogniser finds few of them. The code still holds
+# the old attributes, and the network gives them more weight than our labels. Guidance will add weight.
 #
 # *A caution that papers skip.* A code should look like noise, of length $\sqrt{768}=27.7$. Read the first
 # line printed above: ours is only half as long. The reason is the start. A clean picture is *not* a

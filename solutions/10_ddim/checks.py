@@ -639,9 +639,9 @@ judged("(4), old noise with the other sign", SQUARES, True, sign_of_k=-1)
 judged("tau = eta sigma_s, old noise with the other sign", SQUARES, True, rule="eta", sign_of_k=-1)
 judged("(4), alpha_s off by 1e-7", "a difference of 1e-7 is rounding", True, off=1e-7)
 judged("tau = eta sigma_s, alpha_s off by 1e-7", "rounding", True, rule="eta", off=1e-7)
-MEAN = "the mean of x_s given x_0 is alpha_s x_0"
-judged("all of the old noise stays", "k^2 + tau^2 is too large", fault="all old noise")
-judged("k = sigma_s - tau", "the lengths add up, the squares do not", fault="lengths add up")
+MEAN = "the mean of x_s given x_0 must be alpha_s x_0, and here it is not"
+judged("all of the old noise stays", "its k^2 + tau^2 is larger than sigma_s^2", fault="all old noise")
+judged("k = sigma_s - tau", "its k + tau is sigma_s; it is the squares that must add up", fault="lengths add up")
 judged("alpha_t where alpha_s belongs", MEAN, fault="alpha_t for alpha_s")
 judged("the clean picture 5 % too faint", MEAN, signal=0.95)
 for rule, name in (("(4)", "(4)"), ("eta", "tau = eta sigma_s")):
