@@ -1116,7 +1116,7 @@ plot.show(figures.rows_of(edited, "One code, other attributes"))
 # %% [markdown]
 # The same people! Face, skin and shirt stay. But hair turns reddish rather than red, and hats and glasses
 # come out as shadows, if at all; the recogniser finds few of them. The code still holds
-# the old attributes, and the network gives them more weight than our labels. Guidance will add weight.
+# the old attributes, and our labels alone seldom outweigh it. Guidance will add weight.
 #
 # *A caution that papers skip.* A code should look like noise, of length $\sqrt{768}=27.7$. Read the first
 # line printed above: ours is only half as long. The reason is the start. A clean picture is *not* a
