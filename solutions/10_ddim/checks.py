@@ -640,8 +640,14 @@ judged("tau = eta sigma_s, old noise with the other sign", SQUARES, True, rule="
 judged("(4), alpha_s off by 1e-7", "a difference of 1e-7 is rounding", True, off=1e-7)
 judged("tau = eta sigma_s, alpha_s off by 1e-7", "rounding", True, rule="eta", off=1e-7)
 MEAN = "the mean of x_s given x_0 must be alpha_s x_0, and here it is not"
-judged("all of the old noise stays", "its k^2 + tau^2 is larger than sigma_s^2", fault="all old noise")
-judged("k = sigma_s - tau", "its k + tau is sigma_s; it is the squares that must add up", fault="lengths add up")
+judged(
+    "all of the old noise stays", "its k^2 + tau^2 is larger than sigma_s^2", fault="all old noise"
+)
+judged(
+    "k = sigma_s - tau",
+    "its k + tau is sigma_s; it is the squares that must add up",
+    fault="lengths add up",
+)
 judged("alpha_t where alpha_s belongs", MEAN, fault="alpha_t for alpha_s")
 judged("the clean picture 5 % too faint", MEAN, signal=0.95)
 for rule, name in (("(4)", "(4)"), ("eta", "tau = eta sigma_s")):
