@@ -35,6 +35,7 @@ LOGITS = torch.randn(9, 4, dtype=F64, generator=generator(1))
 PATH, EDM = schedule.rectified(), schedule.edm()
 MIXTURE = toy.GaussianMixture(torch.ones(2), torch.tensor([[-1.0, 0.3], [1.0, 0.2]]), torch.tensor([0.4, 0.6]))
 LANGUAGE = toy.TinyLanguage.random(3, 4)
+LATIN = toy.LatinSquares()
 MASKING, UNIFORM = discrete.Masking(3, PATH), discrete.Uniform(3, PATH)
 MASKS = torch.full((7, 4), 3)
 TEXTS = LANGUAGE.sequences[::11]
@@ -81,6 +82,7 @@ DRAWS = {
     "GaussianMixture.sample": lambda g: MIXTURE.sample(9, generator=g)[0],
     "MarkovText.sample": lambda g: toy.MarkovText.random(4).sample(9, 5, generator=g),
     "TinyLanguage.sample": lambda g: LANGUAGE.sample(9, generator=g),
+    "LatinSquares.puzzles": lambda g: LATIN.puzzles(LATIN.squares[:9], generator=g),
     "Schedule.corrupt": lambda g: PATH.corrupt(X, 0.4, generator=g)[0],
     "noise_like": lambda g: schedule.noise_like(X, g),
     "uniform_times": lambda g: schedule.uniform_times(9, generator=g),
