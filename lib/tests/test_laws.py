@@ -120,6 +120,18 @@ def test_random_order_one_at_a_time_is_exact_and_confidence_is_not():
     assert distance(greedy) == pytest.approx(0.205, abs=5e-4) and entropy == pytest.approx(1.224, abs=5e-4)
 
 
+@pytest.mark.parametrize("rank", [discrete.by_entropy, discrete.by_margin])
+def test_an_order_chosen_by_what_is_visible_is_exact(rank):
+    """Three letters, so that the second position is chosen by the first letter; only a look at the guess biases."""
+    language, process = TinyLanguage.random(3, 3, 1, 1.5), Masking(3, rectified())
+    truth = language.log_probs.exp().reshape(3, 3, 3)
+    law = lambda how: samplers.terminal_law(
+        samplers.confidence_kernel(language.denoiser(process), process, rank=how), process, 3, grid(3)
+    )
+    assert distance(law(rank), truth) < 1e-12
+    assert distance(law(discrete.by_confidence), truth) > 0.05
+
+
 @pytest.mark.parametrize("kappa", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("process", [Masking(5, cosine()), Uniform(5, cosine())], ids=["masks", "uniform"])
 def test_a_corrector_keeps_the_marginal_of_one_token_exactly(process, kappa):

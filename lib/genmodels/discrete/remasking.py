@@ -1,6 +1,8 @@
 """Which guesses to keep: strategies that rank the masked positions of a partly written text.
 
-A strategy is ``rank(log_p, guess) -> (b, l)``: the higher, the sooner a position is revealed.
+A strategy is ``rank(log_p, guess) -> (b, l)``: the higher, the sooner a position is revealed. One position a step, a
+strategy that does not look at the guess leaves the distribution of a perfect network right, for the next position is
+then chosen by what is visible alone. ``by_confidence`` looks at it: likely symbols are kept oftener than drawn.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ def by_entropy(log_p: Float[Tensor, "b l v"], guess: Int[Tensor, "b l"]) -> Floa
 
 
 def at_random(generator: torch.Generator | None = None) -> Rank:
-    """Any position is as good as another: the only strategy here that leaves the distribution right."""
+    """Any position is as good as another."""
 
     def rank(log_p: Tensor, guess: Tensor) -> Tensor:
         return random(torch.rand, guess.shape, generator=generator, device=log_p.device, dtype=torch.float64)
