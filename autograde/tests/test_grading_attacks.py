@@ -55,7 +55,8 @@ def test_no_undeserved_point_and_no_damage(tier, user):
     if user == "plain" and not os.geteuid() == 0:
         pytest.skip("the tests run as a plain user already")
     code = (
-        "import json, sys; from autograde.grading.instructor import attack; from autograde.grading.sandbox import tiers\n"
+        "import json; from autograde.grading.instructor import attack\n"
+        "from autograde.grading.sandbox import tiers\n"
         "outcomes, damage = attack.attack(jobs=4)\n"
         "rows = [[o.attack.name, o.attack.kind, o.undeserved, o.damage] for o in outcomes]\n"
         "print(json.dumps([tiers.tier(), rows, damage]))"
