@@ -159,8 +159,8 @@ def test_a_sandbox_that_cannot_be_furnished_gives_no_grade(pool, monkeypatch):
 
 def test_the_budget_of_the_whole_submission(pool):
     limits = tiers.Limits(cell=20, grace=1, total=3, memory=1500 << 20)
-    result = run(pool, chapter(DOUBLE, "assert f(1) == 2"), extra=["import time\ntime.sleep(10)"], limits=limits)
-    assert result.tests[0].ename == "TimeBudget" and result.seconds < 15
+    result = run(pool, chapter(DOUBLE, "assert f(1) == 2"), extra=["import time\ntime.sleep(1000)"], limits=limits)
+    assert result.tests[0].ename == "TimeBudget" and result.seconds < 500
 
 
 def test_cells_as_in_jupyter(pool):

@@ -16,7 +16,7 @@ __all__ = ["contrast", "message"]
 
 FULL = 40  # numbers that are printed; of more than that, the first wrong one
 LISTED = 3  # cases that are named one by one
-CUT = "autograd sees no way from the result back to"
+CUT = "numpy, detach, no_grad, new tensors and rounding cut it off"
 ROWS = {"error": "raised", "property": "found", "changed": "found"}
 NONE = {True: "accepts none of the right ones", False: "rejects none of the broken ones"}
 KINDS = {
@@ -133,7 +133,7 @@ def _numbers(part: str, kind: str, seen: Seen, case: Case, rules: Rules) -> list
     if rows[-1][1] == rows[-2][1]:
         rows.append(("off by", f"{number((value - want).abs()[off].max(), 2)} at most"))
     if part.startswith(SLOPE) and not value.any():
-        rows.append(("found", f"{CUT} {part.removeprefix(SLOPE)}; numpy, detach, no_grad and new tensors cut it off"))
+        rows.append(("found", f"the {part} is 0 everywhere; {CUT}"))
     if isinstance(got, Sampled):
         error = got.error[off]
         if bool((error <= 1e-12 * got.mean.abs()[off]).all()):
