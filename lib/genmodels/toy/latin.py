@@ -44,7 +44,7 @@ class LatinSquares:
     def puzzles(self, squares: Int[Tensor, "b 16"], *, generator: torch.Generator | None = None) -> Int[Tensor, "b 16"]:
         """Each square with as many cells masked as its clues still leave one solution; cells are tried in random order.
 
-        No clue can go without a second solution appearing: 4 to 7 of 16 cells stay visible.
+        No clue can go without a second solution appearing. In 576 tried, 4 to 7 of the 16 cells stayed visible.
         """
         squares = squares.cpu()
         orders = random(torch.rand, squares.shape, generator=generator, dtype=torch.float64).argsort(1)
