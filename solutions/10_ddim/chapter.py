@@ -421,16 +421,14 @@ def fly(steps: int, eta: float, seed: int) -> lab.Take:
     times = [TOP * k / steps for k in range(steps, -1, -1)]
     states = [x, *sampler(perfect(mixture, circle), circle, x, times, eta, g)]
     tried, now = [5, 10, 20, 50], w2(states[-1])
+    crowd = f"eta = {eta:g}, {CROWD} particles"
     return lab.Take(
         states,
         times,
         caption=f"{steps} evaluations, eta = {eta:g}: sliced W2 {now:.3f} (with {CROWD}: floor {W2_FLOOR.mean:.3f})",
         charts={
             "distance": {
-                f"eta = {eta:g}, {CROWD} particles": (
-                    tried,
-                    [w2_after(n, eta).mean for n in tried],
-                ),
+                crowd: (tried, [w2_after(n, eta).mean for n in tried]),
                 "exact: floor": (tried, [W2_FLOOR.mean] * 4),
                 "this run, 512 particles": ([steps], [now]),
             }
@@ -453,10 +451,8 @@ lab.play(
 # what exact samples score against others.
 
 # %% tags=["lab"]
-rows = [
-    {"steps": n} | {f"eta = {eta:g}": str(w2_after(n, eta)) for eta in (0.0, 1.0)}
-    for n in (5, 10, 20, 50)
-]
+both = lambda n: {f"eta = {eta:g}": str(w2_after(n, eta)) for eta in (0.0, 1.0)}
+rows = [{"steps": n} | both(n) for n in (5, 10, 20, 50)]
 title = f"Sliced W2, {RUNS} runs of {CROWD} particles; exact samples: {W2_FLOOR}"
 plot.show(plot.table(rows, title=title))
 
@@ -563,9 +559,7 @@ for eta in lost:
     for n in (1, 10, 100):
         back = 1 - recursion(0.4, VAR, circle, equal_steps(n), eta, put_back=True)[-1][1] / VAR
         print(f"eta = {eta:<4g}{n:4d} steps: {lost[eta][STEPS.index(n)]:14.1%} {back:14.0e}")
-        insist(
-            abs(back) < 1e-5, f"eta = {eta:g}, {n} steps: (6') must give all of the variance back"
-        )
+        insist(abs(back) < 1e-5, f"eta = {eta:g}, {n} steps: (6') must give all of it back")
 
 # %% [markdown]
 # **All of it is back, at each eta, even with a single step.** (What little remains comes from the start: at
