@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import time
 from dataclasses import replace
 
 import pytest
@@ -245,11 +244,10 @@ def test_a_file_that_changes_during_the_run_is_cached_as_what_was_graded(tmp_pat
 # --------------------------------------------------------------------------------------------- what the instructor does
 
 
-def test_a_cell_of_thousands_of_magics_costs_the_instructor_nothing():
-    start = time.process_time()
+def test_a_cell_of_thousands_of_magics_is_understood():
+    """That it costs nothing, as every such text, is what ``test_grading_linear`` measures, by growth."""
     assert plan.parse("!true\n" * 2000) is not None and plan.parse("a" + ".b" * 400_000) is None
     assert clean.markdown("<" * 200_000) and clean.fragment("<b>" * 100_000)
-    assert time.process_time() - start < 20
     assert plan.bound("x = !ls\n%matplotlib inline\ny = 1") >= {"x", "y"}
 
 
