@@ -901,7 +901,7 @@ plot.show(
 # The law of all texts on its way from noise to the language, under **your** kernels; beside it, the language itself.
 # The fifth row and column hold texts with masks. Take few steps: which squares come out too dark? (Those of two likely letters
 # that do not belong together.) The *careless* network is perfect but for its confidence: it raises its probabilities to the power
-# 0.7, as a network does that was not trained long enough. `kappa` belongs to the next section.
+# 0.7, so it is less sure than it should be. `kappa` belongs to the next section.
 
 
 # %% tags=["lab", "hide-input"]
