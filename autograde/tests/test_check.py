@@ -250,7 +250,7 @@ def test_a_sleeper_and_its_children_are_ended(tmp_path, monkeypatch):
 
     (outcome,) = forks.run_all({"": sleeps}, seconds=1).values()
     assert outcome.died == "did not stop within 1 s and was ended"
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while os.path.exists(f"/proc/{mark.read_text()}") and time.monotonic() < deadline:
         state = open(f"/proc/{mark.read_text()}/stat").read().rsplit(")", 1)[1].split()[0]
         if state == "Z":
