@@ -9,6 +9,7 @@ import inspect
 import io
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from autograde.authoring import library_answers
@@ -28,8 +29,24 @@ LEFT_OUT = (
 )
 
 
+def prepare(chapter: Chapter) -> None:
+    """Import and parse once, in the process that forks, what every exercise of the chapter looks at."""
+    _library()
+    for text in _texts(chapter).values():
+        _pieces(text)
+
+
 def library(exercise: Exercise, *, thorough: bool = False) -> dict[str, Callable]:
     """Public functions that could take the exercise's arguments, those that it bans left out."""
+    found = dict(_library())
+    for name in MORE[: None if thorough else 1]:
+        found |= _public(name)
+    banned = [_resolve(name) for name in exercise.library]
+    return {name: f for name, f in found.items() if not any(f is b for b in banned)}
+
+
+@cache
+def _library() -> dict[str, Callable]:
     found: dict[str, Callable] = {}
     for package in PACKAGES:
         root = importlib.import_module(package)
@@ -37,10 +54,7 @@ def library(exercise: Exercise, *, thorough: bool = False) -> dict[str, Callable
             if not info.name.startswith(LEFT_OUT) and not info.name.rpartition(".")[2].startswith("_"):
                 with contextlib.suppress(ImportError):
                     found |= _public(info.name)
-    for name in MORE[: None if thorough else 1]:
-        found |= _public(name)
-    banned = [_resolve(name) for name in exercise.library]
-    return {name: f for name, f in found.items() if not any(f is b for b in banned)}
+    return found
 
 
 def _public(module: str) -> dict[str, Callable]:
@@ -61,21 +75,33 @@ def shown(chapter: Chapter, exercise: Exercise, code: str, names: dict[str, Any]
 
     Those that call what the exercise bans are left out: pasted, they are found by their text and score 0.
     """
-    texts = {"the notebook": _cells(chapter), "its record": code}
-    if (figures := chapter.folder / FIGURES).exists():
-        texts[FIGURES] = figures.read_text(encoding="utf-8")
     context = [c.source for c in chapter.cells if c.kind == "code" and not c.is_graded and not c.is_lab]
     found: dict[str, Callable] = {}
-    for place, text in texts.items():
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.FunctionDef) and node.name != exercise.name:
-                space, piece = dict(names), ""
+    for place, text in (_texts(chapter) | {"its record": code}).items():
+        for name, piece in _pieces(text).items():
+            if name != exercise.name:
+                space = dict(names)
                 with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
-                    piece = closure(_definitions(text), [node.name])
                     exec(compile(piece, f"<{place}>", "exec"), space)
                     if not library_answers.found(piece, exercise.library, context):
-                        found[f"{node.name} of {place}"] = space[node.name]
+                        found[f"{name} of {place}"] = space[name]
     return found
+
+
+def _texts(chapter: Chapter) -> dict[str, str]:
+    texts, figures = {"the notebook": _cells(chapter)}, chapter.folder / FIGURES
+    return texts | ({FIGURES: figures.read_text(encoding="utf-8")} if figures.exists() else {})
+
+
+@cache
+def _pieces(text: str) -> dict[str, str]:
+    """Each function of a text, with what it needs to be defined alone."""
+    definitions, pieces = _definitions(text), {}
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            with contextlib.suppress(KeyError):
+                pieces[node.name] = closure(definitions, [node.name])
+    return pieces
 
 
 def _cells(chapter: Chapter) -> str:

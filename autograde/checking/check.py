@@ -14,6 +14,7 @@ from autograde.authoring import library_answers, records
 from autograde.authoring.build import chapters
 from autograde.authoring.chapters import Cell, Chapter, Exercise
 from autograde.authoring.variants import Variant, every, variants
+from autograde.checking import candidates
 from autograde.checking.forks import Outcome, run_all
 from autograde.checking.recorded import Recorded
 from autograde.checking.report import ALTERNATIVES, KINDS, MUTANTS, NAMED, Derived, Report, Trial, flat
@@ -63,6 +64,7 @@ def _chapter(chapter: Chapter, wanted: set[str], jobs: int, seeds: int, thorough
     """In a process of its own: run the chapter's ordinary cells once, and fork at each exercise."""
     import coursekit.checks  # noqa: F401  imported before the forks, not in each
 
+    candidates.prepare(chapter)
     bench, starts = Bench(chapter), {e.answer.index: e for e in chapter.exercises if e.answer.is_answer}
     skip = {cell.index for e in chapter.exercises for cell in e.checks}
     for cell in chapter.cells:

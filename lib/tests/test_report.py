@@ -30,3 +30,11 @@ def test_in_a_notebook_it_travels_as_json(value, monkeypatch):
 def test_a_number_without_a_name_is_refused():
     with pytest.raises(ValueError, match="name"):
         report.metric("", 1.0)
+
+
+def test_milliseconds_is_the_least_of_several_a_piece(monkeypatch):
+    clock = iter([0.0, 3.0, 10.0, 11.0, 20.0, 25.0])
+    monkeypatch.setattr(report.time, "perf_counter", lambda: next(clock))
+    assert report.milliseconds(lambda: None, 4) == 250
+    with pytest.raises(ValueError, match="count"):
+        report.milliseconds(lambda: None, 0)

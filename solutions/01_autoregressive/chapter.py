@@ -1393,17 +1393,10 @@ checks.run("is_autoregressive", is_autoregressive)
 
 
 # %% tags=["lab"]
-def milliseconds(model: nn.Module) -> float:
-    """Time to draw one digit, in a batch of 16."""
-    begin = time.perf_counter()
-    draw(model, 16)
-    return (time.perf_counter() - begin) / 16 * 1000
-
-
 board = {
     name: {
         "test nats": ours[name][0],
-        "ms a digit": milliseconds(model),
+        "ms a digit": report.milliseconds(lambda m=model: draw(m, 16), 16, repeats=1),
         "parameters": core.parameter_count(model),
     }
     for name, model in models.items()

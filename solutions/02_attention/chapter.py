@@ -1096,9 +1096,8 @@ display(Page(plays["train"].decode(torch.tensor(written))))
 # %% tags=["lab"]
 def milliseconds(n: int, cached: bool) -> float:
     """Time to write one of n characters."""
-    begin = time.perf_counter()
-    text.generate(shakespeare, start[None], n, cached=cached)
-    return (time.perf_counter() - begin) / n * 1000
+    write = lambda: text.generate(shakespeare, start[None], n, cached=cached)
+    return report.milliseconds(write, n, repeats=1)
 
 
 lengths = [20, 40] if PROFILE == "smoke" else [30, 60, 120, LIMIT - len(start)]

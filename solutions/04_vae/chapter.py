@@ -1346,16 +1346,6 @@ checks.run("is_honest", is_honest)
 
 
 # %% tags=["lab"]
-def milliseconds(draw: Callable[[int], Tensor]) -> float:
-    """Time to draw one digit, in a batch of 16; the best of five."""
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        draw(16)
-        times.append((time.perf_counter() - begin) / 16 * 1000)
-    return min(times)
-
-
 def draw_words(count: int) -> Tensor:
     """Digits from uniformly drawn codes."""
     codes = F.one_hot(torch.randint(VALUES, (count, GROUPS)), VALUES)
@@ -1374,7 +1364,7 @@ for name, model, draw in [
     board[label] = {
         "test nats, at most": nats,
         "by": "ELBO" if name == "categorical" else f"IWAE, K = {GUESSES}",
-        "ms a digit": milliseconds(draw),
+        "ms a digit": report.milliseconds(lambda d=draw: d(16), 16, repeats=5),
         "network passes a digit": 1,
         "parameters": sum(p.numel() for p in model.parameters()),
     }

@@ -336,13 +336,8 @@ for home in ("VP", "straight"):
             return a * guess + b * (x - alpha * guess) / sigma
 
         denoise = lambda x, t: unmix(x, network(x, t), a, b, alpha, sigma)[0]  # your solve
-        there = ve(0.8)
-        guess = borrowed(
-            denoise, PATHS[home], TIME_AT[home], there[0] * x0 + there[1] * eps, *there
-        )
-        print(
-            f"trained on {home:9s} to predict {question:4s}  asked on VE: x_0 = {guess[0].tolist()}"
-        )
+        guess = borrowed(denoise, PATHS[home], TIME_AT[home], x0 + 0.8 * eps, *ve(0.8))
+        print(f"trained on {home:9s} to predict {question:4s}  asked on VE: {guess[0].tolist()}")
 # %% [markdown]
 # Equal to the last digits. Nobody can tell from $\hat x_0$ how the network was trained. So we may choose
 # **one** set of coordinates to think in. From here to the training we take the simplest, EDM's:
@@ -640,27 +635,22 @@ where = checks.fallback(
 
 # %% tags=["lab"]
 spread_out, u = {}, torch.logspace(-3, 2, 200, dtype=torch.float64)
-bell = lambda x, mean, std: (
-    torch.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
-)
-RECIPES = {  # the path's time at a level, lambda, and the density of the training times
-    "cosine path, eps, t uniform": (vp, 2 / math.pi * u.atan(), 1 / u**2, 0 * u + 1),
-    "flow matching, t uniform": (straight, u / (1 + u), (1 + u) ** 2 / u**2, 0 * u + 1),
+bell = lambda x, mean, std: torch.distributions.Normal(mean, std).log_prob(x).exp()
+t, square = u / (1 + u), (1 + u) ** 2
+RECIPES = {  # the path, its time at a level, lambda, and the density of the training times
+    "cosine path, eps, t uniform": ("vp", 2 / math.pi * u.atan(), 1 / u**2, 0 * u + 1),
+    "flow matching, t uniform": ("straight", t, square / u**2, 0 * u + 1),
     "the same, logit-normal t": (
-        straight,
-        u / (1 + u),
-        (1 + u) ** 2 / u**2,
-        bell(u.log(), 0.0, 1.0) * (1 + u) ** 2 / u,
+        "straight",
+        t,
+        square / u**2,
+        bell(u.log(), 0.0, 1.0) * square / u,
     ),
-    "EDM, ln u normal": (ve, u, 1 / coefficients(u, 0.5)[1] ** 2, bell(u.log(), -1.2, 1.2) / u),
+    "EDM, ln u normal": ("ve", u, 1 / coefficients(u, 0.5)[1] ** 2, bell(u.log(), -1.2, 1.2) / u),
 }
 for name, (path, times, weight, density) in RECIPES.items():
-    place = torch.tensor([path(t) for t in times.tolist()]).double().T
-    up, down = (
-        torch.tensor([path(t) for t in (times * (1 + h)).tolist()]).double().T
-        for h in (1e-5, -1e-5)
-    )
-    omega = where(weight, density, *place, *(up - down) / (2e-5 * times))
+    p = LIBRARY_PATHS[path].at(times)  # alpha, sigma and their slopes in time
+    omega = where(weight, density, *(0 * u + v for v in (p.alpha, p.sigma, *p.rates)))
     of_fresh = coefficients(u, 0.5)[1] ** 2
     spread_out[name] = omega * of_fresh, weight * of_fresh
     share = torch.trapezoid(omega * of_fresh * ((u > 0.1) & (u < 2)), u.log())
@@ -699,30 +689,23 @@ class Preconditioned(nn.Module):
 
 
 # %% tags=["lab"]
-class Naive(nn.Module):
-    """A network that sees x itself and answers x_0 or eps."""
+def naive(network: nn.Module, question: str) -> Callable:
+    """A denoiser from a network that sees x itself and answers x_0 or eps."""
 
-    def __init__(self, network: nn.Module, question: str):
-        super().__init__()
-        self.network, self.question = network, question
-
-    def forward(self, x: Tensor, level: Tensor | float) -> Tensor:
-        """The guess of x_0."""
+    def denoise(x: Tensor, level: Tensor | float) -> Tensor:
         level = torch.as_tensor(level, dtype=x.dtype).expand(len(x))
-        answer = self.network(x, level.log() / 4)
-        return answer if self.question == "x_0" else x - core.expand(level, x) * answer
+        answer = network(x, level.log() / 4)
+        return answer if question == "x_0" else x - core.expand(level, x) * answer
+
+    return denoise
 
 
-class Points(nn.Module):
+class Points(nets.MLP):
     """A small network of the plane: the point and the level go in, a vector comes out."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nets.MLP(3, (96, 96), 2)
 
     def forward(self, x: Tensor, c_noise: Tensor) -> Tensor:
         """(b, 2)."""
-        return self.layers(torch.cat([x, 4 * c_noise[:, None]], 1))
+        return super().forward(torch.cat([x, 4 * c_noise[:, None]], 1))
 
 
 SPREAD = 1.21  # standard deviation of the mixture's coordinates, printed below
@@ -730,11 +713,12 @@ toy_points = MIXTURE.sample(20_000, generator=core.generator(SEED))[0].float()
 print(f"standard deviation of the mixture's coordinates: {toy_points.std():.2f}")
 
 
-def train_on_the_plane(question: str, steps: int) -> nn.Module:
+def train_on_the_plane(question: str, steps: int) -> Callable:
     """The same training for each question; only the wrapping and the loss's units differ."""
     torch.manual_seed(SEED)
-    model = Preconditioned(Points(), SPREAD) if question == "F" else Naive(Points(), question)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
+    network = Points(3, (96, 96), 2)
+    model = Preconditioned(network, SPREAD) if question == "F" else naive(network, question)
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3, fused=True)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in range(steps):
         x0 = toy_points[torch.randint(len(toy_points), (256,))]
@@ -752,7 +736,7 @@ def train_on_the_plane(question: str, steps: int) -> nn.Module:
 
 
 @torch.no_grad()
-def error_by_level(model: nn.Module, levels: Tensor) -> Tensor:
+def error_by_level(model: Callable, levels: Tensor) -> Tensor:
     """Root mean square distance from the best possible denoiser, at each level."""
     x0 = toy_points[:2000]
     noise = torch.randn(x0.shape, generator=core.generator(SEED))
@@ -770,7 +754,7 @@ rivals = {
 }
 for name, error in rivals.items():
     print(
-        f"{name:12s} error at u = 0.01: {error[0]:.4f}   at 0.6: {error[7]:.4f}   at 32: {error[-1]:.3f}"
+        f"{name:12s} error at u = 0.01, 0.6, 32:  {error[0]:.4f}  {error[7]:.4f}  {error[-1]:.3f}"
     )
 
 # %% tags=["lab"]
@@ -926,7 +910,7 @@ step_of = checks.fallback(
 # ### Exact lab: the two orders, measured
 #
 # The denoiser of the mixture is exact, so the only error left is the solver's. The truth is the same ODE
-# solved with 600 steps of the classical Runge-Kutta rule. A method has **order $p$** if twice the steps
+# solved to nine digits by the library's `flow`, a Runge-Kutta rule of order 8 from SciPy. A method has **order $p$** if twice the steps
 # make the error $2^p$ times smaller: on log axes a straight line of slope $-p$. Your `heun_step` should
 # give 2, on all three paths.
 
@@ -945,23 +929,14 @@ def walk(
     return states
 
 
-def ode_truth(x: Tensor, high: float, low: float, steps: int = 600) -> Tensor:
-    """Where the ODE carries x on VE, by Runge-Kutta in the log of the level: dx / d ln u = x - D(x; u)."""
-    slope = lambda y, v: y - MIXTURE.denoise(y, 1.0, math.exp(v))
-    h = math.log(low / high) / steps
-    for i in range(steps):
-        v = math.log(high) + i * h
-        k1 = slope(x, v)
-        k2 = slope(x + h / 2 * k1, v + h / 2)
-        k3 = slope(x + h / 2 * k2, v + h / 2)
-        k4 = slope(x + h * k3, v + h)
-        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return x
+def ode_truth(x: Tensor, high: float, low: float) -> Tensor:
+    """Where the ODE carries x on VE."""
+    return MIXTURE.flow(x, LIBRARY_PATHS["ve"], high, low)
 
 
 HIGH, LOW = 10.0, 0.02
 noise = torch.randn(64, 2, generator=core.generator(SEED), dtype=torch.float64)
-truth = ode_truth(HIGH * noise, HIGH, LOW, 200 if PROFILE == "smoke" else 600)
+truth = ode_truth(HIGH * noise, HIGH, LOW)
 counts = [6, 12, 24, 48, 96, 192]
 measured = {}
 for solver, step, evaluations in (("Euler", euler_step, 1), ("Heun", step_of, 2)):
@@ -1030,7 +1005,7 @@ plot.show(plot.table(rows, title="Median error of Euler's method at the same noi
 fine, bends, tracks = levels_of(161, LOW, HIGH, 7.0)[:-1], [], {}
 states = [HIGH * noise]
 for u, v in zip(fine.tolist(), fine.tolist()[1:]):
-    states.append(ode_truth(states[-1], u, v, 2))
+    states.append(ode_truth(states[-1], u, v))
 for name, path in PATHS.items():
     scale = torch.tensor([path(t)[0] for t in times_on(name, fine)]).double()[:, None, None]
     tracks[name] = scale * torch.stack(states)
@@ -1039,10 +1014,8 @@ for name, path in PATHS.items():
     turned = torch.acos((ahead[1:] * ahead[:-1]).sum(2).clamp(-1, 1)).sum(0).rad2deg()
     direct = (tracks[name][-1] - tracks[name][0]).norm(dim=1)
     length = move.norm(dim=2).sum(0) / direct
-    bends.append(
-        {"path": name, "turns by, degrees": turned.median(), "length / direct way": length.median()}
-    )
-    bends[-1] |= {key: round(float(v), 2) for key, v in bends[-1].items() if key != "path"}
+    found = {"turns by, degrees": turned, "length / direct way": length}
+    bends.append({"path": name} | {k: round(float(v.median()), 2) for k, v in found.items()})
 plot.show(plot.table(bends, title="The bend of the exact trajectories, medians over 64 points"))
 plot.show(figures.bends(tracks, bends))
 
@@ -1065,7 +1038,7 @@ def uniform_levels(path: str, steps: int, high: float) -> Tensor:
     return torch.tensor([sigma / alpha for alpha, sigma in points] + [0.0], dtype=torch.float64)
 
 
-low = ode_truth(80 * noise, 80.0, 0.002, 200 if PROFILE == "smoke" else 600)
+low = ode_truth(80 * noise, 80.0, 0.002)
 clean = MIXTURE.denoise(low, 1.0, 0.002)  # what is left to go, in one last step
 miss = lambda grid: (walk(step_of, "VE", grid, noise)[-1] - clean).norm(dim=1).median().item()
 RHOS = [1, 1.5, 2, 3, 4, 5, 7, 9, 12]
@@ -1129,9 +1102,7 @@ density = lambda x, u: LINE.log_prob(x, 1.0, u.expand(len(x))).exp()
 flux = lambda x: -u * LINE.score(x, 1.0, u.item())[:, 0] * density(x, u)
 in_u = torch.func.jvp(lambda u: density(places, u), (u,), (torch.ones_like(u),))[1]
 in_x = torch.func.jvp(flux, (places,), (torch.ones_like(places),))[1]
-print(
-    f"largest dp/du {in_u.abs().max():.3f}; largest |dp/du + d(v p)/dx| {(in_u + in_x).abs().max():.1e}"
-)
+print(f"largest dp/du {in_u.abs().max():.3f}, |dp/du + d(v p)/dx| {(in_u + in_x).abs().max():.1e}")
 
 
 def noisy_walk(beta: float, levels: Tensor, x: Tensor, seed: int) -> list[Tensor]:
@@ -1185,9 +1156,7 @@ plot.show(figures.crowds(LINE.log_prob, vp, TIME_AT["VP"], fine, walks))
 
 
 # %% tags=["lab"]
-def churning(
-    time_at: Callable[[float], float], gamma: float, generator: torch.Generator
-) -> Callable[[Denoise, Path, Tensor, float, float], Tensor]:
+def churning(time_at: Callable, gamma: float, generator: torch.Generator) -> Callable:
     """Algorithm 2 of Karras et al. on any path: up by (15) to (1 + gamma) times the level, then your Heun step."""
 
     def step(denoise: Denoise, path: Path, x: Tensor, t: float, s: float) -> Tensor:
@@ -1203,16 +1172,17 @@ def churning(
     return step
 
 
-for name, path in PATHS.items():
-    (alpha, sigma), (alpha_up, sigma_up) = (path(TIME_AT[name](u)) for u in (0.7, 0.7 * 1.4))
-    total = math.hypot(
-        alpha_up / alpha * sigma, math.sqrt(sigma_up**2 - (alpha_up / alpha * sigma) ** 2)
-    )
-    x0 = MIXTURE.sample(20_000, generator=core.generator(3))[0]
-    up = alpha_up / alpha * alpha * x0  # what (15) does to the data in x
+for name, path in PATHS.items():  # up only: the step that follows has no length
+    up = churning(TIME_AT[name], 0.4, core.generator(3))
+    t, higher = TIME_AT[name](0.7), TIME_AT[name](0.7 * 1.4)
+    x0, eps = torch.randn(2, 20_000, 1, generator=core.generator(4)).double()
+    x = up(exact(path, LINE), path, path(t)[0] * x0 + path(t)[1] * eps, t, higher)
+    alpha_up, sigma_up = path(higher)
+    left = (x - alpha_up * x0).std()
     print(
-        f"{name:9s} data x {float((up / x0).median()):.4f} = {alpha_up:.4f};  noise {total:.4f} = {sigma_up:.4f}"
+        f"{name:9s} noise after churning {left:.3f} ± {left / 200:.3f}, the path's {sigma_up:.3f}"
     )
+
 
 # %% [markdown]
 # ### Live lab: one flow, three clocks, your solver
@@ -1228,20 +1198,9 @@ for name, path in PATHS.items():
 CROWD = 512
 far, near = 8.0, 0.02
 exact_crowd = MIXTURE.sample(CROWD, generator=core.generator(77))[0]
-W2_FLOOR = float(
-    metrics.floor(
-        lambda a, b: metrics.sliced_w2(a, b, generator=core.generator(0)),
-        MIXTURE.sample(4 * CROWD, generator=core.generator(78))[0],
-        CROWD,
-        generator=core.generator(79),
-    ).mean
-)
-
-
-def chosen_step(solver: str, path: str, seed: int) -> Callable:
-    """A step by its name."""
-    steps = {"Heun": step_of, "Euler": euler_step}
-    return steps.get(solver) or churning(TIME_AT[path], 0.3, core.generator(seed))
+w2_of = lambda a, b: float(metrics.sliced_w2(a, b, generator=core.generator(0)))
+many = MIXTURE.sample(4 * CROWD, generator=core.generator(78))[0]
+W2_FLOOR = float(metrics.floor(w2_of, many, CROWD, generator=core.generator(79)).mean)
 
 
 def crowd(path: str, solver: str, grid: str, steps: int, seed: int) -> lab.Take:
@@ -1250,23 +1209,17 @@ def crowd(path: str, solver: str, grid: str, steps: int, seed: int) -> lab.Take:
         levels_of(steps, near, far, 7.0) if grid == "rho = 7" else uniform_levels(path, steps, far)
     )
     z = torch.randn(CROWD, 2, generator=core.generator(seed), dtype=torch.float64)
-    states = walk(chosen_step(solver, path, seed), path, levels, z * math.hypot(1, 1.2 / far))
+    noisy = churning(TIME_AT[path], 0.3, core.generator(seed))
+    step = {"Heun": step_of, "Euler": euler_step, "churn": noisy}[solver]
+    states = walk(step, path, levels, z * math.hypot(1, 1.2 / far))
     evaluations = steps if solver == "Euler" else 2 * steps - 1
-    w2 = float(metrics.sliced_w2(states[-1], exact_crowd, generator=core.generator(0)))
+    w2 = w2_of(states[-1], exact_crowd)
     times = times_on(path, levels)
-    clock = [times[0] * i / 60 for i in range(61)]
-    curve = [PATHS[path](t) for t in clock]
     return lab.Take(
         states,
         times,
         f"{evaluations} evaluations, sliced W2 {w2:.3f} (floor {W2_FLOOR:.3f})",
-        {
-            "distance to the data": {f"{solver}, {path}, {grid}": ([evaluations], [w2])},
-            "the path": {
-                "alpha": (clock, [a for a, _ in curve]),
-                "sigma": (clock, [b for _, b in curve]),
-            },
-        },
+        {"distance to the data": {f"{solver}, {path}, {grid}": ([evaluations], [w2])}},
     )
 
 
@@ -1274,10 +1227,7 @@ lab.play(
     crowd,
     lab.Particles(density=MIXTURE.log_prob, limit=4.0, trails=3),
     alt="512 points start as a round cloud of noise and settle on the three hills of the mixture.",
-    charts=(
-        lab.Chart("distance to the data", y="sliced W2"),
-        lab.Chart("the path", x="t", y="alpha, sigma", log_x=False, log_y=False),
-    ),
+    charts=(lab.Chart("distance to the data", y="sliced W2"),),
     fps=8,
     path=list(PATHS),
     solver=["Heun", "Euler", "churn"],
@@ -1303,13 +1253,7 @@ lab.play(
 # %% tags=["lab"]
 @torch.no_grad()
 def ode_log_prob(
-    denoise: Callable[[Tensor, float], Tensor],
-    x: Tensor,
-    steps: int,
-    low: float,
-    data_std: float,
-    probes: Tensor | None = None,
-    high: float = 80.0,
+    denoise: Denoise, x: Tensor, steps: int, low: float, data_std: float, probes=None, high=80.0
 ) -> Tensor:
     """log p at the level ``low``, in nats, by (16); the trace exact, or by Hutchinson's probes (chapter 08)."""
     slope = lambda x, v: diffusion.divergence(lambda x: x - denoise(x, math.exp(v)), x, probes)
@@ -1329,9 +1273,8 @@ gaps, counts = [], [25, 50, 100, 200]
 for n in counts:
     ours = ode_log_prob(exact(ve), x, n, 0.02, SPREAD)
     gaps.append((ours - known).abs().median().item())
-    print(
-        f"{n:3d} steps: log p is off by {gaps[-1]:.5f} nats (median), {(ours - known).abs().max():.4f} (worst)"
-    )
+    worst = (ours - known).abs().max()
+    print(f"{n:3d} steps: log p is off by {gaps[-1]:.5f} nats (median), {worst:.4f} (worst)")
 print(f"order {-np.polyfit(np.log(counts), np.log(gaps), 1)[0]:.2f}")
 
 # %% tags=["lab"]
@@ -1396,12 +1339,12 @@ def portrait_loss(model: Preconditioned, x0: Tensor) -> Tensor:
 
 @torch.no_grad()
 def portraits(
-    model: Callable[[Tensor, float], Tensor],
+    model: Denoise,
     count: int,
-    path: str = "VE",
-    step: Callable | None = None,
-    steps: int = 9,
-    seed: int = SEED,
+    path="VE",
+    step=None,
+    steps=9,
+    seed=SEED,
     levels: Tensor | None = None,
 ) -> Tensor:
     """Portraits on [0, 1], (count, 3, 16, 16): your network, the grid (11), your step, on any path."""
@@ -1437,9 +1380,7 @@ if TRAIN:
             canvas.update(plot.images(growing, title="Portraits while it learns", columns=12))
     model = state.ema().cpu().eval()
     trained = f"{time.perf_counter() - begin:.0f} s of training"
-    print(
-        f"{STEPS} steps of {BATCH} portraits: {trained}, loss a number at the end {np.mean(curve[-100:]):.3f}"
-    )
+    print(f"{STEPS} steps of {BATCH} portraits: {trained}, last loss {np.mean(curve[-100:]):.3f}")
 ready = Preconditioned(train.load_pretrained("edm").network, DATA_STD)  # their F in your wrapping
 if not TRAIN:
     model = ready
@@ -1495,9 +1436,7 @@ gallery, wide = {}, []
 for solver in ("Euler", "Heun", "churn"):
     line = {"solver": solver}
     for path in PATHS:
-        same = (
-            solver == "Euler" and path != "VP"
-        )  # see the line printed: it is the same for every path
+        same = solver == "Euler" and path != "VP"  # the line printed below says so
         gallery[solver, path] = one_setting(path, solver, model, 12 if same else COUNT)
         drawn = gallery[solver, "VP" if same else path]
         line[path] = float(frechet(drawn, real[:COUNT]))
@@ -1737,13 +1676,6 @@ checks.run("is_second_order", is_second_order)
 
 
 # %% tags=["lab"]
-def milliseconds(network: nn.Module, steps: int) -> float:
-    """Time to draw one portrait, in a batch of 16."""
-    begin = time.perf_counter()
-    portraits(network, 16, steps=steps)
-    return (time.perf_counter() - begin) / 16 * 1000
-
-
 entries = {"EDM, yours": model} if TRAIN else {}
 entries["EDM, ready weights"] = ready
 lines = {}
@@ -1756,7 +1688,9 @@ for name, network in entries.items():
         lines[f"{name}, {steps} Heun steps"] = {
             "distance": distance,
             "evaluations": 2 * steps - 1,
-            "ms a portrait": milliseconds(network, steps),
+            "ms a portrait": report.milliseconds(
+                lambda n=network, k=steps: portraits(n, 16, steps=k), 16, repeats=1
+            ),
             "parameters": sum(p.numel() for p in network.parameters()),
         }
     note = f"35 evaluations, {trained if network is model else 'ready weights'}"

@@ -1434,16 +1434,6 @@ checks.run("carries", carries)
 
 
 # %% tags=["lab"]
-def milliseconds(net: nn.Module, steps: int) -> float:
-    """Time to draw one portrait, in a batch of 16; the best of three."""
-    seconds = []
-    for _ in range(1 if QUICK else 3):
-        begin = time.perf_counter()
-        paint(net, picture_noise[:16], steps)
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds) / min(16, SHOWN) * 1000
-
-
 torch.set_num_threads(CORES)
 board = {}
 for name, n in (("first flow", 20), ("first flow", 4), *shown[2:]):
@@ -1452,7 +1442,9 @@ for name, n in (("first flow", 20), ("first flow", 4), *shown[2:]):
             "Fréchet distance": round(frechet[name][n]),
             "floor": round(PICTURE_FLOOR.mean),
             "evaluations": n,
-            "ms a portrait": milliseconds(painters[name], n),
+            "ms a portrait": report.milliseconds(
+                lambda net=painters[name], n=n: paint(net, picture_noise[:16], n), min(16, SHOWN)
+            ),
             "parameters": sum(p.numel() for p in painters[name].parameters()),
         }
 for name, row in board.items():

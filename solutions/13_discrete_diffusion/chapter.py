@@ -1304,19 +1304,12 @@ checks.run("halves_its_error", halves_its_error)
 
 
 # %% tags=["lab"]
-def milliseconds(net, steps: int) -> float:
-    """Time to write one window, in a batch of 4."""
-    began = time.perf_counter()
-    write(net, steps, SEED)
-    return (time.perf_counter() - began) / 4 * 1000
-
-
 calls = 4 if QUICK else 32
 lines = {
     name: {
         "bits a character (bound)": str(found[name]),
         "calls": calls,
-        "ms a window": milliseconds(net, calls),
+        "ms a window": report.milliseconds(lambda n=net: write(n, calls, SEED), 4, repeats=1),
         "parameters": sum(p.numel() for p in net.parameters()),
     }
     for name, net in networks.items()
