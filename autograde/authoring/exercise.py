@@ -19,7 +19,8 @@ from torch import Tensor
 
 __all__ = ["Exercise", "Recipe", "recipe"]
 
-LOOSE = {torch.float32: 1e3, torch.bfloat16: 1e6}  # how much more room a coarser dtype gets
+LOOSE = {torch.float32: 1e3, torch.bfloat16: 1e6}  # how much more room a coarser dtype gets ...
+LEAST = {torch.float32: 1e-5, torch.bfloat16: 1e-2}  # ... and the relative room that it gets at least
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Written:
     room: float
     facets: dict[str, Any]
     line: int
+    coarse: bool = False  # in a dtype with fewer digits: the truth is computed in float64 and rounded
 
 
 @dataclass
@@ -118,8 +120,8 @@ class Exercise:
         facets = case.facets | {"dtype": name}
         case.facets.setdefault("dtype", "float64")
         want = _cast(case.want, dtype)
-        room = case.room * LOOSE.get(dtype, 1.0)
-        new = Written(f"{case.text}, {name}", inputs, want, hidden, case.fact, room, facets, _line())
+        room = case.room * max(LOOSE.get(dtype, 1.0), LEAST.get(dtype, 0.0) / max(self.rtol, 1e-12))
+        new = Written(f"{case.text}, {name}", inputs, want, hidden, case.fact, room, facets, _line(), coarse=True)
         self.cases.append(new)
         return new
 

@@ -13,8 +13,9 @@ __all__ = ["closure"]
 def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> str:
     """The source of the names ``wanted`` and of all that they use, in the file's order.
 
-    Decorators of top-level definitions are dropped. ``bare`` names are left out although they are used: the place
-    where the piece will run has them. Raises KeyError for a wanted name that the file does not define.
+    Decorators of top-level definitions are dropped, except those of ``functools``' caches. ``bare`` names are left out
+    although they are used: the place where the piece will run has them. Raises KeyError for a wanted name that the
+    file does not define.
     """
     body, where, reads = _index(text)
     todo, chosen = list(wanted), set()
@@ -24,8 +25,17 @@ def closure(text: str, wanted: Iterable[str], *, bare: Iterable[str] = ()) -> st
             chosen.add(node)
             todo += [n for n in reads[node] if n in where and n not in bare]
     lines = text.split("\n")
-    pieces = ["\n".join(lines[node.lineno - 1 : node.end_lineno]) for node in body if node in chosen]
+    pieces = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in body if node in chosen]
     return "\n\n\n".join(pieces)
+
+
+def _first(node: ast.stmt) -> int:
+    """The line at which a statement begins, with a cache as its decorator or without decorators."""
+    names = [
+        (ast.unparse(d).partition("(")[0].rpartition(".")[2], d.lineno) for d in getattr(node, "decorator_list", ())
+    ]
+    kept = [line for name, line in names if name in ("cache", "lru_cache")]
+    return min([node.lineno, *kept])
 
 
 @lru_cache(maxsize=8)  # a file of answers is cut once for each of its hundred variants
@@ -33,7 +43,7 @@ def _index(text: str) -> tuple[list[ast.stmt], dict[str, ast.stmt], dict[ast.stm
     """The statements at top level, which of them binds a name, and the global names that each reads."""
     body, lines = ast.parse(text).body, text.split("\n")
     where = {name: node for node in body for name in _binds(node)}
-    return body, where, {node: _reads("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in body}
+    return body, where, {node: _reads("\n".join(lines[_first(node) - 1 : node.end_lineno])) for node in body}
 
 
 def _binds(node: ast.stmt) -> list[str]:

@@ -37,6 +37,7 @@ class Recorded:
 
     def report(self) -> Report:
         """Everything that ``autograde check`` says of the exercise."""
+        self.remember()
         every = variants(self.chapter, self.exercise)
         outcomes = self.run({v.name: partial(self.alone, v) for v in every})
         for v in every:
@@ -49,6 +50,12 @@ class Recorded:
         self.library()
         self.result.problems += judge(self.result, self.nameable())
         return self.result
+
+    def remember(self) -> None:
+        """Ask the reference once in this process: what cases keep for the next call, the forks then find."""
+        answer, _ = self.trier.answer(self.exercise.reference)
+        for hidden in (False, True):
+            self.trier.verdict(answer, hidden=hidden)
 
     def nameable(self) -> set[str]:
         """Sentences of the mistakes that leave enough behind to be recognised; of the others a note says why not."""

@@ -64,3 +64,10 @@ def test_a_file_is_parsed_once_for_all_its_pieces(monkeypatch):
     monkeypatch.setattr(ast, "parse", lambda text: (parsed.append(text), parse(text))[1])
     assert [slices.closure(FILE, [name]) for name in ("first", "second", "first")]
     assert len(parsed) == 1
+
+
+def test_a_cache_stays_and_an_authors_decorator_goes():
+    slow, user = "@functools.cache\ndef slow(n):\n    return n", "@right('cache')\ndef f(n):\n    return slow(n)"
+    text = f"import functools\n\n{slow}\n\n{user}\n"
+    piece = slices.closure(text, ["f"])
+    assert "@functools.cache" in piece and "import functools" in piece and "@right" not in piece

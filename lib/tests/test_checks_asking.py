@@ -59,3 +59,23 @@ def test_a_view_says_why_it_cannot_look_at_what_came_back():
     seen = compare(ask(lambda x: x + 1, case, view, Rules()), case, Rules())
     assert seen.kind == "property" and seen.error == "another tensor came back"
     assert compare(ask(lambda x: x, case, view, Rules()), case, Rules()).kind == "ok"
+
+
+def test_what_the_view_cannot_read_is_not_told_as_an_error_of_the_answers_code():
+    view = lambda answer, x: {"mean": answer(x)["mean"]}
+    case = Case("a case", lambda: (torch.ones(9),), {"mean": torch.tensor(1.0)})
+    seen = ask(lambda x: {"average": x.mean()}, case, view, Rules())
+    assert seen.kind == "property" and seen.error == "what came back cannot be used (KeyError: 'mean')"
+    for own in (lambda x: {}["mean"], lambda: 1, __import__("functools").partial(torch.add, other=None)):
+        seen = ask(own, case, view, Rules())
+        assert seen.kind == "error" and "cannot be used" not in seen.error
+
+
+def test_nan_of_the_branch_that_where_does_not_take_is_explained():
+    x = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    case = Case("a case", lambda: (x,), {"result": x.sqrt(), "gradient in x": torch.ones(2, dtype=torch.float64)})
+    rules = Rules(arguments=("x",), gradient=("x",))
+    chosen = compare(ask(lambda x: torch.where(x > 0, x.sqrt(), 0.0), case, None, rules), case, rules)
+    assert chosen.bad == {"gradient in x": "not finite"} and "branch not taken" in chosen.notes["torch.where"]
+    plain = compare(ask(lambda x: (x * x).sqrt().sqrt(), case, None, rules), case, rules)
+    assert plain.bad == {"gradient in x": "not finite"} and not plain.notes

@@ -847,7 +847,8 @@ lab.play(
 # ### Exercise · Along the sphere
 #
 # For each pair of a batch, equation (8), lengths as they are. There is one angle for each sample, over *all* its
-# dimensions. Where two codes point the same way, $\sin\theta=0$ to rounding, and only there the straight line is right.
+# dimensions. Where two codes point the same way, $\sin\theta=0$ to rounding, and only there the straight line is right:
+# it errs by about $\theta^2/10$, so take it below $\theta=10^{-5}$ and not above $10^{-4}$.
 #
 # <details><summary>Hint: I do not know how to begin</summary>
 #

@@ -19,6 +19,7 @@ Z = 5.5  # standard errors: a check compares hundreds of means, and at 4.5 one r
 SLOPE = "gradient in "  # how the names of derivatives begin
 CHANGED = "it changes its arguments, which the caller still needs: work on a copy"
 IN_PLACE = "leaf Variable that requires grad is being used in an in-place operation"  # what torch says of it
+WHERE = "it sends 0 times the slope of the branch not taken back too, NaN where that is infinite"
 CELLS = ("ipykernel", "<ipython-input", "<answer ")  # files in which a student's lines stand
 
 
@@ -52,6 +53,8 @@ def ask(answer: Callable, case: Case, view: Callable | None, rules: Rules) -> Se
         found = parts(value)
         for name, i in leaves.items():
             found[SLOPE + name] = gradient(value, args[i])
+            if not found[SLOPE + name].isfinite().all() and _chooses(value):
+                notes["torch.where"] = WHERE
         if rules.verdict:
             found = {"result": _verdict(found)}
     except Wrong as e:
@@ -60,10 +63,41 @@ def ask(answer: Callable, case: Case, view: Callable | None, rules: Rules) -> Se
         if IN_PLACE in str(e):
             return Seen("changed", error=CHANGED)
         kind = getattr(e, "remote_type", type(e).__name__)
-        lines = str(e).strip().splitlines()
-        return Seen("error", error=f"{kind}: {lines[0] if lines else ''}"[:300], where=_line(e))
+        lines, where = str(e).strip().splitlines(), _line(e)
+        said = f"{kind}: {lines[0] if lines else ''}"[:300]
+        if view and not where and not hasattr(e, "remote_type") and not _raises(answer, view, case):
+            return Seen("property", error=f"what came back cannot be used ({said})")
+        return Seen("error", error=said, where=where)
     changed = any(getattr(t, "written_by_answer", False) or not _same(t, before) for t, before in kept)
     return Seen("changed" if changed else "ok", found, notes=notes)
+
+
+def _chooses(value: Any) -> bool:
+    """Whether torch.where is among the steps that gradients go back through."""
+    todo, met = [t.grad_fn for t in _tensors(value) if t.grad_fn is not None], set()
+    for node in todo:
+        if node not in met:
+            met.add(node)
+            todo += [n for n, _ in node.next_functions if n is not None]
+    return any(type(node).__name__.startswith("Where") for node in met)
+
+
+def _raises(answer: Callable, view: Callable, case: Case) -> bool:
+    """Whether it is the answer that raises, and not the view at what came back."""
+    raised = []
+
+    def watched(*args: Any, **options: Any) -> Any:
+        try:
+            return answer(*args, **options)
+        except Exception as e:
+            raised.append(e)
+            raise
+
+    try:
+        view(watched, *case.inputs())
+    except Exception as e:  # noqa: BLE001  only where it comes from is asked
+        return any(e is one for one in raised)
+    return True
 
 
 def gradient(value: Any, x: Tensor) -> Tensor:
