@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -134,7 +136,7 @@ def drift(course: Path, names: list[str] | None = None) -> list[Drift]:
         if not path.exists():
             found.append(Drift(path, "missing"))
         elif not _same(name, have := path.read_bytes(), want):
-            found.append(Drift(path, "edited by hand, or solutions/ changed since the build", _diff(have, want)))
+            found.append(Drift(path, "edited by hand, or solutions/ changed since the build", _diff(name, have, want)))
     return found + [Drift(path, "made by no chapter") for path in stray(course, files, names)]
 
 
@@ -196,7 +198,10 @@ def write(course: Path, names: list[str] | None = None) -> list[Path]:
     return changed
 
 
-def _diff(have: bytes, want: bytes) -> tuple[str, ...]:
+def _diff(name: str, have: bytes, want: bytes) -> tuple[str, ...]:
+    if name.endswith(record_files.FILE):
+        with contextlib.suppress(OSError, ValueError):
+            have, want = (json.dumps(record_files.read(data), indent=0).encode() for data in (have, want))
     a, b = (data.decode("utf-8", "replace").splitlines() for data in (have, want))
     lines = difflib.unified_diff(a, b, "course/", "the build", lineterm="", n=0)
     return tuple(line[:160] for line in itertools.islice(itertools.islice(lines, 2, None), DIFF_LINES))

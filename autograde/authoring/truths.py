@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,6 +28,10 @@ def truths(record: dict, exercise: Exercise, where: str, name: str) -> None:
     examination = Examination(record)
     for written, case, plain in zip(exercise.cases, examination.cases, record["cases"], strict=True):
         here = f"{where}:{written.line}: {name}: {case.text!r}"
+        try:
+            case.inputs()
+        except Exception as e:  # whatever an author's recipe raises is what the author must read
+            raise AuthoringError([f"{here}: its recipe raises {type(e).__name__}: {e}"]) from e
         want: dict[str, Any] = {}
         given = {} if written.want is None else parts(written.want)
         if exercise.truth is not None and (written.want is None or isinstance(written.want, dict)):
@@ -111,7 +116,9 @@ def left(examination: Any, answer: Callable, case: Any) -> Any:
     from coursekit.checks.running import seen_of
     from coursekit.checks.traces import trace
 
-    seen = seen_of(examination, answer, case)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a mistake may do what torch warns of
+        seen = seen_of(examination, answer, case)
     return None if seen.kind == "ok" else trace(seen)
 
 

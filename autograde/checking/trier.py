@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -43,7 +44,8 @@ class Trier:
         from coursekit.checks import CheckFailed
         from coursekit.checks.running import examine
 
-        with _limit(PATIENCE), contextlib.redirect_stdout(io.StringIO()):
+        with _limit(PATIENCE), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             try:
                 examine(self.full if hidden else self.visible, answer, seed)
             except CheckFailed as error:
@@ -58,7 +60,8 @@ class Trier:
         """Whether it gets full marks."""
         from coursekit.checks.running import passes
 
-        with _limit(PATIENCE), contextlib.redirect_stdout(io.StringIO()):
+        with _limit(PATIENCE), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             try:
                 return passes(self.full, answer)
             except TooLong:

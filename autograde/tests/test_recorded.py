@@ -317,3 +317,39 @@ def test_a_check_that_names_two_exercises_is_refused(recorded, call):
     path.write_text(text.replace('checks.run("softened", softened)', call))
     with pytest.raises(AuthoringError, match=r"chapter\.py:\d+: softened_check: checks\.run.* must name one exercise"):
         build.chapters(recorded)
+
+
+def test_the_truth_of_a_case_in_float32_is_computed_in_float64_and_rounded_once(recorded):
+    edit(
+        recorded,
+        "checks.py",
+        ("softened = Exercise(truth=one_by_one,", "softened = Exercise(truth=digits_lost,"),
+        (
+            "def draws(",
+            "def digits_lost(x, scale):\n    return ((scale * x.sigmoid()).cumsum(-1) + 1e4) - 1e4\n\n\ndef draws(",
+        ),
+    )
+    found = Examination(records.records(select(recorded, ["01"])[0])["softened"])
+    coarse = next(case for case in found.cases if "float32" in case.text)
+    (x, scale), want = coarse.inputs(), coarse.want["result"]
+    assert x.dtype == want.dtype == torch.float32
+    assert torch.equal(want, (((scale * x.double().sigmoid()).cumsum(-1) + 1e4) - 1e4).float())
+    assert coarse.room * found.rules.rtol >= 1e-5  # float32 has seven digits, and sums lose some
+
+
+def test_a_recipe_that_raises_is_told_with_its_line(recorded):
+    edit(recorded, "checks.py", ("def draws(", "def nothing():\n    return {}['n']\n\n\ndef draws("))
+    path = recorded / PLACE / "checks.py"
+    path.write_text(path.read_text() + 'softened.case("none", recipe(nothing))\n')
+    with pytest.raises(AuthoringError) as told:
+        records.records(select(recorded, ["01"])[0])
+    assert f"checks.py:{len(path.read_text().splitlines())}: softened: 'none': its recipe raises KeyError: 'n'" in str(
+        told.value
+    )
+
+
+def test_records_that_differ_are_shown_as_text(recorded):
+    build.write(recorded)
+    edit(recorded, "checks.py", ('"three rows of four"', '"3 rows of 4"'))
+    (one,) = [d for d in build.drift(recorded) if d.path.name == files.FILE]
+    assert any("3 rows of 4" in line for line in one.diff) and all(line.isprintable() for line in one.diff)
