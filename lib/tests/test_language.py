@@ -8,7 +8,7 @@ import torch
 
 from coursekit import checks
 from genmodels.core import generator
-from genmodels.toy.language import MarkovText, TinyLanguage, all_sequences
+from genmodels.toy.language import MarkovText, TinyLanguage, all_sequences, parallel_cost
 
 
 def test_all_sequences_are_there_once_in_order():
@@ -200,3 +200,31 @@ TWINS = {
 @pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 def test_oracle_notices(twin, notices):
     notices(*twin)
+
+
+@pytest.mark.parametrize("groups", [[[0, 1, 2]], [[2], [0, 1]], [[0, 2], [1]], [[1], [0], [2]]])
+def test_the_price_of_writing_at_once_is_the_divergence_of_the_law_that_is_written(groups):
+    table = torch.rand(2, 3, 4, generator=generator(1), dtype=torch.float64)
+    table[0, 1] = 0
+    p = table / table.sum()
+    want = 0.0
+    for text in itertools.product(*map(range, p.shape)):
+        if p[text] > 0:
+            q, before = 1.0, set()
+            marginal = lambda kept, text=text: p[tuple(text[i] if i in kept else slice(None) for i in range(3))].sum()
+            for group in groups:
+                for i in group:
+                    q *= float(marginal(before | {i}) / marginal(before))
+                before |= set(group)
+            want += float(p[text]) * math.log(float(p[text]) / q)
+    assert math.isclose(parallel_cost(table, groups), want, abs_tol=1e-12)
+    assert (want < 1e-12) == (max(map(len, groups)) == 1)
+
+
+def test_the_price_of_one_group_is_total_correlation():
+    language = TinyLanguage.random(3, 3, seed=2)
+    p = language.log_probs.exp().reshape(3, 3, 3)
+    all_hidden = torch.full((1, 3), language.mask)
+    assert math.isclose(parallel_cost(p, [range(3)]), float(language.total_correlation(all_hidden)), rel_tol=1e-10)
+    with pytest.raises(ValueError, match="each of the 3 positions once"):
+        parallel_cost(p, [[0], [1, 1]])

@@ -4,7 +4,7 @@ A denoiser is ``denoise(x_t, t) -> (b, l, states)``: log-probabilities of the cl
 t is one number while sampling and a number for each text, (b,), in a loss.
 """
 
-from genmodels.discrete.masked import exact_masked_nelbo, guided, llada_nelbo, subs
+from genmodels.discrete.masked import estimator_moments, exact_masked_nelbo, guided, llada_nelbo, subs
 from genmodels.discrete.process import Fade, Masking, Process, Time, Uniform, score_entropy
 from genmodels.discrete.remasking import Rank, at_random, by_confidence, by_entropy, by_margin, in_order, keep_top
 
@@ -19,6 +19,7 @@ __all__ = [
     "by_confidence",
     "by_entropy",
     "by_margin",
+    "estimator_moments",
     "exact_masked_nelbo",
     "guided",
     "in_order",

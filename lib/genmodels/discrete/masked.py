@@ -13,7 +13,7 @@ from torch import Tensor
 from genmodels.core import random, require, to_float64_device
 from genmodels.discrete.process import Time
 
-__all__ = ["exact_masked_nelbo", "guided", "llada_nelbo", "subs"]
+__all__ = ["estimator_moments", "exact_masked_nelbo", "guided", "llada_nelbo", "subs"]
 
 Predict = Callable[[Tensor], Tensor]
 
@@ -70,6 +70,35 @@ def exact_masked_nelbo(
             hidden = torch.tensor(pattern, device=x0.device).repeat(l // n).expand_as(x0)
             bound = bound + weight * _hidden_nll(predict, x0, hidden, mask).to(bound)
     return bound
+
+
+def estimator_moments(
+    loss: Float[Tensor, "s"], hidden: Bool[Tensor, "s n"], low: float
+) -> tuple[float, float, float, float]:
+    """(mean, variance) of the masked loss with a drawn time, then with a drawn count of masks, by enumeration.
+
+    loss     for every set of hidden tokens out of n, the sum of -log p over the hidden ones: 2^n numbers
+    hidden   the sets, one a row
+    low      the least time: L / t with t ~ U(low, 1) and each token hidden with chance t [BD3-LM, section 5.2]
+
+    By count: n L / k with k ~ U{1..n}, every set of k equally likely, as in ``llada_nelbo``.
+    """
+    n = hidden.shape[1]
+    require(0 < low < 1, f"low must lie between 0 and 1; got {low}")
+    require(len(loss) == len(hidden) == 2**n, f"one loss for each of the {2**n} sets; got {len(loss)}, {len(hidden)}")
+
+    def integral(a: int, b: int) -> float:  # of t^a (1 - t)^b from low to 1
+        powers = [a + j + 1 for j in range(b + 1)]
+        terms = [-math.log(low) if p == 0 else (1 - low**p) / p for p in powers]
+        return sum(math.comb(b, j) * (-1) ** j * term for j, term in enumerate(terms))
+
+    loss, k = loss.double().cpu(), hidden.sum(1).cpu()
+    table = lambda f: torch.tensor([0.0] + [f(j) for j in range(1, n + 1)], dtype=torch.float64)[k]
+    by_time, by_count = loss, n * loss / k.clamp_min(1)
+    time = [float((table(lambda j, p=p: integral(j - p, n - j) / (1 - low)) * by_time**p).sum()) for p in (1, 2)]
+    chance = table(lambda j: 1 / (n * math.comb(n, j)))
+    mean = float((chance * by_count).sum())
+    return time[0], time[1] - time[0] ** 2, mean, float((chance * (by_count - mean) ** 2).sum())
 
 
 def guided(

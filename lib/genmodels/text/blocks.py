@@ -6,6 +6,7 @@ Any bidirectional ``Transformer`` (causal=False) over v symbols and the mask wil
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +18,7 @@ from genmodels.nets.transformer import KVCache, Transformer
 from genmodels.schedule import uniform_times
 from genmodels.text.masks import block_causal_mask, two_stream_mask, two_stream_positions
 
-__all__ = ["block_logits", "block_nll", "block_times", "generate_blocks"]
+__all__ = ["block_logits", "block_nll", "block_times", "generate_blocks", "write_blocks"]
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 
@@ -93,6 +94,33 @@ def generate_blocks(
         yield text
         if stop is not None and bool((text[:, l:] == stop).any(1).all()):
             return
+
+
+def write_blocks(
+    read: Callable[[Tensor, Any], Any],
+    ask: Callable[[Tensor, Any], Tensor],
+    reveal: Callable[[Tensor, Tensor], Tensor],
+    prompt: Int[Tensor, "b l"],
+    n: int,
+    block: int,
+    mask: int,
+) -> Int[Tensor, "b m"]:
+    """The prompt with ``n`` more tokens, block after block, by any network with a memory.
+
+    read    (block, memory) -> the longer memory; the first memory is None, and each finished block is read once
+    ask     (block with masks, memory) -> what is known of its tokens, (b, block, v); keeps nothing
+    reveal  (block, what was asked) -> the block with fewer masks
+    """
+    require(block >= 1, f"block must be at least 1 token; got {block}")
+    done, memory, total = prompt[:, :0], None, prompt.shape[1] + n
+    while done.shape[1] < total:
+        x = _masked_block(prompt, done.shape[1], block, mask)
+        while left := int((x == mask).sum()):
+            x = reveal(x, ask(x, memory))
+            require(int((x == mask).sum()) < left, f"reveal left all {left} masks of a block where they were")
+        memory = read(x, memory)
+        done = torch.cat([done, x], 1)
+    return done[:, :total]
 
 
 class _Reader:

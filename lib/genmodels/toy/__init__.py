@@ -1,6 +1,6 @@
 """Worlds where the truth is known: densities on the plane, mixtures with exact scores, languages one can enumerate."""
 
-from .language import MarkovText, TinyLanguage, all_sequences
+from .language import MarkovText, TinyLanguage, all_sequences, parallel_cost
 from .latin import LatinSquares
 from .mixture import EmpiricalDenoiser, GaussianMixture, face
 from .shapes import (
@@ -37,6 +37,7 @@ __all__ = [
     "face",
     "gaussian_grid",
     "grid",
+    "parallel_cost",
     "pinwheel",
     "rings",
     "shape",

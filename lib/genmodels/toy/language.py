@@ -6,7 +6,7 @@ They stand in for a trained network, with its interface, so that samplers and bo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from genmodels.core import generator as seeded
 from genmodels.core import require, sample_categorical
 
-__all__ = ["MarkovText", "TinyLanguage", "all_sequences"]
+__all__ = ["MarkovText", "TinyLanguage", "all_sequences", "parallel_cost"]
 
 
 def all_sequences(v: int, l: int) -> Int[Tensor, "n l"]:
@@ -33,6 +33,30 @@ class Noise(Protocol):
 
     def likelihood(self, x_t: Int[Tensor, "b l"], t: Tensor | float) -> Float[Tensor, "b l states"]:
         """q(x_t | x_0 = k) for every symbol k."""
+
+
+def parallel_cost(p: Float[Tensor, "*v"], groups: Iterable[Iterable[int]]) -> float:
+    """KL(p || q) in nats, where q writes the tokens of a group independently, given those of the earlier groups.
+
+    p        the probability of every text, one axis a token; the axes may differ in length
+    groups   the positions in the order in which they are written; each once, all of them
+
+    It is the sum over groups of sum_i H(x_i | before) - H(group | before), a conditional total correlation each.
+    """
+    groups = [list(group) for group in groups]
+    given = sorted(i for group in groups for i in group)
+    require(given == list(range(p.ndim)), f"groups must hold each of the {p.ndim} positions once; got {groups}")
+    p = p.double() / p.double().sum()
+
+    def entropy(kept: set[int]) -> float:
+        out = [i for i in range(p.ndim) if i not in kept]
+        return float(torch.special.entr(p.sum(out) if out else p).sum())
+
+    cost, before = 0.0, set()
+    for group in groups:
+        cost += sum(entropy(before | {i}) - entropy(before) for i in group)
+        before |= set(group)
+    return cost - entropy(before)
 
 
 class TinyLanguage:

@@ -13,6 +13,10 @@
 # %% [markdown]
 # # 15 · Block diffusion
 #
+# ![Three square masks of attention, each in four quarters, noisy and clean tokens. With blocks of 1 a noisy token sees
+# itself and the clean past; with blocks of 4 its own block and the clean blocks before it; with one block of 16 all
+# noisy tokens and nothing clean.](../assets/15_block_diffusion.png)
+#
 # Chapter 02 wrote one character after the other. Chapter 14 wrote all of them at once, in any order. The first has a
 # cache and writes texts of any length; the second calls its network less often. Can one network do both? It
 # can, and the change is smaller than you may think: not a new network, not a new loss, but another attention mask.
@@ -383,6 +387,7 @@ bound = checks.fallback(
 )  # fmt: skip
 
 
+# %% tags=["lab"]
 def chain_net(chain: toy.MarkovText, n: int, *, near: bool = False, power: float = 1.0) -> Callable:
     """A network for a chain: what is left of a hole, times what is right of it, inside the block."""
     P, eye = chain.transition, torch.eye(chain.v + 1, chain.v, dtype=torch.float64)
@@ -521,7 +526,7 @@ def integral(a: int, b: int, low: float) -> float:
     return total
 
 
-# %% nbgrader={"grade_id": "spread", "solution": true}
+# %% nbgrader={"grade_id": "spread", "solution": true} autograde={"library": ["genmodels.discrete.estimator_moments"]}
 def spread(
     loss: Float[Tensor, "s"], hidden: Bool[Tensor, "s n"], low: float
 ) -> tuple[float, float, float, float]:
@@ -547,34 +552,15 @@ checks.run("spread", spread)
 
 
 # %%
-def library_spread(loss: Tensor, hidden: Tensor, low: float) -> tuple[float, float, float, float]:
-    """The four numbers, set by set."""
-    n, k = hidden.shape[1], hidden.sum(1)
-    table = lambda shift: torch.tensor(
-        [0.0] + [integral(j - shift, n - j, low) / (1 - low) for j in range(1, n + 1)],
-        dtype=torch.float64,
-    )[k]
-    chance = torch.tensor(
-        [0.0] + [1 / (n * math.comb(n, j)) for j in range(1, n + 1)], dtype=torch.float64
-    )[k]
-    value = n * loss / k.clamp_min(1)
-    first, mean = float((table(1) * loss).sum()), float((chance * value).sum())
-    return (
-        first,
-        float((table(2) * loss**2).sum()) - first**2,
-        mean,
-        float((chance * (value - mean) ** 2).sum()),
-    )
-
-
 noise_of = checks.fallback(
     spread,
-    library_spread,
+    discrete.estimator_moments,
     works=lambda f: (
         abs(f(torch.tensor([0.0, 1.0]), torch.tensor([[False], [True]]), 0.1)[1] - 1.55843) < 1e-4
     ),
 )
 
+# %% tags=["lab"]
 for low in (0.1, 0.01, 1e-4):
     mean, variance, _, by_count = noise_of(
         torch.tensor([0.0, 1.0]), torch.tensor([[False], [True]]), low
@@ -653,7 +639,7 @@ plot.show(plot.table(noise))
 # </details>
 
 
-# %% nbgrader={"grade_id": "write", "solution": true} autograde={"library": ["genmodels.text.generate_blocks", "genmodels.samplers.semi_autoregressive"]}
+# %% nbgrader={"grade_id": "write", "solution": true} autograde={"library": ["genmodels.text.write_blocks", "genmodels.text.generate_blocks", "genmodels.samplers.semi_autoregressive"]}
 def write(
     read: Callable,
     ask: Callable,
@@ -687,22 +673,6 @@ checks.run("write", write)
 
 
 # %%
-def library_write(
-    read: Callable, ask: Callable, reveal: Callable, prompt: Tensor, n: int, block: int, mask: int
-) -> Tensor:
-    """Block after block; the memory grows by what is finished."""
-    total, memory = prompt.shape[1] + n, None
-    done = prompt[:, :0]
-    while done.shape[1] < total:
-        x = prompt[:, done.shape[1] : done.shape[1] + block]
-        x = torch.nn.functional.pad(x, (0, block - x.shape[1]), value=mask)
-        while bool((x == mask).any()):
-            x = reveal(x, ask(x, memory))
-        memory = read(x, memory)
-        done = torch.cat([done, x], 1)
-    return done[:, :total]
-
-
 def echo(write_with: Callable) -> bool:
     """A tiny trial: the memory is the text itself, and the next symbol is its length, modulo 5."""
     read = lambda x, memory: x if memory is None else torch.cat([memory, x], 1)
@@ -714,7 +684,7 @@ def echo(write_with: Callable) -> bool:
     ]
 
 
-writer = checks.fallback(write, library_write, works=echo)
+writer = checks.fallback(write, text.write_blocks, works=echo)
 
 
 # %% tags=["lab"]
@@ -814,7 +784,7 @@ print(PLAYS.decode(written[True][0]))
 # </details>
 
 
-# %% nbgrader={"grade_id": "extra_bits", "solution": true} autograde={"library": ["genmodels.toy.TinyLanguage"]}
+# %% nbgrader={"grade_id": "extra_bits", "solution": true} autograde={"library": ["genmodels.toy.parallel_cost", "genmodels.toy.TinyLanguage"]}
 def extra_bits(p: Float[Tensor, "*v"], groups: list[list[int]]) -> float:
     """KL(p || q) in bits; q writes the tokens of a group independently, given the earlier groups."""
 
@@ -840,26 +810,13 @@ checks.run("extra_bits", extra_bits)
 
 
 # %%
-def library_extra(p: Tensor, groups: list[list[int]]) -> float:
-    """Cost of the groups minus the entropy of what is written."""
-    H = lambda kept: float(
-        torch.special.entr(
-            p.sum([i for i in range(p.ndim) if i not in kept]) if len(kept) < p.ndim else p
-        ).sum()
-    )
-    cost, before = 0.0, set()
-    for group in groups:
-        cost += sum(H(before | {i}) - H(before) for i in group)
-        before = before | set(group)
-    return (cost - H(before)) / math.log(2)
-
-
 extra = checks.fallback(
     extra_bits,
-    library_extra,
+    lambda p, groups: toy.parallel_cost(p, groups) / math.log(2),
     works=lambda f: abs(float(f(torch.eye(2).double() / 2, [[0, 1]])) - 1) < 1e-9,
 )
 
+# %% tags=["lab"]
 TEXTS = toy.all_sequences(3, 8)
 LAW = STICKY.log_prob(TEXTS).exp().reshape((3,) * 8)
 

@@ -185,9 +185,9 @@ def by_quadrature(loss, hidden, low):
     nodes, weights = (torch.tensor(v, dtype=F64) for v in legendre(60))
     first = second = 0.0
     for u, w in zip(nodes.tolist(), weights.tolist()):
-        t = math.exp(math.log(low) * (1 - u) / 2)
+        t = torch.tensor(math.log(low) * (1 - u) / 2, dtype=F64).exp()
         density = t * -math.log(low) / 2 * w / (1 - low)
-        chance = torch.where(hidden, t, 1 - t).double().prod(1)
+        chance = (hidden * t + ~hidden * (1 - t)).prod(1)
         first = first + density * (chance * loss / t).sum()
         second = second + density * (chance * (loss / t) ** 2).sum()
     row = {tuple(pattern): i for i, pattern in enumerate(hidden.tolist())}

@@ -78,3 +78,14 @@ def bits_against_block(
         markers=True,
         alt=alt,
     )
+
+
+def family(masks: dict[str, tuple[Tensor, int]]) -> plot.Picture:
+    """Masks of two streams side by side, from the autoregressive end to the diffusion end."""
+    with style():
+        fig = picture(10, 3.7)
+        for ax, (name, (allowed, n)) in zip(fig.subplots(1, len(masks)), masks.items()):
+            draw_mask(ax, allowed, n)
+            ax.set_title(name, fontsize=11)
+    fig.alt = "Three square masks of attention in four quarters, noisy and clean tokens. With blocks of 1 a noisy token sees itself and the clean past, with blocks of 4 its own block and the clean blocks before, with one block of 16 all noisy tokens and nothing clean."
+    return fig
