@@ -203,7 +203,7 @@ print(f"blocks look back only: a probability moves by {change:.1e}")
 insist(change < 1e-5, "with this mask the cache must be exact")
 
 # %% [markdown]
-# That is float32 rounding: **with this mask the cache is exact.** (A reader of the BD3-LM code asked just that, in
+# Nothing moves beyond float32 rounding: **with this mask the cache is exact.** (A reader of the BD3-LM code asked just that, in
 # [issue 26](https://github.com/kuleshov-group/bd3lms/issues/26), and the authors answered yes.)
 #
 # ## 3 · All blocks in one pass
@@ -602,9 +602,10 @@ for n in (1, 2, 4, 8):
 plot.show(plot.table(noise))
 
 # %% [markdown]
-# Three things to read off. Clipping lowers the noise, and it moves the mean: the loss is no bound any more. (It may still train
-# well. But report a likelihood with $t$ from 0, or by count.) The count keeps the mean exactly, and is quieter than
-# the time at every block here. And at block 1 it leaves no noise at all.
+# **Three things to read off.** Clipping lowers the noise. In blocks of more than one it also moves the mean: with $t$ from
+# 0.45 much is hidden at once, and hidden neighbours help nobody. The clipped loss is another number than the bound; it
+# may train well, but report a likelihood with $t$ from 0, or by count. And the count keeps the mean, is the quieter one in
+# every row of the table, and leaves no noise at all where there is nothing to be drawn, in blocks of 1.
 #
 # ## 7 · Writing
 #

@@ -14,7 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 import figures
 
 LENGTH = 16
-NAMES = {1: "blocks of 1: autoregressive", 4: "blocks of 4: block diffusion", 16: "one block: masked diffusion"}
+NAMES = {
+    1: "blocks of 1: autoregressive",
+    4: "blocks of 4: block diffusion",
+    16: "one block: masked diffusion",
+}
 
 if __name__ == "__main__":
     masks = {name: (text.two_stream_mask(LENGTH, n), n) for n, name in NAMES.items()}
