@@ -167,9 +167,11 @@ def _ranks(b, l, generator):
     return torch.rand(b, l, generator=generator).argsort(1).argsort(1)
 
 
-@wrong("draw_masks", "k may be 0: a text without masks teaches nothing, and l/0 is no weight")
-def from_zero(b, l, generator):
-    return _ranks(b, l, generator) < torch.randint(0, l + 1, (b, 1), generator=generator)
+@wrong("draw_masks", "k tokens in a row are masked, not any k")
+def in_a_row(b, l, generator):
+    k = torch.randint(1, l + 1, (b, 1), generator=generator)
+    start = torch.randint(0, l, (b, 1), generator=generator)
+    return (torch.arange(l) - start) % l < k
 
 
 @wrong("draw_masks", "k never reaches l: the text that is all masks is missing")
@@ -179,7 +181,7 @@ def never_all(b, l, generator):
 
 @wrong(
     "draw_masks",
-    "each token is masked on its own with chance t, so the number of masks varies for one t",
+    "k runs evenly over 0 to l, as when each token is masked on its own with a random chance t; it begins at 1",
 )
 def bernoulli(b, l, generator):
     return torch.rand(b, l, generator=generator) < torch.rand(b, 1, generator=generator)

@@ -50,7 +50,7 @@ from coursekit import checks
 from genmodels import core, discrete, samplers, schedule, toy
 
 SEED = 0
-torch.manual_seed(SEED)
+_ = torch.manual_seed(SEED)
 
 # %% tags=["lab"]
 import time
@@ -200,8 +200,11 @@ checks.run("masked_bound", masked_bound)
 # %% [markdown]
 # ## 4 · Count instead of time
 #
-# With $t$ drawn, the number $k$ of masks is still left to chance. LLaDA draws $k$ itself, evenly from 1 to $l$, masks
-# exactly $k$ tokens and weighs their loss by $l/k$. The mean is the same; one source of noise is gone.
+# Draw $t$, and the number $k$ of masks is left to chance. How is it distributed? *With a pencil:*
+# $\int_0^1\binom lk t^k(1-t)^{l-k}\,dt=\frac1{l+1}$, so every $k$ from 0 to $l$ is equally likely. And given the masks, the
+# time says nothing more about the text: its weight $1/t$ is noise, around the mean $\mathbb E[1/t\mid k]=\frac{l+1}k$.
+# So LLaDA draws $k$ itself, evenly from 1 to $l$ (an empty set costs nothing), masks exactly $k$ tokens and weighs their
+# loss by $l/k$. The mean is the same; the noise of the time is gone.
 
 # %% [markdown] exercise={"id": "draw_masks", "difficulty": 2, "importance": 4, "minutes": 10}
 # ### Exercise · Exactly k masks
@@ -913,7 +916,7 @@ def writes_fairly(law: Callable[[toy.TinyLanguage, int], Float[Tensor, "*states"
 
 
 # %% nbgrader={"grade_id": "writes_fairly_check", "grade": true, "points": 4}
-# Your test meets 4 fair samplers and 7 broken ones. You should see: 11 cases right.
+# Your test meets 5 fair samplers and 8 broken ones. You should see: 13 cases right.
 checks.run("writes_fairly", writes_fairly)
 
 # %% [markdown]
