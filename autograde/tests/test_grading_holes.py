@@ -130,7 +130,7 @@ def test_a_forged_line_to_the_instructor_costs_its_author_only(pool, line):  # n
         f"    for N in range(60):\n        w.send({line})\n"
         "def f(x): return 2 * x"
     )
-    result = run(pool, chapter(DOUBLE_F, "assert f(2) == 4"), forge)
+    result = run(pool, chapter(DOUBLE_F, "assert f(2) == 4"), forge, limits=SHORT)
     assert len(result.tests) == 1 and result.tests[0].points in (0.0, 4.0)
 
 
