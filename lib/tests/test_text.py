@@ -29,7 +29,6 @@ from genmodels.text import (
     stream,
     two_stream_mask,
     two_stream_positions,
-    write_blocks,
 )
 from genmodels.text import blocks as blocks_module
 from genmodels.toy.language import MarkovText, TinyLanguage, all_sequences
@@ -690,34 +689,3 @@ TWINS = {
 @pytest.mark.parametrize("twin", TWINS.values(), ids=TWINS)
 def test_oracle_notices(twin, notices):
     notices(*twin)
-
-
-@pytest.mark.parametrize(("l", "n", "block"), [(4, 9, 2), (3, 8, 4), (2, 5, 1), (0, 6, 3)])
-def test_write_blocks_reads_each_block_once_and_writes_what_a_reader_without_memory_writes(l, n, block):
-    model, prompt, read_lengths = network(), tokens(3, l), []
-
-    def read(x, memory):
-        read_lengths.append(x.shape[1])
-        assert (x != MASK).all()
-        return x if memory is None else torch.cat([memory, x], 1)
-
-    def ask(x, memory):
-        both = x if memory is None else torch.cat([memory, x], 1)
-        logits = model(both, mask=block_causal_mask(both.shape[1], block))
-        return subs(logits, both, MASK)[:, -x.shape[1] :]
-
-    def reveal(x, log_p):  # the first mask of each text, by its likeliest symbol
-        first = (x == MASK).long().cumsum(1) * (x == MASK) == 1
-        return torch.where(first, log_p.argmax(-1), x)
-
-    text = write_blocks(read, ask, reveal, prompt, n, block, MASK)
-    assert set(read_lengths) == {block} and sum(read_lengths) == -(-(l + n) // block) * block
-
-    def unmask(denoise, x):
-        while (x == MASK).any():
-            x = reveal(x, denoise(x, 1.0))
-        return x
-
-    assert torch.equal(text, last(generate_blocks(model, prompt, n, block=block, mask=MASK, unmask=unmask)))
-    with pytest.raises(ValueError, match="left all"):
-        write_blocks(read, ask, lambda x, log_p: x, prompt, n, block, MASK)

@@ -729,7 +729,7 @@ plot.show(plot.table(board, title="Bits to read / entropy of the characters"))
 # entropy. More calls help it at first and then hardly: what is left is the network's own error. The confident order is cheaper to read at every budget,
 # with many calls cheaper than Shakespeare himself, and its entropy lies far below that of the plays. That is no triumph but section 7, on real text.
 # **Remasking** (ReMDM, 2025) lets a visible character become a mask again with a small probability, so a mistake need not stay. At few calls that
-# costs time which is missing elsewhere; at many it has what it needs. It is
+# costs: what is masked again must be written again. With 128 calls the two samplers are equal within their errors. It is
 # easily lost in code: in [Open-dLLM #7](https://github.com/pengzhangzhi/Open-dLLM/issues/7) visible tokens had got the confidence
 # infinity, and none was ever masked again.
 #

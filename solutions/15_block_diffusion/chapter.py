@@ -868,7 +868,7 @@ plot.show(
 # predicted before, and train each text with two complementary sets of holes.) Does it help here? Two networks, the same steps, one from chapter 02's
 # weights and one from nothing.
 
-# %% tags=["lab"]
+# %% tags=["lab", "train"]
 STEPS = {"smoke": 2, "laptop": 350, "gpu": 2000}[PROFILE] if TRAIN else 0
 FIRST = max(STEPS // 3, 2)  # so far the two are compared
 rows = recipe.windows("train")
