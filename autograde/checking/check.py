@@ -48,15 +48,16 @@ def check(
     known = {exercise.name for chapter in chosen for exercise in chapter.exercises}
     if unknown := set(exercises or ()) - known:
         raise Refusal(f"no exercise {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}")
-    reports: list[Report] = []
     for chapter in chosen:
         every(chapter)
         records.records(chapter)  # malformed cases are refused before anything is tried
-        work = {chapter.id: lambda c=chapter: _chapter(c, set(exercises or known), jobs, seeds, thorough)}
-        outcome = run_all(work, quiet=False, seen=None if quiet else _progress)[chapter.id]
+    wanted, inside = set(exercises or known), jobs if len(chosen) == 1 else 1  # several: one processor each
+    work = {c.id: lambda c=c: _chapter(c, wanted, inside, seeds, thorough) for c in chosen}
+    reports: list[Report] = []
+    for name, outcome in run_all(work, jobs=jobs, quiet=False, seen=None if quiet else _progress).items():
         reports += [_revive(event) for event in outcome.events]
         if outcome.died:
-            reports.append(Report(chapter.id, "(chapter)", 0, problems=[outcome.died.strip()]))
+            reports.append(Report(name, "(chapter)", 0, problems=[outcome.died.strip()]))
     return reports
 
 
