@@ -749,13 +749,14 @@ for dtype in (torch.float32, torch.float64):
 # In float32 rare symbols lose their tail, as if the temperature were a little lower: texts look better to a judge, and are less varied (Zheng
 # et al., 2024, found that published comparisons of masked samplers were flattered by it). This course draws in float64.
 #
-# ### Live lab: letters that come out of the dark
+# ### Live lab: a page that unmasks itself
 #
-# Your `reveal` or your `keep_confident` writes two windows. Choose what is given, the number of calls and the order. In
-# which order does the text come? Does it end with the start?
+# Your `reveal` or your `keep_confident` writes two windows. Choose what is given, the order and the number of calls. With the
+# surest first, where on the page does the text begin? Given an end alone, does the text lead up to it?
 
 
-# %% tags=["lab"]
+# %% tags=["lab", "hide-input"]
+# Folded: what the sliders do.
 GIVEN = {"nothing": ("", ""), "a speaker": (HEAD, ""), "an end": ("", TAIL), "both": (HEAD, TAIL)}
 
 
