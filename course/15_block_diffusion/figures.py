@@ -1,7 +1,5 @@
 """The pictures of chapter 15: functions that return a figure with its description in ``fig.alt``."""
 
-import textwrap
-
 import torch
 from torch import Tensor
 
@@ -41,26 +39,6 @@ def mask_picture(allowed: Tensor, n: int) -> plot.Picture:
         f"{int(allowed.sum())} may look: {int(allowed[:l, :l].sum())} noisy at noisy, {int(allowed[:l, l:].sum())} "
         f"noisy at clean, {int(allowed[l:, :l].sum())} clean at noisy, {int(allowed[l:, l:].sum())} clean at clean."
     )
-    return fig
-
-
-def mask_and_text(allowed: Tensor, n: int, text: str, calls: int, bits: float) -> plot.Picture:
-    """The mask, what was written with blocks of n, and what it took."""
-    with style():
-        fig = picture(8, 3.6, f"Blocks of {n}: {calls} calls for {len(text)} characters")
-        left, right = fig.subplots(1, 2, width_ratios=[1, 1.25])
-        draw_mask(left, allowed, n)
-        lines = [part for line in text.split("\n") for part in (textwrap.wrap(line, 34) or [""])]
-        right.text(0, 1, "\n".join(lines[:14]), va="top", family="monospace", fontsize=8.5)
-        right.text(
-            0,
-            0,
-            f"{calls} calls of the network\n{bits:.2f} bits a character to read",
-            va="bottom",
-            fontsize=9,
-        )
-        right.set_axis_off()
-    fig.alt = f"Left the mask for blocks of {n}, right {len(text)} characters written with {calls} calls: {text}"
     return fig
 
 

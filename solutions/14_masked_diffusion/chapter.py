@@ -784,7 +784,7 @@ def page(given: str, order: str, calls: int, temperature: float, seed: int) -> l
         states,
         grid(calls),
         f"{calls} calls; {cost.mean:.2f} bits a character to read, entropy {entropy:.2f}",
-        {"still open": {order: (list(range(calls)), left)}},
+        {"still open": {order: (grid(calls)[:-1], left)}},
     )
 
 
@@ -793,9 +793,7 @@ lab.play(
     lab.Tokens(plays.decode, columns=64, mask=MASK),
     alt="Two pieces of text appear out of masks, character by character.",
     charts=(
-        lab.Chart(
-            "still open", x="call", y="bits, if all were drawn now", log_x=False, log_y=False
-        ),
+        lab.Chart("still open", x="t", y="bits, if all were drawn now", log_x=False, log_y=False),
     ),
     fps=8,
     given=list(GIVEN),

@@ -991,37 +991,51 @@ plot.show(
 # %% [markdown]
 # ## 11 · The live lab
 #
-# One slider for the block and one for how many tokens are revealed in a call. Mask and text come from *your* `two_streams` and
-# `write`; the bits are what a causal reader, chapter 02's network, needs for the text: gibberish is dear to read.
+# Watch it write, call by call: a block is filled in at random, then read, then the next one begins. Your `write` does it, and
+# reads each block once. The bits are what a causal reader, chapter 02's network, needs for the text: gibberish is dear to read.
 
 
-# %% tags=["lab"]
+# %% tags=["lab", "hide-input"]
+# Folded: what the sliders do.
 @torch.no_grad()
-def page(block: int, at_once: int, seed: int) -> plot.Picture:
-    """Write with these settings, and show the mask that makes it possible."""
-    reader = Reader(block_net, block)
-    out = writer(
-        reader.read,
-        reader.ask,
-        some_at_once(at_once, seed),
-        PROMPT,
-        12 if PROFILE == "smoke" else 144,
-        block,
-        MASK,
-    )
-    log_p = (
-        causal_net(out[:, :-1])
-        .log_softmax(-1)
-        .gather(2, out[:, 1:, None])[0, PROMPT.shape[1] - 1 :, 0]
-    )
-    cost = float(-log_p.mean()) / math.log(2)
-    return figures.mask_and_text(
-        streams(16, block), block, PLAYS.decode(out[0, PROMPT.shape[1] :]), reader.calls, cost
+def page(block: int, at_once: int, seed: int) -> lab.Take:
+    """A page that is written block after block; every call of the network is a frame."""
+    reader, inner = Reader(block_net, block), some_at_once(at_once, seed)
+    length = 24 if PROFILE == "smoke" else 121
+    done, states, whole = PROMPT[:, :0], [], PROMPT.shape[1] + length
+
+    def show(x: Tensor) -> Tensor:
+        now = torch.cat([done, x], 1)[:, :whole]
+        states.append(torch.nn.functional.pad(now, (0, whole - now.shape[1]), value=MASK))
+        return x
+
+    def read(x: Tensor, memory: object) -> object:
+        nonlocal done
+        done = torch.cat([done, x], 1)
+        return reader.read(x, memory)
+
+    reveal = lambda x, log_p: show(inner(x, log_p))
+    out = writer(read, reader.ask, reveal, PROMPT, length, block, MASK)
+    log_p = causal_net(out[:, :-1]).log_softmax(-1).gather(2, out[:, 1:, None])[0, :, 0]
+    cost = float(-log_p[PROMPT.shape[1] - 1 :].mean()) / math.log(2)
+    name = f"blocks of {block}"
+    return lab.Take(
+        states,
+        list(range(1, len(states) + 1)),
+        f"{reader.calls} calls for {length} characters; {cost:.2f} bits a character to read",
+        {"cost": {name: ([reader.calls / length], [cost])}},
     )
 
 
-lab.scrub(
-    page, fps=1, block=lab.pick([1, 2, 4, 8, 16], 4), at_once=lab.pick([1, 2, 4], 1), seed=range(2)
+lab.play(
+    page,
+    lab.Tokens(PLAYS.decode, columns=64, mask=MASK),
+    alt="A page of text is written block after block; inside a block letters appear in any order.",
+    charts=(lab.Chart("cost", x="calls a character", y="bits a character to read"),),
+    fps=12,
+    block=lab.pick([1, 2, 4, 8, 16], 4),
+    at_once=lab.pick([1, 2, 4, 8], 1),
+    seed=lab.pick(range(8), 0),
 )
 
 # %% [markdown]
