@@ -120,10 +120,15 @@ def check(
     exercise: Annotated[list[str] | None, typer.Option("--exercise", "-e", help="Only this one.")] = None,
     jobs: Jobs = 0,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="Repetitions of each statistical check.")] = 200,
-    thorough: Annotated[bool, typer.Option(help="Try all derived answers and all functions, not a sample.")] = False,
+    thorough: Annotated[
+        bool, typer.Option(help="Try all derived answers, functions and mistakes, not a sample.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each mutant is told.")] = False,
     judge: Annotated[
-        bool | None, typer.Option(help="Also grade every variant in the sandboxes; without --exercise, yes.")
+        bool | None,
+        typer.Option(
+            help="Also grade right answers and a sample of mistakes in the sandboxes; without --exercise, yes."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -136,7 +141,7 @@ def check(
     if judge or (judge is None and not exercise):
         from autograde.checking.judge_agreement import cross
 
-        cross(root(), chapter, reports, jobs)
+        cross(root(), chapter, reports, jobs, thorough=thorough)
     if as_json:
         emit([report.document() for report in reports])
     else:

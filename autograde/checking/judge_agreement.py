@@ -1,4 +1,4 @@
-"""Do the checks say the same through the judge? Every variant is graded as a submission, in the sandboxes.
+"""Do the checks say the same through the judge? Right answers and mistakes are graded as submissions, in the sandboxes.
 
 In-process, a check sees the answer itself; in the grader it sees what can cross the wire. A class of made-up students
 hands in the k-th variant of every exercise at once; one whose points differ from the trial's verdict is asked again
@@ -25,10 +25,13 @@ ADVICE = (
     "strings, lists and dicts. It cannot see code, do arithmetic with an object, or patch a module for the student."
 )
 Verdict = tuple[bool, str]  # full marks, and what was said
+MISTAKES = 8  # of each exercise, unless all are asked for; right answers are always all tried
 
 
-def cross(course: Path, names: list[str] | None, reports: list[Report], jobs: int = 0) -> None:
-    """Grade every variant of the reported exercises; disagreements become problems of their reports."""
+def cross(
+    course: Path, names: list[str] | None, reports: list[Report], jobs: int = 0, *, thorough: bool = False
+) -> None:
+    """Grade variants of the reported exercises; disagreements become problems of their reports."""
     from autograde.grading.sandbox import tiers
 
     for chapter in chapters(course, names):
@@ -37,13 +40,11 @@ def cross(course: Path, names: list[str] | None, reports: list[Report], jobs: in
             for report in here.values():
                 report.notes.append("not tried through the judge: this machine has no sandbox")
         elif here:
-            _chapter(course, chapter, here, jobs)
+            _chapter(course, chapter, here, jobs, thorough)
 
 
-def _chapter(course: Path, chapter: Chapter, here: dict[str, Report], jobs: int) -> None:
-    choices = {
-        name: [v for v in variants(chapter, name) if v.kind != "stub"] + _unusual(chapter, name) for name in here
-    }
+def _chapter(course: Path, chapter: Chapter, here: dict[str, Report], jobs: int, thorough: bool) -> None:
+    choices = {name: _chosen(variants(chapter, name), thorough) + _unusual(chapter, name) for name in here}
     full = {(name, trial.name): trial.full for name, report in here.items() for trial in report.trials}
     rounds = max(map(len, choices.values()))
     together = [{name: some[k % len(some)] for name, some in choices.items()} for k in range(rounds)]
@@ -60,6 +61,13 @@ def _chapter(course: Path, chapter: Chapter, here: dict[str, Report], jobs: int)
         if not here[name].judged[variant.name]:
             got = "gets full marks" if got_full else f"loses points: {said}"
             here[name].problems.append(f"{variant.kind} {variant.name} {got} through the judge, but not here. {ADVICE}")
+
+
+def _chosen(every: list[Variant], thorough: bool) -> list[Variant]:
+    """All right answers, and mistakes from all over the list."""
+    wrong = [v for v in every if v.kind == "mutant"]
+    most = len(wrong) if thorough else min(MISTAKES, len(wrong))
+    return [v for v in every if v.kind not in ("stub", "mutant")] + [wrong[k * len(wrong) // most] for k in range(most)]
 
 
 def _unusual(chapter: Chapter, name: str) -> list[Variant]:

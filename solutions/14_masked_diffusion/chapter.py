@@ -702,7 +702,7 @@ def both(x: Tensor) -> str:
 
 
 several, noisy = (
-    torch.full((4 if QUICK else 16, LENGTH), MASK),
+    torch.full((4 if QUICK else 16 if TRAIN else 6, LENGTH), MASK),
     discrete.Masking(MASK, schedule.rectified()),
 )
 budgets = [4] if QUICK else [8, 16, 32, 64, 128]
