@@ -33,6 +33,7 @@
 # - RADD: Ou et al., 2024, [arXiv 2406.03736](https://arxiv.org/abs/2406.03736)
 # - First hitting, and what float32 does: Zheng et al., 2024, [arXiv 2409.02908](https://arxiv.org/abs/2409.02908)
 # - The order of filling in: Kim et al., 2025, [arXiv 2502.06768](https://arxiv.org/abs/2502.06768)
+# - What generated perplexity is worth: Franca and Tong, 2026, [arXiv 2606.08417](https://arxiv.org/abs/2606.08417)
 # - ReMDM: Wang et al., 2025, [arXiv 2503.00307](https://arxiv.org/abs/2503.00307); Fast-dLLM: Wu et al., 2025, [arXiv 2505.22618](https://arxiv.org/abs/2505.22618)
 # </details>
 
@@ -683,7 +684,8 @@ for text in write(ready, x, 8 if QUICK else 96, SEED)[-1]:
 #
 # Fewer steps reveal more characters at once, and each is drawn without regard to the others. A reader that goes from left to right, chapter
 # 02's network, tells what that costs: the bits it needs for what was written. But beware. Low bits alone prove nothing: *the the
-# the* is cheap to read. So the entropy of the characters stands beside it.
+# the* is cheap to read. So the entropy of the characters stands beside it. (Even the pair can be fooled: Franca and Tong, 2026, built samplers without
+# any parameter that reach the best published generated perplexities at a healthy entropy, and write nonsense.)
 
 
 # %% tags=["lab"]
