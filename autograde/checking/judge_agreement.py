@@ -18,6 +18,7 @@ from autograde.authoring.notebooks import student as notebook_with
 from autograde.authoring.variants import Variant, variants
 from autograde.checking.derived import needs_no_derivative, right_ones
 from autograde.checking.report import Report
+from autograde.checking.trier import PATIENCE
 
 ADVICE = (
     "There a test holds a stand-in for the student's object: it can call it, read and set its attributes, iterate, "
@@ -95,7 +96,7 @@ def _grade(course: Path, chapter: Chapter, answers: list[dict[str, Variant]], jo
             folder = root / "submitted" / f"variant-{number:03d}" / chapter.id
             folder.mkdir(parents=True)
             nbformat.write(notebook, folder / f"{chapter.name}.ipynb")
-        report = session.run(root, chapter.id, session.Options(jobs=jobs), quiet=True, course=course)
+        report = session.run(root, chapter.id, session.Options(jobs=jobs, timeout=PATIENCE), quiet=True, course=course)
     rows = sorted(report.rows, key=lambda row: row.student)
     return [{name: _verdict(row, name, report.broken) for name in reference} for row in rows]
 
